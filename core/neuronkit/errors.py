@@ -1,0 +1,73 @@
+"""Every error of the core; those of the registry are in `neuronkit_registry.errors`."""
+
+from __future__ import annotations
+
+from neuronkit_registry.errors import NeuronkitError
+
+
+class ExportConfigError(NeuronkitError, ValueError):
+    """An export config contradicts itself: a plugin's mistake, not the caller's."""
+
+
+class SourceError(NeuronkitError, FileNotFoundError):
+    """The model could not be found, or is not a checkpoint that neuronkit can read."""
+
+
+class UnknownTaskError(NeuronkitError, ValueError):
+    """The task is not known, or cannot be inferred from the checkpoint."""
+
+
+class OptionError(NeuronkitError, ValueError):
+    """Options or shapes were unknown, missing or of a wrong value; the message lists all of them."""
+
+
+class InputError(NeuronkitError, ValueError):
+    """A call's inputs do not fit the graph: unknown or missing name, rank, dtype, size."""
+
+
+class OutputExistsError(NeuronkitError, FileExistsError):
+    """The output directory is not empty and ``force`` was not given."""
+
+
+class CompileError(NeuronkitError, RuntimeError):
+    """A backend could not compile a graph."""
+
+
+class CompilerNotFoundError(CompileError, FileNotFoundError):
+    """The compiler that a backend needs is not installed."""
+
+
+class ValidationError(NeuronkitError, ArithmeticError):
+    """A compiled graph differs from the eager model by more than the tolerance."""
+
+
+class ArtifactError(NeuronkitError, ValueError):
+    """An artifact cannot be used; the message says why and how to rebuild it."""
+
+
+class ArtifactNotFoundError(ArtifactError, FileNotFoundError):
+    """There is no artifact where one was expected."""
+
+
+class ArtifactCorruptError(ArtifactError):
+    """A file of an artifact is missing, truncated or edited."""
+
+
+class ArtifactSchemaError(ArtifactError):
+    """The manifest was written by a newer neuronkit, or is no manifest at all."""
+
+
+class ArtifactIncompatibleError(ArtifactError):
+    """The artifact was compiled for another machine or other versions."""
+
+
+class ArtifactUntrustedError(ArtifactError, PermissionError):
+    """Compiled graphs are native code; a downloaded artifact loads only with ``trust_artifact=True``."""
+
+
+class WeightsError(NeuronkitError, ValueError):
+    """Weights do not fit the graph they should be bound to: name, shape, dtype or stride."""
+
+
+class BackendNotFoundError(NeuronkitError, LookupError):
+    """No backend of that name is registered."""

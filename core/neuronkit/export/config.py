@@ -1,0 +1,183 @@
+"""What a plugin declares: the graphs of a model, their inputs, outputs and axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from neuronkit.errors import ExportConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("bool", "int32", "int64", "float16", "bfloat16", "float32")
+"""The dtypes that an input may declare."""
+
+Axis = str | int
+"""A named axis, or the fixed size of an unnamed one."""
+
+
+def _axes(value: Sequence[Axis]) -> tuple[Axis, ...]:
+    return tuple(value)
+
+
+def _identifier(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not value.isidentifier():
+        raise ExportConfigError(f"{attribute.name} of {type(instance).__name__} must be an identifier (got {value!r}).")
+
+
+def _axis_sizes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
+    for axis in value:
+        if isinstance(axis, bool) or not isinstance(axis, (str, int)) or (isinstance(axis, int) and axis < 1):
+            raise ExportConfigError(f"An axis must be a name or a size of at least 1 (got {axis!r} in {value!r}).")
+    names = [axis for axis in value if isinstance(axis, str)]
+    if len(names) != len(set(names)):
+        raise ExportConfigError(f"A tensor cannot have the same axis twice (got {value!r}).")
+
+
+@attrs.frozen
+class Input:
+    """
+    A named input of a graph.
+
+    Args:
+        name: Keyword under which the module takes the tensor.
+        axes: One entry per dimension: an axis name (``"batch"``, ``"sequence"``) or a fixed size.
+        dtype: One of `DTYPES`. Integers and bools of other widths are converted, floats to integers never.
+        pad_value: What fills the positions that are added along every axis but ``batch``.
+        default: What a caller's missing tensor is filled with, or a function from the sizes of the call
+            (axis name to int) to the tensor; None makes the input required.
+        state: The graph changes the tensor in place and keeps it between calls (a KV cache).
+    """
+
+    name: str = attrs.field(validator=_identifier)
+    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_axis_sizes)
+    dtype: str = attrs.field(default="int64", validator=attrs.validators.in_(DTYPES))
+    pad_value: int | float | bool = 0
+    default: int | float | bool | Callable[[Mapping[str, int]], torch.Tensor] | None = None
+    state: bool = False
+
+
+@attrs.frozen
+class Output:
+    """
+    A named output of a graph.
+
+    Args:
+        name: Key in the module's output, and in ours.
+        axes: One entry per dimension, as for `Input`.
+    """
+
+    name: str = attrs.field(validator=_identifier)
+    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_axis_sizes)
+
+
+@attrs.frozen
+class CompilerHints:
+    """
+    What a plugin knows about compiling its graph; the caller's options win over it.
+
+    Args:
+        inline_weights: Freeze the weights into the graph. Apart is right for models made of linear layers: one copy serves
+            every bucket, and a sibling checkpoint needs no compile. Frozen is faster for convolutions.
+        dynamic_axes: The axes that may stay dynamic on a backend that can do it.
+    """
+
+    inline_weights: bool = False
+    dynamic_axes: tuple[str, ...] = attrs.field(default=("batch", "sequence"), converter=tuple)
+
+
+@attrs.frozen
+class Tolerance:
+    """
+    The largest absolute difference from the eager model that still counts as equal, by the precision of the graph.
+
+    Args:
+        fp32: Without auto-cast.
+        bf16: With any auto-cast to bfloat16.
+        fp16: With any auto-cast to float16.
+    """
+
+    fp32: float = 1e-4
+    bf16: float = 1e-1
+    fp16: float = 2e-2
+
+
+@attrs.frozen
+class Graph:
+    """
+    One traced function with named tensor inputs and outputs.
+
+    Args:
+        name: Unique within the model; the stem of the files in the artifact.
+        inputs: In the order in which the compiled graph takes them.
+        outputs: In the order in which it returns them.
+        kind: Component kind (``"encoder"``, ``"decoder"``, ``"unet"``, ``"vae"``), which decides compiler flags.
+        wrap: From the loaded module to the one that is traced, where the model's own forward is not a function of the inputs
+            above to the outputs above. The traced module is called with the inputs as keywords and returns a mapping or
+            `ModelOutput` with the outputs' names, or a tuple in their order.
+        sizes: Sizes of axes that follow from the shapes but do not equal them (``{"height": height // 8}``): an int or a list.
+        hints: What the plugin knows about compiling this graph.
+    """
+
+    name: str = attrs.field(validator=_identifier)
+    inputs: tuple[Input, ...] = attrs.field(converter=tuple)
+    outputs: tuple[Output, ...] = attrs.field(converter=tuple)
+    kind: str | None = None
+    wrap: Callable[[Any], Any] | None = None
+    sizes: Mapping[str, int | list[int]] = attrs.field(factory=dict)
+    hints: CompilerHints = attrs.field(factory=CompilerHints)
+
+    def __attrs_post_init__(self) -> None:
+        for what, items in (("input", self.inputs), ("output", self.outputs)):
+            names = [item.name for item in items]
+            if not names:
+                raise ExportConfigError(f"Graph {self.name!r} has no {what}s.")
+            if len(names) != len(set(names)):
+                raise ExportConfigError(f"Graph {self.name!r} has two {what}s of the same name (got {names}).")
+        unknown = sorted({axis for output in self.outputs for axis in output.axes if isinstance(axis, str)} - set(self.axes))
+        if unknown:
+            raise ExportConfigError(f"Graph {self.name!r} has outputs with axes that no input has: {', '.join(unknown)}.")
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of all axes, in the order in which the inputs mention them."""
+        return tuple(dict.fromkeys(axis for input in self.inputs for axis in input.axes if isinstance(axis, str)))
+
+
+@attrs.frozen
+class ExportConfig:
+    """
+    All that the core must know to compile a model.
+
+    Args:
+        load: Returns the model as an ``nn.Module`` with its weights; the core calls it once and puts it in eval mode.
+        graphs: One or several.
+        required_axes: Axes whose size the caller must give; a default is not enough.
+        output_class: Class of the shell's outputs, called with the outputs as keywords (a `ModelOutput`); None gives
+            the core's own, with access by attribute and by key.
+        tolerance: How far compiled may be from eager.
+    """
+
+    load: Callable[[], Any]
+    graphs: tuple[Graph, ...] = attrs.field(converter=tuple)
+    required_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    output_class: type | None = None
+    tolerance: Tolerance = attrs.field(
+        default=None, converter=lambda value: Tolerance() if value is None else _tolerance(value)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        names = [graph.name for graph in self.graphs]
+        if not names or len(names) != len(set(names)):
+            raise ExportConfigError(f"An export config needs graphs with names of their own (got {names}).")
+        known = {axis for graph in self.graphs for axis in graph.axes}
+        unknown = sorted(set(self.required_axes) - known)
+        if unknown:
+            raise ExportConfigError(f"Required axes that no graph has: {', '.join(unknown)}.")
+
+
+def _tolerance(value: Tolerance | float) -> Tolerance:
+    return value if isinstance(value, Tolerance) else Tolerance(fp32=float(value))

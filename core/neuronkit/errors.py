@@ -61,6 +61,10 @@ class ArtifactIncompatibleError(ArtifactError):
     """The artifact was compiled for another machine or other versions."""
 
 
+class ArtifactWriteError(ArtifactError, OSError):
+    """An artifact could not be written: no space, no permission. Nothing was left behind."""
+
+
 class ArtifactUntrustedError(ArtifactError, PermissionError):
     """Compiled graphs are native code; a downloaded artifact loads only with ``trust_artifact=True``."""
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from neuronkit.errors import ExportConfigError
-
-if TYPE_CHECKING:
-    import torch
 
 DTYPES = ("bool", "int32", "int64", "float16", "bfloat16", "float32")
 """The dtypes that an input may declare."""
@@ -47,17 +44,25 @@ class Input:
         axes: One entry per dimension: an axis name (``"batch"``, ``"sequence"``) or a fixed size.
         dtype: One of `DTYPES`. Integers and bools of other widths are converted, floats to integers never.
         pad_value: What fills the positions that are added along every axis but ``batch``.
-        default: What a caller's missing tensor is filled with, or a function from the sizes of the call
-            (axis name to int) to the tensor; None makes the input required.
+        default: What a caller's missing tensor is filled with; None makes the input required. An integer input whose
+            default is 1 is a mask, and is seeded as one when the compiled graph is validated.
         state: The graph changes the tensor in place and keeps it between calls (a KV cache).
+        high: Exclusive upper bound of the integers that validation may put in; None takes the checkpoint's own
+            (``vocab_size`` for ``input_ids``, ``type_vocab_size`` for ``token_type_ids``), or else 2.
     """
 
     name: str = attrs.field(validator=_identifier)
     axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_axis_sizes)
     dtype: str = attrs.field(default="int64", validator=attrs.validators.in_(DTYPES))
     pad_value: int | float | bool = 0
-    default: int | float | bool | Callable[[Mapping[str, int]], torch.Tensor] | None = None
+    default: int | float | bool | None = None
     state: bool = False
+    high: int | None = None
+
+    @property
+    def is_mask(self) -> bool:
+        """True when the tensor says which positions count."""
+        return self.default == 1 and self.dtype in ("bool", "int32", "int64")
 
 
 @attrs.frozen
@@ -103,6 +108,12 @@ class Tolerance:
     fp32: float = 1e-4
     bf16: float = 1e-1
     fp16: float = 2e-2
+
+
+def _tolerance(value: Tolerance | float | None) -> Tolerance:
+    if value is None:
+        return Tolerance()
+    return value if isinstance(value, Tolerance) else Tolerance(fp32=float(value))
 
 
 @attrs.frozen
@@ -165,9 +176,7 @@ class ExportConfig:
     graphs: tuple[Graph, ...] = attrs.field(converter=tuple)
     required_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     output_class: type | None = None
-    tolerance: Tolerance = attrs.field(
-        default=None, converter=lambda value: Tolerance() if value is None else _tolerance(value)
-    )
+    tolerance: Tolerance = attrs.field(default=None, converter=_tolerance)
 
     def __attrs_post_init__(self) -> None:
         names = [graph.name for graph in self.graphs]
@@ -177,7 +186,3 @@ class ExportConfig:
         unknown = sorted(set(self.required_axes) - known)
         if unknown:
             raise ExportConfigError(f"Required axes that no graph has: {', '.join(unknown)}.")
-
-
-def _tolerance(value: Tolerance | float) -> Tolerance:
-    return value if isinstance(value, Tolerance) else Tolerance(fp32=float(value))

@@ -1,0 +1,145 @@
+"""The content-addressed cache of compiled graphs.
+
+An entry's key is made of everything that the compiled graph depends on and of nothing else: never an id or a path. A graph
+without its weights depends on their signature alone, so a fine-tuned sibling finds its graph here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from neuronkit.artifact.manifest import CompiledBucket, File, structure, unstructure
+from neuronkit.artifact.store import atomic_directory, describe, file_digest
+from neuronkit.backends.base import CompiledGraph
+from neuronkit.buckets import Bucket
+from neuronkit.environment import cache_directory
+
+_RECORD = "graph.json"
+
+
+@attrs.frozen
+class CacheEntry:
+    """
+    A compiled graph in the cache.
+
+    Args:
+        key: SHA-256 of what it depends on.
+        directory: Where its files are.
+        record: What the manifest says of it; file names are relative to `directory`.
+        label: Key, graph and bucket, for people.
+        hit: True when nothing was compiled.
+    """
+
+    key: str
+    directory: Path
+    record: CompiledBucket
+    label: str
+    hit: bool = False
+
+
+def content_key(parts: Any) -> str:
+    """Return the SHA-256 of JSON-like data, independent of the order of its keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class GraphCache:
+    """
+    Compiled graphs by content.
+
+    Args:
+        root: The cache's directory; None takes the one of the environment.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or cache_directory()
+        self._graphs = self.root / "graphs"
+
+    def get_or_compile(
+        self, key: str, label: str, bucket: Bucket, compile: Callable[[Path], CompiledGraph]
+    ) -> CacheEntry:
+        """
+        Return an entry, compiling it if it is not there or damaged. Processes that ask for the same key take turns.
+
+        Args:
+            key: From `content_key`.
+            label: For people.
+            bucket: What is compiled.
+            compile: Writes the graph's files into the directory that it is given.
+        """
+        from filelock import FileLock
+
+        directory = self._graphs / key
+        self._graphs.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._graphs / f"{key}.lock"):
+            if entry := self._read(directory):
+                return attrs.evolve(entry, hit=True)
+            with atomic_directory(directory, force=True) as temporary:
+                record = make_record(compile(temporary), bucket)
+                text = json.dumps({"label": label, "record": unstructure(record)}, indent=1)
+                (temporary / _RECORD).write_text(text, encoding="utf-8")
+        return CacheEntry(key, directory, record, label)
+
+    def _read(self, directory: Path) -> CacheEntry | None:
+        try:
+            found = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+            record = structure(found["record"], CompiledBucket)
+            whole = all(file_digest(directory / file.file) == file.sha256 for file in record.files)
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+        return CacheEntry(directory.name, directory, record, found["label"]) if whole else None
+
+    def entries(self) -> list[CacheEntry]:
+        """Return what is in the cache, sorted by label."""
+        found = [self._read(path) for path in self._graphs.glob("*") if path.is_dir() and not path.name.startswith(".")]
+        return sorted((entry for entry in found if entry), key=lambda entry: (entry.label, entry.key))
+
+    def size(self) -> int:
+        """Return the bytes on disk, compiler caches included."""
+        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+
+    def clear(self) -> None:
+        """Remove every compiled graph and the compiler's caches."""
+        for name in ("graphs", "inductor", "validated"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+
+
+@contextmanager
+def private_cache() -> Iterator[GraphCache]:
+    """Yield a cache that lasts as long as the block, for ``cache=False``."""
+    with tempfile.TemporaryDirectory(prefix="neuronkit-") as directory:
+        yield GraphCache(Path(directory))
+
+
+def make_record(compiled: CompiledGraph, bucket: Bucket) -> CompiledBucket:
+    """Describe the files that a backend wrote."""
+    files: list[File] = [
+        describe(path, compiled.directory) for path in sorted(compiled.directory.rglob("*")) if path.is_file()
+    ]
+    return CompiledBucket(
+        sizes=dict(bucket.sizes),
+        bounds=dict(bucket.bounds),
+        entry=compiled.entry,
+        files=files,
+        constants=list(compiled.constants),
+    )
+
+
+def copy_into(entry: CacheEntry, root: Path, prefix: str) -> CompiledBucket:
+    """Copy an entry's files under ``root/prefix`` and return its record with names relative to `root`."""
+    for file in entry.record.files:
+        target = root / prefix / file.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(entry.directory / file.file, target)
+    files = [attrs.evolve(file, file=os.path.join(prefix, file.file)) for file in entry.record.files]
+    return attrs.evolve(entry.record, entry=os.path.join(prefix, entry.record.entry), files=files)

@@ -1,0 +1,106 @@
+"""Opening an artifact: trust, digests, versions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import attrs
+
+from neuronkit.artifact import manifest as manifests
+from neuronkit.artifact.manifest import File, Manifest
+from neuronkit.artifact.store import file_digest
+from neuronkit.environment import cache_directory
+from neuronkit.errors import ArtifactCorruptError
+
+
+@attrs.frozen
+class Artifact:
+    """
+    An artifact on disk.
+
+    Args:
+        path: Its directory.
+        manifest: What is in it.
+    """
+
+    path: Path
+    manifest: Manifest
+
+
+def open_artifact(path: str | Path) -> Artifact:
+    """
+    Read an artifact's manifest, without verifying or loading anything.
+
+    Raises:
+        ArtifactNotFoundError: There is no artifact.
+        ArtifactCorruptError: The manifest cannot be read.
+        ArtifactSchemaError: A newer neuronkit wrote it.
+    """
+    directory = Path(path).expanduser()
+    return Artifact(directory, manifests.read(directory))
+
+
+def verify(artifact: Artifact, *, weights: bool = False) -> None:
+    """
+    Compare files with the manifest.
+
+    Sizes of all files and digests of graphs and JSON are compared at every load. The digest of the weights is compared the
+    first time that a file is seen (known by size, time of change and inode), or always with `weights`.
+
+    Args:
+        artifact: What to verify.
+        weights: Read the weights' file even if it was verified before.
+
+    Raises:
+        ArtifactCorruptError: A file is missing, truncated or edited.
+    """
+    manifest = artifact.manifest
+    for file in manifest.files():
+        _verify_size(artifact, file)
+        if file_digest(artifact.path / file.file) != file.sha256:
+            raise _corrupt(artifact, file, "was edited: its SHA-256 is not the manifest's")
+    if manifest.weights is not None:
+        _verify_size(artifact, manifest.weights)
+        _verify_weights(artifact, manifest.weights, force=weights)
+
+
+def _verify_size(artifact: Artifact, file: File) -> None:
+    path = artifact.path / file.file
+    if not path.is_file():
+        raise _corrupt(artifact, file, "is missing")
+    if (size := path.stat().st_size) != file.size:
+        raise _corrupt(artifact, file, f"has {size} bytes instead of {file.size}: it is truncated or was edited")
+
+
+def _verify_weights(artifact: Artifact, file: File, *, force: bool) -> None:
+    path = artifact.path / file.file
+    remembered = _remembered(path, file)
+    if not force and remembered.exists():
+        return
+    if file_digest(path) != file.sha256:
+        raise _corrupt(artifact, file, "was edited: its SHA-256 is not the manifest's")
+    remember(path, file)
+
+
+def remember(path: Path, file: File) -> None:
+    """Note that a file's digest was verified, as long as its size, time of change and inode stay the same."""
+    note = _remembered(path, file)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(str(path)), encoding="utf-8")
+    except OSError as error:
+        print(f"note: cannot remember that {path} was verified: {error.strerror}", file=sys.stderr)  # noqa: T201
+
+
+def _remembered(path: Path, file: File) -> Path:
+    status = path.stat()
+    name = f"{file.sha256[:32]}-{status.st_size}-{status.st_mtime_ns}-{status.st_dev}-{status.st_ino}"
+    return cache_directory() / "validated" / name
+
+
+def _corrupt(artifact: Artifact, file: File, what: str) -> ArtifactCorruptError:
+    return ArtifactCorruptError(
+        f"{file.file} of the artifact {artifact.path} {what}.\nTry: {artifact.manifest.rebuild}"
+    )

@@ -1,0 +1,99 @@
+"""The validation gate: every compiled graph against the unwrapped eager model, before the artifact exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from neuronkit.artifact.manifest import Check
+from neuronkit.backends.base import Runner
+from neuronkit.buckets import Bucket
+from neuronkit.errors import ValidationError
+from neuronkit.export.capture import TracedModule, seeded_inputs
+from neuronkit.export.config import Graph
+
+_SEED = 20_240
+"""Any seed but the one of the inputs that graphs are traced with."""
+
+
+@attrs.frozen
+class Reference:
+    """
+    What the eager model gives for some inputs.
+
+    Args:
+        graph: The graph.
+        bucket: The bucket that will run them.
+        sizes: Size of every axis.
+        inputs: Tensors by input name.
+        outputs: The eager model's tensors by output name.
+    """
+
+    graph: Graph
+    bucket: Bucket
+    sizes: Mapping[str, int]
+    inputs: Mapping[str, torch.Tensor]
+    outputs: Mapping[str, torch.Tensor]
+
+
+def reference(graph: Graph, bucket: Bucket, module: nn.Module, config: Mapping[str, Any]) -> list[Reference]:
+    """
+    Run the eager model on seeded inputs.
+
+    A fixed bucket is checked at its own sizes. One with dynamic axes is checked twice: at two small, uneven sizes, and with
+    one row of up to 128 positions.
+
+    Args:
+        graph: What was or will be compiled.
+        bucket: For which sizes.
+        module: The eager model, wrapped only where the graph itself says so.
+        config: The checkpoint's configuration.
+    """
+    picker = TracedModule(module, graph)
+    found = []
+    for number, sizes in enumerate(_sizes(bucket)):
+        inputs = seeded_inputs(graph, sizes, config, seed=_SEED + number)
+        with torch.no_grad():
+            outputs = picker.pick(module(**{name: tensor.clone() for name, tensor in inputs.items()}))
+        names = [output.name for output in graph.outputs]
+        found.append(Reference(graph, bucket, sizes, inputs, dict(zip(names, outputs, strict=True))))
+    return found
+
+
+def _sizes(bucket: Bucket) -> list[dict[str, int]]:
+    if not bucket.bounds:
+        return [dict(bucket.sizes)]
+    uneven = dict(bucket.sizes)
+    row = dict(bucket.sizes)
+    for axis, (low, high) in bucket.bounds.items():
+        uneven[axis] = max(low, min(high, 3 if axis == "batch" else 29))
+        row[axis] = max(low, 1 if axis == "batch" else min(high, 128))
+    return [uneven, row]
+
+
+def compare(expected: Reference, runner: Runner, atol: float) -> Check:
+    """
+    Run a compiled graph on the reference's inputs.
+
+    Raises:
+        ValidationError: An output has another shape, or differs by more than `atol`.
+    """
+    where = f"Graph {expected.graph.name!r} ({expected.bucket.label}) at {dict(expected.sizes)}"
+    results: Sequence[torch.Tensor] = runner(list(expected.inputs.values()))
+    differences: dict[str, float] = {}
+    for (name, wanted), got in zip(expected.outputs.items(), results, strict=True):
+        if wanted.shape != got.shape:
+            raise ValidationError(f"{where}: {name} has shape {tuple(got.shape)}, the eager model gives {tuple(wanted.shape)}.")
+        difference = (wanted.float() - got.float()).abs().max().item() if wanted.numel() else 0.0
+        if not difference <= atol:
+            raise ValidationError(
+                f"{where}: {name} differs from the eager model by {difference:.3g}, and the tolerance is {atol:.3g}.\n"
+                "Nothing was written. Try: --atol to accept a larger difference, another --auto-cast, or --optlevel 1 to see "
+                "whether the compiler is the cause."
+            )
+        differences[name] = difference
+    return Check(expected.graph.name, expected.bucket.label, dict(expected.sizes), differences)

@@ -1,0 +1,125 @@
+"""AOTInductor: a program compiled into a shared object, with its weights inside or apart."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.export import ExportedProgram
+
+from neuronkit.backends.base import CompiledGraph, Runner
+from neuronkit.environment import cache_directory
+from neuronkit.errors import CompileError, WeightsError
+from neuronkit.options import CompileOptions
+from neuronkit.weights import Constant, constant
+
+_LITERALS = "literals.safetensors"
+"""Tensors that the model's code creates: they belong to the graph, not to the weights."""
+_KEPT_SUFFIXES = {".so", ".bin", ".blob"}
+
+
+def compile(program: ExportedProgram, directory: Path, options: CompileOptions) -> CompiledGraph:
+    """
+    Compile a program; Inductor's own cache lives under neuronkit's.
+
+    Raises:
+        CompileError: Inductor or the C++ compiler failed.
+    """
+    inline = bool(options.inline_weights)
+    settings: dict[str, Any] = {
+        "aot_inductor.package_constants_in_so": inline,
+        "always_keep_tensor_constants": not inline,
+        "aot_inductor.compile_wrapper_opt_level": "O0",
+        "freezing": inline,
+        "max_autotune": options.optlevel == 3,
+    }
+    with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, _inductor_cache():
+        try:
+            with torch.no_grad():
+                package = torch._inductor.aoti_compile_and_package(
+                    program, package_path=str(Path(workdir) / "graph.pt2"), inductor_configs=settings
+                )
+        except MemoryError:
+            raise
+        except Exception as error:
+            summary = "\n  ".join(str(error).strip().splitlines()[:12])
+            raise CompileError(f"AOTInductor could not compile the graph:\n  {summary}") from error
+        with zipfile.ZipFile(package) as opened:
+            for member in opened.namelist():
+                if Path(member).suffix in _KEPT_SUFFIXES:
+                    (directory / Path(member).name).write_bytes(opened.read(member))
+    shared_object = _only(sorted(directory.glob("*.so")))
+    constants: list[Constant] = []
+    if not inline:
+        names = _open(shared_object).get_constant_names_to_original_fqns().values()
+        held = {**program.state_dict, **program.constants}
+        missing = sorted(set(names) - set(held))
+        if missing:
+            raise CompileError(f"The compiled graph keeps constants that the program does not have: {', '.join(missing)}.")
+        own = set(program.graph_signature.lifted_tensor_constants)
+        constants = [constant(name, held[name]) for name in sorted(set(names) - own)]
+        if literals := {name: program.constants[name] for name in sorted(set(names) & own)}:
+            save_file(literals, directory / _LITERALS)
+    return CompiledGraph(directory, shared_object.name, tuple(constants))
+
+
+def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.Tensor]) -> Runner:
+    """
+    Open a shared object and bind its weights.
+
+    The flat runner is used because the public wrapper parses a JSON specification on every call.
+    """
+    runner = _open(file)
+    if not constants:
+        return _Bound(runner, {})
+    literals = load_file(file.with_name(_LITERALS)) if file.with_name(_LITERALS).exists() else {}
+    held = {wanted.name: weights[wanted.name] for wanted in constants} | literals
+    names = runner.get_constant_names_to_original_fqns()
+    if unbound := sorted(set(names.values()) - set(held)):
+        raise WeightsError(f"The manifest does not name every constant of {file.name}: {', '.join(unbound)}.")
+    runner.update_constant_buffer({key: held[name] for key, name in names.items()}, False, True, True)
+    return _Bound(runner, held)
+
+
+class _Bound:
+    """A runner together with the tensors whose memory it uses but does not own."""
+
+    __slots__ = ("_run", "_weights")
+
+    def __init__(self, runner: Any, weights: dict[str, torch.Tensor]) -> None:
+        self._run = runner.run
+        self._weights = weights
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        return self._run(tensors)
+
+
+def _open(file: Path) -> Any:
+    return torch._C._aoti.AOTIModelContainerRunnerCpu(str(file), 1)
+
+
+def _only(files: list[Path]) -> Path:
+    if len(files) != 1:
+        raise CompileError(f"AOTInductor was expected to write one shared object (got {[file.name for file in files]}).")
+    return files[0]
+
+
+@contextmanager
+def _inductor_cache() -> Iterator[None]:
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    before = os.environ.get(name)
+    os.environ[name] = str(cache_directory() / "inductor")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

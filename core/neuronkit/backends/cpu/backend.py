@@ -1,0 +1,82 @@
+"""The cpu backend: options, files, and which of its two run times opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuronkit.backends.base import Capabilities, CompiledGraph, Runner
+from neuronkit.backends.cpu import host
+
+if TYPE_CHECKING:
+    import torch
+
+    from neuronkit.artifact.manifest import CompiledBucket
+    from neuronkit.buckets import Bucket
+    from neuronkit.export.capture import TracedModule
+    from neuronkit.export.config import Graph
+    from neuronkit.options import CompileOptions
+
+
+class CpuBackend:
+    """
+    Compiles with torch alone.
+
+    ``optlevel`` 1 keeps the exported program and runs it without compiling, 2 compiles it with AOTInductor, 3 lets Inductor
+    time several kernels for each matrix product. Weights stay apart from the graph unless ``inline_weights`` freezes them in.
+    """
+
+    name = "cpu"
+    capabilities = Capabilities(dynamic_axes=True, state=True, weights_apart=True)
+
+    def check_options(self, options: CompileOptions) -> None:
+        """Refuse a target, and compiling without a compiler."""
+        from neuronkit.errors import OptionError
+
+        if options.target is not None:
+            raise OptionError(f"target: the cpu backend compiles for this machine only (got {options.target!r}).")
+        if options.optlevel > 1:
+            host.require_compiler()
+
+    def fingerprint(self, options: CompileOptions) -> dict[str, Any]:
+        """Return torch's version and, for compiled code, this machine's architecture and instruction sets."""
+        import torch
+
+        found: dict[str, Any] = {"torch": torch.__version__}
+        if options.optlevel > 1:
+            found |= {"machine": host.machine(), "instruction_sets": list(host.instruction_sets())}
+        return found
+
+    def incompatibility(self, fingerprint: Mapping[str, Any]) -> str | None:
+        """Return why a graph with that fingerprint cannot run here, or None."""
+        import torch
+
+        if fingerprint.get("torch") != torch.__version__:
+            return f"it was compiled with torch {fingerprint.get('torch')}, and this is torch {torch.__version__}"
+        if "machine" not in fingerprint:
+            return None
+        if fingerprint["machine"] != host.machine():
+            return f"it was compiled for {fingerprint['machine']}, and this is {host.machine()}"
+        if missing := sorted(set(fingerprint["instruction_sets"]) - set(host.instruction_sets())):
+            return f"it was compiled for a CPU with {', '.join(missing)}, which this one lacks"
+        return None
+
+    def compile(
+        self, graph: Graph, bucket: Bucket, module: TracedModule, options: CompileOptions, directory: Path
+    ) -> CompiledGraph:
+        """Compile into ``program.pt2`` (``optlevel`` 1) or a shared object."""
+        from neuronkit.backends.cpu import aot, program
+        from neuronkit.backends.cpu.exporting import export_program
+
+        exported = export_program(graph, bucket, module)
+        if options.optlevel == 1:
+            return program.save(exported, directory, inline_weights=bool(options.inline_weights))
+        return aot.compile(exported, directory, options)
+
+    def load(self, directory: Path, compiled: CompiledBucket, weights: Mapping[str, torch.Tensor]) -> Runner:
+        """Open a compiled graph and bind its weights."""
+        from neuronkit.backends.cpu import aot, program
+
+        run_time = program if compiled.entry.endswith(program.SUFFIX) else aot
+        return run_time.load(directory / compiled.entry, compiled.constants, weights)

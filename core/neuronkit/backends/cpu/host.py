@@ -1,0 +1,55 @@
+"""What a compiled graph depends on in this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from functools import cache
+
+from neuronkit.errors import CompilerNotFoundError
+
+INSTRUCTION_SETS = frozenset(
+    "abm adx aes amx_bf16 amx_fp16 amx_int8 amx_tile avx avx2 avx512_bf16 avx512_bitalg avx512_fp16 avx512_vbmi2 avx512_vnni"
+    " avx512_vp2intersect avx512_vpopcntdq avx512bw avx512cd avx512dq avx512f avx512ifma avx512vbmi avx512vl avx_ifma"
+    " avx_ne_convert avx_vnni avx_vnni_int8 bmi1 bmi2 f16c fma fma4 gfni lzcnt movbe movdir64b movdiri pclmulqdq popcnt rdpid"
+    " rdseed sha_ni sse4_1 sse4_2 sse4a ssse3 tbm vaes vpclmulqdq xop"
+    " asimd asimdhp asimddp atomics bf16 i8mm sve sve2 svebf16 svei8mm".split()
+)
+"""CPU flags that ``-march=native`` lets a compiler rely on (the names of ``/proc/cpuinfo``)."""
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets of this CPU that compiled code may rely on, sorted."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                name, _, value = line.partition(":")
+                if name.strip() in ("flags", "Features"):
+                    return tuple(sorted(INSTRUCTION_SETS.intersection(value.split())))
+    except FileNotFoundError:
+        import torch
+
+        return (torch.backends.cpu.get_cpu_capability(),)
+    return ()
+
+
+def machine() -> str:
+    """Return the machine's architecture, such as ``x86_64``."""
+    return platform.machine()
+
+
+def require_compiler() -> None:
+    """
+    Refuse to start when there is no C++ compiler.
+
+    Raises:
+        CompilerNotFoundError: Neither ``CXX`` nor ``g++`` nor ``clang++`` can be run.
+    """
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    if not any(shutil.which(candidate) for candidate in candidates):
+        raise CompilerNotFoundError(
+            f"No C++ compiler found (looked for {', '.join(candidates)}): the cpu backend needs one to compile.\n"
+            "Try: apt-get install g++, or --optlevel 1, which runs the exported program without compiling it."
+        )

@@ -1,0 +1,168 @@
+"""Buckets: the sizes that a graph is compiled for, and which of them serves a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from math import ceil, prod
+from typing import TYPE_CHECKING
+
+import attrs
+
+from neuronkit.errors import InputError, OptionError
+from neuronkit.shape_names import AXES_OF_SHAPES
+
+if TYPE_CHECKING:
+    from neuronkit.export.config import Graph
+
+BATCH = "batch"
+MAX_DYNAMIC_BATCH = 64
+"""Largest batch of one call where the batch is dynamic; more rows are split over several calls."""
+_PAIRED = ("height", "width")
+
+
+@attrs.frozen
+class Bucket:
+    """
+    One assignment of sizes to a graph's axes.
+
+    Args:
+        sizes: Size of every axis; the largest one where the axis is dynamic.
+        bounds: Smallest and largest size of the axes that stay dynamic.
+    """
+
+    sizes: Mapping[str, int]
+    bounds: Mapping[str, tuple[int, int]] = attrs.field(factory=dict)
+    label: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        parts = (
+            f"{axis}{self.bounds[axis][0]}-{size}" if axis in self.bounds else f"{axis}{size}"
+            for axis, size in self.sizes.items()
+        )
+        object.__setattr__(self, "label", "_".join(parts) or "fixed")
+
+    @property
+    def volume(self) -> int:
+        """The product of all sizes: how much work a full bucket is."""
+        return prod(self.sizes.values())
+
+    def fits(self, sizes: Mapping[str, int]) -> bool:
+        """True when every axis but the batch, which can be split, is at most as long as the bucket's."""
+        return all(size <= self.sizes[axis] for axis, size in sizes.items() if axis != BATCH)
+
+
+def make_buckets(
+    graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: bool, max_dynamic_batch: int = MAX_DYNAMIC_BATCH
+) -> tuple[Bucket, ...]:
+    """
+    Return a graph's buckets: the product of the sizes of its axes, where ``height`` and ``width`` pair up.
+
+    Args:
+        graph: Its `sizes` override the shapes.
+        shapes: Sizes by shape name.
+        dynamic: Leave the axes of the graph's hints dynamic: any size up to the largest given; for the batch up to 64.
+        max_dynamic_batch: Bound of a dynamic batch, unless a larger one was given.
+
+    Returns:
+        At least one bucket, without duplicates, the smallest volume first.
+
+    Raises:
+        OptionError: An axis has no size, or height and width cannot be paired.
+    """
+    given = {AXES_OF_SHAPES.get(name, name): sorted(set(sizes)) for name, sizes in shapes.items()}
+    given |= {AXES_OF_SHAPES.get(name, name): list(sizes) for name, sizes in shapes.items() if name in _PAIRED}
+    given |= {axis: [size] if isinstance(size, int) else list(size) for axis, size in graph.sizes.items()}
+    bounds: dict[str, tuple[int, int]] = {}
+    choices: list[list[dict[str, int]]] = []
+    for axis in graph.axes:
+        sizes = given.get(axis)
+        if not sizes:
+            shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
+            raise OptionError(f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size.")
+        if dynamic and axis in graph.hints.dynamic_axes:
+            largest = max(*sizes, max_dynamic_batch) if axis == BATCH else max(sizes)
+            bounds[axis] = (1, largest)
+            choices.append([{axis: largest}])
+        elif axis in _PAIRED and all(other in graph.axes for other in _PAIRED):
+            if axis == _PAIRED[0]:
+                choices.append(_pair(sizes, given.get(_PAIRED[1]) or []))
+        else:
+            choices.append([{axis: size} for size in sizes])
+    found = {}
+    for combination in product(*choices):
+        merged = {axis: size for part in combination for axis, size in part.items()}
+        ordered = {axis: merged[axis] for axis in graph.axes}
+        found[tuple(ordered.values())] = Bucket(ordered, bounds)
+    return tuple(sorted(found.values(), key=lambda bucket: (bucket.volume, tuple(bucket.sizes.values()))))
+
+
+def _pair(heights: Sequence[int], widths: Sequence[int]) -> list[dict[str, int]]:
+    if len(heights) == 1:
+        heights = [heights[0]] * len(widths)
+    if len(widths) == 1:
+        widths = [widths[0]] * len(heights)
+    if not widths or len(heights) != len(widths):
+        raise OptionError(f"height and width pair up, so they need as many sizes (got {list(heights)} and {list(widths)}).")
+    return [{"height": height, "width": width} for height, width in zip(heights, widths, strict=True)]
+
+
+def chunks(rows: int, capacity: int) -> list[tuple[int, int]]:
+    """Return the (start, stop) of consecutive pieces of at most `capacity` rows that cover all rows in order."""
+    return [(start, min(start + capacity, rows)) for start in range(0, rows, capacity)]
+
+
+class BucketTable:
+    """
+    The buckets of one graph, ready to choose from.
+
+    Args:
+        buckets: At least one.
+        owners: The input that each axis belongs to, for messages.
+    """
+
+    def __init__(self, buckets: Sequence[Bucket], owners: Mapping[str, str]) -> None:
+        self.buckets = tuple(buckets)
+        self.owners = dict(owners)
+        self._chosen: dict[tuple[tuple[str, int], ...], Bucket] = {}
+
+    def choose(self, sizes: Mapping[str, int]) -> Bucket:
+        """
+        Return the bucket that does a call with the least work.
+
+        A batch larger than every fitting bucket is split, so what counts is the volume times the number of calls; among
+        equals, the fewest calls.
+
+        Raises:
+            InputError: An axis other than the batch is longer than in any bucket.
+        """
+        key = tuple(sizes.items())
+        if (bucket := self._chosen.get(key)) is not None:
+            return bucket
+        fitting = [bucket for bucket in self.buckets if bucket.fits(sizes)]
+        if not fitting:
+            raise self._too_long(sizes)
+        rows = sizes.get(BATCH, 1)
+        bucket = min(fitting, key=lambda bucket: _work(bucket, rows))
+        if len(self._chosen) < 4096:
+            self._chosen[key] = bucket
+        return bucket
+
+    def _too_long(self, sizes: Mapping[str, int]) -> InputError:
+        largest = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in sizes}
+        over = next((axis for axis in sizes if axis != BATCH and sizes[axis] > largest[axis]), None)
+        labels = ", ".join(bucket.label for bucket in self.buckets)
+        if over is None:
+            return InputError(f"No bucket holds {dict(sizes)}. Buckets: {labels}.")
+        return InputError(
+            f"{self.owners.get(over, 'An input')} has {sizes[over]} along {over!r}, and the largest bucket has {largest[over]}. "
+            f"Buckets: {labels}.\nTry: a shorter input, or compile again with a larger size."
+        )
+
+
+def _work(bucket: Bucket, rows: int) -> tuple[int, int]:
+    capacity = bucket.sizes.get(BATCH)
+    if capacity is None:
+        return bucket.volume, 1
+    calls = ceil(rows / capacity)
+    return bucket.volume * calls, calls

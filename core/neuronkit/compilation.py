@@ -1,0 +1,280 @@
+"""The compile journey: model -> source -> key -> plugin -> export config -> compiled graphs -> validated artifact."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from neuronkit import __version__, weights
+from neuronkit.artifact import manifest as manifests
+from neuronkit.artifact.cache import CacheEntry, GraphCache, content_key, copy_into, private_cache
+from neuronkit.artifact.manifest import (
+    SCHEMA,
+    CompiledGraphRecord,
+    Manifest,
+    PluginRecord,
+    SourceRecord,
+    Validation,
+)
+from neuronkit.artifact.reader import Artifact, remember
+from neuronkit.artifact.side_files import write_side_files
+from neuronkit.artifact.store import atomic_directory, describe, require_free
+from neuronkit.artifact.validation import Reference, compare, reference
+from neuronkit.backends.base import Backend, CompiledGraph
+from neuronkit.buckets import Bucket, make_buckets
+from neuronkit.errors import OptionError
+from neuronkit.export.capture import TracedModule
+from neuronkit.export.config import ExportConfig, Graph
+from neuronkit.export.identity import config_identity, module_identity, plugin_identity
+from neuronkit.export.source import Source, resolve_source
+from neuronkit.manager import make_manager, options_class
+from neuronkit.options import CompileOptions, Parsed, as_json, split_options, unknown_shape_error
+from neuronkit.plugins import active_extensions, get_registry, resolve_backend
+from neuronkit.session import open_graphs
+from neuronkit.shape_names import AXES_OF_SHAPES
+from neuronkit.shapes import default_shapes
+from neuronkit.tasks import canonical_task, infer_task
+
+Progress = Callable[[str], None]
+_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@attrs.frozen
+class Work:
+    """
+    One graph for one bucket, ready to be compiled or found in the cache.
+
+    Args:
+        graph: The graph.
+        bucket: The bucket.
+        module: What the backend compiles.
+        key: Of its content.
+    """
+
+    graph: Graph
+    bucket: Bucket
+    module: TracedModule
+    key: str
+
+
+def compile_model(
+    model: str | Path,
+    output: str | Path,
+    *,
+    task: str | None,
+    backend: str,
+    given: Mapping[str, Any],
+    progress: Progress = lambda _: None,
+) -> Artifact:
+    """
+    Compile a model into an artifact. See `neuronkit.compile`.
+
+    Args:
+        model: Directory or hub id.
+        output: The artifact's directory.
+        task: Task, alias, or ``task@package``; None infers it from the checkpoint.
+        backend: Name of the backend.
+        given: Shapes and options.
+        progress: Called with a line of text at every step.
+    """
+    started = time.perf_counter()
+    target = Path(output).expanduser()
+    source = resolve_source(model, split_options(given, None).source)
+    key = resolve_key(source, task)
+    loaded = get_registry().resolve(key)
+    manager = make_manager(loaded.plugin, active_extensions())
+    parsed = split_options(given, options_class(manager.hook))
+    options = parsed.compile
+    require_free(target, force=options.force)
+    engine = resolve_backend(backend)
+    engine.check_options(options)
+    progress(f"{loaded.info.key} from {loaded.info.package} {loaded.info.version}, backend {backend}")
+
+    shapes = default_shapes(source, parsed.shapes)
+    config: ExportConfig = manager.hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
+    _check_shapes(config, parsed)
+    module = config.load().eval().requires_grad_(False)
+    progress("model loaded")
+
+    works, references = [], []
+    for graph in config.graphs:
+        wrapped = (graph.wrap(module) if graph.wrap else module).eval()
+        dynamic = engine.capabilities.dynamic_axes and not options.static
+        for bucket in make_buckets(graph, shapes, dynamic):
+            if options.validate:
+                references += reference(graph, bucket, wrapped, source.config)
+            works.append((graph, bucket, wrapped))
+    jobs = _prepare(works, source, loaded.plugin, engine, options, parsed)
+
+    with ExitStack() as stack:
+        cache = GraphCache() if options.cache else stack.enter_context(private_cache())
+        directory = stack.enter_context(atomic_directory(target, force=options.force))
+        entries = []
+        for job in jobs:
+            entry = _compile_one(job, cache, manager.hook, engine, options)
+            entries.append(entry)
+            how = "from the cache" if entry.hit else "compiled"
+            progress(f"{entry.label} {how} ({time.perf_counter() - started:.1f} s)")
+        manifest = Manifest(
+            schema=SCHEMA,
+            neuronkit=__version__,
+            key=loaded.info.key,
+            plugin=PluginRecord(loaded.info.package, loaded.info.version),
+            backend=backend,
+            fingerprint=engine.fingerprint(options),
+            source=SourceRecord(source.model, source.options.revision, source.options.subfolder, source.trust_remote_code),
+            shapes={name: list(sizes) for name, sizes in shapes.items()},
+            options=as_json(options),
+            plugin_options=as_json(parsed.plugin),
+            output_class=_qualified_name(config.output_class),
+            graphs=_copy_graphs(jobs, entries, directory),
+            weights=_write_weights(jobs, entries, directory),
+            side_files=write_side_files(source, config, shapes, directory),
+            validation=Validation("not run (disabled)", tolerance(config, options)),
+            rebuild=rebuild_command(source, key, backend, given, target),
+        )
+        artifact = Artifact(directory, manifest)
+        if options.validate:
+            artifact = _validate(artifact, engine, references)
+            progress(f"validated: max abs difference {artifact.manifest.validation.max_abs_diff:.2g}")
+        manifests.dump(artifact.manifest, directory)
+    if manifest.weights is not None:
+        remember(target / manifest.weights.file, manifest.weights)
+    progress(f"{target} written ({time.perf_counter() - started:.1f} s)")
+    return Artifact(target, artifact.manifest)
+
+
+def resolve_key(source: Source, task: str | None) -> str:
+    """Return the registry's key, possibly qualified by a package, for a checkpoint and a task."""
+    name, _, package = (task or infer_task(source)).partition("@")
+    key = f"{source.architecture}.{canonical_task(name)}"
+    return f"{key}@{package}" if package else key
+
+
+def tolerance(config: ExportConfig, options: CompileOptions) -> float:
+    """Return the largest difference from eager that is allowed: the caller's, else the plugin's for the precision."""
+    if options.atol is not None:
+        return options.atol
+    return config.tolerance.fp32 if options.auto_cast == "none" else float(getattr(config.tolerance, options.auto_cast_type))
+
+
+def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
+    axes = {axis for graph in config.graphs for axis in graph.axes}
+    known = sorted(shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes) + sorted(axes - set(AXES_OF_SHAPES.values()))
+    problems = [unknown_shape_error(name, known) for name in parsed.unknown_shapes if name not in axes]
+    overridden = {axis for graph in config.graphs for axis in graph.sizes}
+    for axis in config.required_axes:
+        shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
+        if shape not in parsed.shapes and axis not in overridden:
+            problems.append(f"{shape}: required, because the plugin needs the size of the axis {axis!r}.")
+    if problems:
+        raise OptionError("\n".join(problems))
+
+
+def _prepare(
+    works: list[tuple[Graph, Bucket, nn.Module]],
+    source: Source,
+    plugin: object,
+    engine: Backend,
+    options: CompileOptions,
+    parsed: Parsed,
+) -> list[Work]:
+    jobs = []
+    for graph, bucket, wrapped in works:
+        inline = graph.hints.inline_weights if options.inline_weights is None else options.inline_weights
+        inline = inline or not engine.capabilities.weights_apart
+        precision = None if options.auto_cast == "none" else _PRECISIONS[options.auto_cast_type]
+        if options.auto_cast == "all":
+            wrapped = wrapped.to(precision)
+        traced = TracedModule(wrapped, graph, precision, autocast=options.auto_cast == "matmul").eval()
+        tensors = weights.module_tensors(traced)
+        parts = {
+            "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap")),
+            "bucket": [bucket.sizes, bucket.bounds],
+            "model": config_identity(source.config),
+            "module": module_identity(traced),
+            "plugin": plugin_identity(plugin, source),
+            "plugin_options": as_json(parsed.plugin),
+            "options": [options.optlevel, options.auto_cast, options.auto_cast_type, inline],
+            "backend": [engine.name, engine.fingerprint(options)],
+            "weights": weights.digest(tensors) if inline else weights.signature(tensors),
+        }
+        jobs.append(Work(graph, bucket, traced, content_key(parts)))
+    return jobs
+
+
+def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:
+    if options.inline_weights is None:
+        inline = job.graph.hints.inline_weights or not engine.capabilities.weights_apart
+        options = attrs.evolve(options, inline_weights=inline)
+
+    def compile(directory: Path) -> CompiledGraph:
+        compiled: CompiledGraph = hook.compile(
+            graph=job.graph, bucket=job.bucket, module=job.module, backend=engine, options=options
+        )
+        for path in compiled.directory.iterdir():
+            shutil.move(path, directory / path.name)
+        compiled.directory.rmdir()
+        return attrs.evolve(compiled, directory=directory)
+
+    label = f"{job.graph.name} {job.bucket.label}"
+    return cache.get_or_compile(job.key, label, job.bucket, compile)
+
+
+def _copy_graphs(jobs: list[Work], entries: list[CacheEntry], directory: Path) -> list[CompiledGraphRecord]:
+    records: dict[str, CompiledGraphRecord] = {}
+    for job, entry in zip(jobs, entries, strict=True):
+        graph = job.graph
+        empty = CompiledGraphRecord(graph.name, graph.kind, list(graph.inputs), list(graph.outputs), [])
+        copied = copy_into(entry, directory, f"{graph.name}/{job.bucket.label}")
+        records.setdefault(graph.name, empty).buckets.append(copied)
+    return list(records.values())
+
+
+def _write_weights(jobs: list[Work], entries: list[CacheEntry], directory: Path) -> manifests.File | None:
+    tensors: dict[str, torch.Tensor] = {}
+    for job, entry in zip(jobs, entries, strict=True):
+        needed = [wanted for wanted in entry.record.constants if wanted.name not in tensors]
+        tensors |= weights.fit(weights.module_tensors(job.module), needed)
+    if not tensors:
+        return None
+    file = directory / "model.safetensors"
+    weights.write(file, tensors)
+    return describe(file, directory)
+
+
+def _validate(artifact: Artifact, engine: Backend, references: list[Reference]) -> Artifact:
+    manifest = artifact.manifest
+    tensors = weights.read(artifact.path / manifest.weights.file) if manifest.weights else {}
+    graphs = open_graphs(artifact, engine, tensors)
+    checks = [
+        compare(expected, graphs[expected.graph.name].runner(expected.bucket), manifest.validation.tolerance)
+        for expected in references
+    ]
+    validation = Validation("passed", manifest.validation.tolerance, checks)
+    return attrs.evolve(artifact, manifest=attrs.evolve(manifest, validation=validation))
+
+
+def rebuild_command(source: Source, key: str, backend: str, given: Mapping[str, Any], output: Path) -> str:
+    """Return the command that makes an artifact again, replacing the one at `output`."""
+    words = ["neuronkit", "compile", "--model", source.model, "--task", key.split(".", 1)[1], "--backend", backend]
+    for name, value in sorted(given.items()):
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False and name not in ("force", "token"):
+            words += [flag, ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
+    return shlex.join([*words, "--force", str(output)])
+
+
+def _qualified_name(output_class: type | None) -> str | None:
+    return None if output_class is None else f"{output_class.__module__}:{output_class.__qualname__}"

@@ -1,0 +1,78 @@
+"""What the hooks do when a plugin does not say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from neuronkit.hooks import hookimpl
+
+if TYPE_CHECKING:
+    import torch
+
+    from neuronkit.artifact.reader import Artifact
+    from neuronkit.backends.base import Backend, CompiledGraph
+    from neuronkit.buckets import Bucket
+    from neuronkit.export.config import Graph
+    from neuronkit.options import CompileOptions
+    from neuronkit.processors import Processors
+    from neuronkit.session import Session
+
+
+@hookimpl(trylast=True)
+def compile(graph: Graph, bucket: Bucket, module: Any, backend: Backend, options: CompileOptions) -> CompiledGraph:
+    """Let the backend compile, into an empty directory that lasts until the files are in the cache."""
+    import tempfile
+    from pathlib import Path
+
+    directory = Path(tempfile.mkdtemp(prefix="neuronkit-graph-"))
+    return backend.compile(graph, bucket, module, options, directory)
+
+
+@hookimpl(trylast=True)
+def load(artifact: Artifact, backend: Backend, placement: str | None) -> Session:
+    """Verify, map the weights, open every graph."""
+    from neuronkit.artifact.reader import verify
+    from neuronkit.session import open_session
+
+    verify(artifact)
+    return open_session(artifact, backend, placement)
+
+
+@hookimpl(trylast=True)
+def forward(session: Session, graph: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Choose a bucket, pad, run, remove the padding."""
+    return session.run(graph, inputs)
+
+
+@hookimpl(trylast=True)
+def remove_padding(
+    outputs: Mapping[str, torch.Tensor] | Sequence[torch.Tensor],
+    dims: Sequence[int],
+    indices: Sequence[int],
+    padding_side: str,
+) -> dict[str, torch.Tensor] | list[torch.Tensor]:
+    """Cut, as `neuronkit.remove_padding`."""
+    from neuronkit.padding import remove_padding as cut
+
+    return cut(outputs, dims, indices, padding_side)
+
+
+@hookimpl(trylast=True)
+def preprocess(inputs: Mapping[str, Any], processors: Processors) -> tuple[dict[str, torch.Tensor], Any]:
+    """Tokenize ``text``; hand tensors on as they are."""
+    return processors.prepare(inputs)
+
+
+@hookimpl(trylast=True)
+def call(shell: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    """Call the shell with the tensors as keywords."""
+    return shell(**tensors)
+
+
+@hookimpl(trylast=True)
+def shell(session: Session) -> Any:
+    """Wrap the session into the general public class."""
+    from neuronkit.models.base import NeuronBaseModel
+
+    return NeuronBaseModel(session)

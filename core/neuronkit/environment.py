@@ -1,0 +1,24 @@
+"""The core's environment variables, each in one place. Those of discovery are in `neuronkit_registry.environment`.
+
+``NEURONKIT_CACHE``: directory of the cache; the default is the platform's cache directory (``$XDG_CACHE_HOME/neuronkit``).
+``NEURONKIT_TRACE``: when not empty or ``0``, every hook call is written to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_directory() -> Path:
+    """Return the cache's directory, which may not exist yet."""
+    if chosen := os.environ.get("NEURONKIT_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("neuronkit", appauthor=False))
+
+
+def tracing() -> bool:
+    """Return whether hook calls are to be printed."""
+    return os.environ.get("NEURONKIT_TRACE", "0") not in ("", "0")

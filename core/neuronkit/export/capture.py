@@ -1,0 +1,117 @@
+"""From a loaded module to a function of positional tensors, and the tensors to trace and to check it with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from neuronkit.errors import ExportConfigError
+from neuronkit.export.config import Graph, Input
+
+_HIGHS = {"input_ids": "vocab_size", "token_type_ids": "type_vocab_size"}
+
+
+class TracedModule(nn.Module):
+    """
+    What a backend compiles: takes a graph's inputs as positional tensors and returns its outputs as a tuple of tensors.
+
+    Args:
+        module: The model, already wrapped where the graph asks for it; its parameters' names begin with ``module.`` here.
+        graph: Names the inputs and the outputs.
+        precision: Lower precision that floating inputs are cast to; floating outputs are cast back to float32.
+        autocast: Leave the module and its inputs alone, and lower only the operations that torch's autocast lists.
+    """
+
+    def __init__(
+        self, module: nn.Module, graph: Graph, precision: torch.dtype | None = None, *, autocast: bool = False
+    ) -> None:
+        super().__init__()
+        _register_plain_tensors(module)
+        self.module = module
+        self._input_names = [input.name for input in graph.inputs]
+        self._output_names = [output.name for output in graph.outputs]
+        self._graph_name = graph.name
+        self._precision = precision
+        self._autocast = autocast
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the module on tensors in the order of the graph's inputs."""
+        inputs = dict(zip(self._input_names, tensors, strict=True))
+        if self._precision is None:
+            return self.pick(self.module(**inputs))
+        if self._autocast:
+            with torch.autocast("cpu", dtype=self._precision):
+                outputs = self.pick(self.module(**inputs))
+        else:
+            outputs = self.pick(self.module(**{name: _cast(tensor, self._precision) for name, tensor in inputs.items()}))
+        return tuple(_cast(tensor, torch.float32) for tensor in outputs)
+
+    def pick(self, result: Any) -> tuple[torch.Tensor, ...]:
+        """Return the declared outputs out of whatever the module returned, in declared order."""
+        names = self._output_names
+        if isinstance(result, Mapping):
+            missing = [name for name in names if result.get(name) is None]
+            if missing:
+                raise ExportConfigError(
+                    f"Graph {self._graph_name!r} declares the output {missing[0]!r}, but the module returned {list(result)}."
+                )
+            return tuple(result[name] for name in names)
+        tensors = (result,) if isinstance(result, torch.Tensor) else tuple(result)
+        if len(tensors) < len(names):
+            raise ExportConfigError(
+                f"Graph {self._graph_name!r} declares {len(names)} outputs, but the module returned {len(tensors)}."
+            )
+        return tensors[: len(names)]
+
+
+def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _register_plain_tensors(module: nn.Module) -> None:
+    """Make buffers of tensors that are plain attributes: an export would give them names that no module knows."""
+    for owner in module.modules():
+        for name, value in list(vars(owner).items()):
+            if isinstance(value, torch.Tensor) and name not in owner._buffers:
+                delattr(owner, name)
+                owner.register_buffer(name, value, persistent=False)
+
+
+def seeded_inputs(
+    graph: Graph, sizes: Mapping[str, int], config: Mapping[str, Any], *, seed: int
+) -> dict[str, torch.Tensor]:
+    """
+    Make reproducible inputs that exercise a graph.
+
+    Every tensor is an object of its own (``torch.export`` merges inputs that are one object). Masks keep a random number of
+    leading positions, at least one, so that both ones and zeros occur; other integers stay below the input's `high`.
+
+    Args:
+        graph: The graph whose inputs are made.
+        sizes: Size of every named axis.
+        config: The checkpoint's configuration, for the size of its vocabularies.
+        seed: Of the generator.
+
+    Returns:
+        Tensors by input name, in declared order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {input.name: _seeded(input, sizes, config, generator) for input in graph.inputs}
+
+
+def _seeded(
+    input: Input, sizes: Mapping[str, int], config: Mapping[str, Any], generator: torch.Generator
+) -> torch.Tensor:
+    shape = [axis if isinstance(axis, int) else sizes[axis] for axis in input.axes]
+    dtype: torch.dtype = getattr(torch, input.dtype)
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    if input.is_mask and shape:
+        last = shape[-1]
+        kept = torch.randint(1, last + 1, [*shape[:-1], 1], generator=generator)
+        return (torch.arange(last) < kept).to(dtype)
+    high = input.high or config.get(_HIGHS.get(input.name, ""), 2)
+    return torch.randint(0, max(int(high), 1), shape, generator=generator).to(dtype)

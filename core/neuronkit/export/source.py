@@ -1,0 +1,149 @@
+"""Where a model comes from: a directory or a hub id, turned into a directory and its configuration."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from neuronkit.errors import SourceError
+from neuronkit.options import SourceOptions
+
+CONFIG_FILES = ("config.json", "model_index.json")
+"""Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
+_WEIGHT_SUFFIXES = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pb", ".pt", ".pth", ".safetensors", ".tflite"}
+_HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
+
+
+@attrs.define(slots=False)
+class Source:
+    """
+    A checkpoint on this machine.
+
+    Args:
+        model: What the caller gave: a directory or a hub id.
+        path: The directory that holds the checkpoint.
+        config: The parsed ``config.json`` or ``model_index.json``.
+        options: Revision, subfolder and the like.
+    """
+
+    model: str
+    path: Path
+    config: dict[str, Any]
+    options: SourceOptions = attrs.field(factory=SourceOptions)
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether the caller allows the checkpoint's own Python code to run."""
+        return bool(self.options.trust_remote_code)
+
+    @property
+    def architecture(self) -> str:
+        """The `model_type`, or the slug of a diffusers pipeline."""
+        if model_type := self.config.get("model_type"):
+            return str(model_type)
+        if class_name := self.config.get("_class_name"):
+            return diffusers_slug(class_name)
+        raise SourceError(f"{self.path} says neither model_type nor _class_name in its configuration.")
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer, or None if it has none."""
+        if not any((self.path / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+            return None
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.path, trust_remote_code=self.trust_remote_code)
+
+    @property
+    def pad_token_id(self) -> int:
+        """The tokenizer's pad id, else the model config's, else 0."""
+        for value in (getattr(self.tokenizer, "pad_token_id", None), self.config.get("pad_token_id")):
+            if isinstance(value, int):
+                return value
+        return 0
+
+    @property
+    def longest_sequence(self) -> int:
+        """The default ``sequence_length``: what model and tokenizer allow, at most 512 tokens."""
+        allowed = [512, self.config.get("max_position_embeddings"), getattr(self.tokenizer, "model_max_length", None)]
+        return min(int(limit) for limit in allowed if isinstance(limit, int) and limit > 0)
+
+    def side_files(self) -> list[Path]:
+        """Return the files beside the weights (tokenizer, configuration, chat template), relative to `path`, sorted."""
+        found = []
+        for file in sorted(self.path.rglob("*")):
+            relative = file.relative_to(self.path)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            kept = file.suffix in {".json", ".txt", ".model", ".jinja", ".py"} and not file.name.endswith(".index.json")
+            if file.is_file() and kept and not hidden and len(relative.parts) <= 2 and file.suffix not in _WEIGHT_SUFFIXES:
+                found.append(relative)
+        return found
+
+
+def resolve_source(model: str | Path, options: SourceOptions | None = None) -> Source:
+    """
+    Find a model and read its configuration.
+
+    Args:
+        model: A directory, or a hub id (``org/name``).
+        options: Revision, subfolder, token and the like.
+
+    Raises:
+        SourceError: There is no such directory, the hub could not be reached, or there is no configuration in it.
+    """
+    options = options or SourceOptions()
+    path = Path(model).expanduser()
+    if not path.is_dir():
+        if path.is_file():
+            raise SourceError(f"{model} is a single file. No installed plugin reads single-file checkpoints: give the directory.")
+        path = _download(str(model), options)
+    if options.subfolder:
+        path = path / options.subfolder
+    for name in CONFIG_FILES:
+        file = Path(options.config) / name if options.config else path / name
+        if file.is_file():
+            try:
+                config = json.loads(file.read_text(encoding="utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise SourceError(f"{file} is not valid JSON: {error}") from error
+            return Source(model=str(model), path=path, config=config, options=options)
+    raise SourceError(f"{path} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
+
+
+def _download(model: str, options: SourceOptions) -> Path:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
+        raise SourceError(f"There is no directory {model!r}, and it is not a hub id either.")
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                model,
+                revision=options.revision,
+                token=options.token,
+                local_files_only=bool(options.local_files_only),
+                allow_patterns=_HUB_PATTERNS,
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SourceError(
+            f"There is no directory {model!r}, and the hub did not give a model of that name ({reason}).\n"
+            f"Try: the path of a directory that holds a config.json, or a hub id that you can reach."
+        ) from error
+
+
+def diffusers_slug(class_name: str) -> str:
+    """
+    Return the architecture of a diffusers pipeline class: ``StableDiffusionXLImg2ImgPipeline`` -> ``stable-diffusion-xl``.
+
+    Drops a trailing ``Pipeline``, then ``Img2Img`` or ``Inpaint``, then ``Model``, and writes the rest in kebab case.
+    """
+    name = class_name.removesuffix("Pipeline").removesuffix("Img2Img").removesuffix("Inpaint").removesuffix("Model")
+    return "-".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*", name)).lower()

@@ -1,0 +1,387 @@
+"""Options: the core's own, a plugin's, and how the one ``**kwargs`` of every entry point is told apart.
+
+Every option of the core and its default stands in `CompileOptions` and `SourceOptions`. A plugin's options are an ordinary
+attrs class; `option` adds help, limits and the stage at which a field is accepted.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import attrs
+
+from neuronkit.errors import OptionError
+from neuronkit.shape_names import SHAPE_NAMES
+
+Stage = Literal["compile", "call"]
+_META = "neuronkit"
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+def option(
+    default: Any = attrs.NOTHING,
+    *,
+    help: str = "",
+    stage: Stage | None = None,
+    choices: Sequence[Any] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    aliases: Mapping[Any, Any] | None = None,
+) -> Any:
+    """
+    Declare a field of an options class.
+
+    Args:
+        default: Without one the option is required.
+        help: One sentence for ``--help`` and the JSON schema.
+        stage: Where it is accepted; None means at compile time and in every call, where the first sets the second's default.
+        choices: The only values allowed.
+        minimum: Smallest value allowed.
+        maximum: Largest value allowed.
+        aliases: Other spellings of values, by what they stand for.
+    """
+    meta = {
+        "help": help,
+        "stage": stage,
+        "choices": None if choices is None else tuple(choices),
+        "minimum": minimum,
+        "maximum": maximum,
+        "aliases": dict(aliases or {}),
+    }
+    return attrs.field(default=default, metadata={_META: meta})
+
+
+@attrs.frozen(kw_only=True)
+class CompileOptions:
+    """The core's options for compiling."""
+
+    optlevel: int = option(
+        2, choices=(1, 2, 3), help="1 runs the exported program, 2 compiles it, 3 also times several kernels."
+    )
+    auto_cast: str = option(
+        "none",
+        choices=("none", "matmul", "all"),
+        aliases={"matmult": "matmul"},
+        help="What runs in lower precision: nothing, matrix products, everything.",
+    )
+    auto_cast_type: str = option(
+        "bf16", choices=("bf16", "fp16"), aliases={"bfloat16": "bf16", "float16": "fp16"}, help="The lower precision."
+    )
+    static: bool = option(False, help="Fix every axis, as Neuron does, instead of leaving batch and sequence dynamic.")
+    dynamic_batch_size: bool = option(False, help="Serve any batch size by splitting it over the compiled one.")
+    inline_weights: bool | None = option(
+        None, help="Freeze the weights into the graphs. By default the plugin decides; apart, all buckets share one copy."
+    )
+    compiler_workdir: str | None = option(None, help="Directory for the compiler's own files; by default a temporary one.")
+    validate: bool = option(True, help="Compare every compiled graph with the eager model before writing the artifact.")
+    atol: float | None = option(
+        None, minimum=0, help="Largest absolute difference from eager; by default 1e-4 in fp32, in lower precision the plugin's."
+    )
+    force: bool = option(False, help="Replace an output directory that is not empty.")
+    jobs: int = option(1, minimum=1, help="Processes that compile at the same time.")
+    target: str | None = option(None, help="Device to compile for, where the backend has a choice.")
+    cache: bool = option(True, help="Reuse compiled graphs from the cache, and keep new ones there.")
+    trust_artifact: bool = option(False, help="Load a downloaded artifact, which holds native code.")
+
+
+@attrs.frozen(kw_only=True)
+class SourceOptions:
+    """Where the checkpoint is found."""
+
+    subfolder: str | None = option(None, help="Folder of the checkpoint inside the model.")
+    revision: str | None = option(None, help="Branch, tag or commit on the hub.")
+    local_files_only: bool = option(False, help="Never ask the hub.")
+    token: str | None = option(None, help="Access token for the hub.")
+    trust_remote_code: bool = option(False, help="Allow the checkpoint's own Python code to run.")
+    config: str | None = option(None, help="Directory with the configuration, where it is not beside the weights.")
+
+
+@attrs.frozen
+class NoOptions:
+    """The options of a plugin that has none."""
+
+
+@attrs.frozen
+class Parsed:
+    """
+    What a caller gave, sorted.
+
+    Args:
+        shapes: Sizes by shape name.
+        unknown_shapes: The names among them that only an axis of the plugin can explain.
+        compile: The core's options.
+        source: Where the checkpoint is found.
+        plugin: An instance of the plugin's options class.
+    """
+
+    shapes: dict[str, list[int]]
+    unknown_shapes: tuple[str, ...]
+    compile: CompileOptions
+    source: SourceOptions
+    plugin: Any
+
+
+def split_options(given: Mapping[str, Any], plugin_class: type | None) -> Parsed:
+    """
+    Sort the keywords of a compile into shapes, core options, source options and the plugin's.
+
+    Args:
+        given: Python values or their spelling on the command line.
+        plugin_class: The plugin's options class. None while the plugin is not known yet: then everything but the source options
+            and the core's is let through unchecked, and `Parsed.plugin` is empty.
+
+    Raises:
+        OptionError: A name is unknown or a value is wrong; the message has a line for each.
+    """
+    known = {**dict.fromkeys(names(SourceOptions), SourceOptions), **dict.fromkeys(names(CompileOptions), CompileOptions)}
+    own = names(plugin_class or NoOptions, "compile")
+    sorted_out: dict[type, dict[str, Any]] = {SourceOptions: {}, CompileOptions: {}}
+    plugin_given: dict[str, Any] = {}
+    shapes: dict[str, list[int]] = {}
+    unknown_shapes = []
+    problems = []
+    for name, value in given.items():
+        if name in own:
+            plugin_given[name] = value
+        elif name in known:
+            sorted_out[known[name]][name] = value
+        elif name in SHAPE_NAMES:
+            if value is not None:
+                try:
+                    shapes[name] = _sizes(value)
+                except ValueError as error:
+                    problems.append(f"{name}: {error}")
+        elif plugin_class is not None:
+            try:
+                shapes[name] = _sizes(value)
+                unknown_shapes.append(name)
+            except ValueError:
+                problems.append(_unknown(name, [*own, *known, *SHAPE_NAMES]))
+    built: list[Any] = []
+    for kind, values in ((CompileOptions, sorted_out[CompileOptions]), (SourceOptions, sorted_out[SourceOptions])):
+        built.append(_collect(kind, values, "compile", problems))
+    plugin = _collect(plugin_class or NoOptions, plugin_given, "compile", problems)
+    if problems:
+        raise OptionError("\n".join(problems))
+    return Parsed(shapes, tuple(unknown_shapes), *built, plugin)
+
+
+def build(options_class: type, given: Mapping[str, Any], stage: Stage) -> Any:
+    """
+    Make an options instance.
+
+    Raises:
+        OptionError: A name is unknown or not accepted at this stage, or a value is wrong; the message has a line for each.
+    """
+    problems: list[str] = []
+    accepted = names(options_class, stage)
+    values = {}
+    for name, value in given.items():
+        if name in accepted:
+            values[name] = value
+        elif name in names(options_class):
+            problems.append(f"{name}: accepted at compile time only." if stage == "call" else f"{name}: accepted in calls only.")
+        else:
+            problems.append(_unknown(name, accepted))
+    instance = _collect(options_class, values, stage, problems)
+    if problems:
+        raise OptionError("\n".join(problems))
+    return instance
+
+
+def names(options_class: type, stage: Stage | None = None) -> list[str]:
+    """Return the names of an options class that are accepted at a stage; None asks for all."""
+    return [
+        field.name for field in attrs.fields(options_class) if stage is None or _meta(field).get("stage") in (None, stage)
+    ]
+
+
+def as_json(options: Any) -> dict[str, Any]:
+    """Return an options instance as JSON-like data."""
+    return attrs.asdict(options, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value)
+
+
+def json_schema(options_class: type) -> dict[str, Any]:
+    """Return the JSON schema (2020-12) of an options class; ``x-stage`` says where an option is accepted, null means both."""
+    hints = _hints(options_class)
+    properties: dict[str, Any] = {}
+    for field in attrs.fields(options_class):
+        meta = _meta(field)
+        entry = _schema_of(hints.get(field.name, Any))
+        if meta.get("help"):
+            entry["description"] = meta["help"]
+        if field.default is not attrs.NOTHING and not isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+            entry["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
+        if meta.get("choices"):
+            entry["enum"] = list(meta["choices"])
+        for limit in ("minimum", "maximum"):
+            if meta.get(limit) is not None:
+                entry[limit] = meta[limit]
+        entry["x-stage"] = meta.get("stage")
+        properties[field.name] = entry
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": options_class.__name__,
+        "type": "object",
+        "properties": properties,
+        "required": [field.name for field in attrs.fields(options_class) if field.default is attrs.NOTHING],
+        "additionalProperties": False,
+    }
+
+
+def unknown_shape_error(name: str, known: Sequence[str]) -> str:
+    """Return the line for a size that no axis of any graph takes."""
+    return _unknown(name, [*known, *names(CompileOptions), *names(SourceOptions)])
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, 1, 0.6)
+    hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(sorted(set(known)))}." if known else ""
+    return f"{name}: unknown option.{hint}"
+
+
+def _collect(options_class: type, given: Mapping[str, Any], stage: Stage, problems: list[str]) -> Any:
+    hints = _hints(options_class)
+    values = {}
+    before = len(problems)
+    for field in attrs.fields(options_class):
+        if field.name in given:
+            try:
+                values[field.name] = _value(field, given[field.name], hints.get(field.name, Any))
+            except (ValueError, TypeError) as error:
+                problems.append(f"{field.name}: {error}")
+        elif field.default is attrs.NOTHING and _meta(field).get("stage") in (None, stage):
+            problems.append(f"{field.name}: required.")
+    if len(problems) > before:
+        return None
+    try:
+        return options_class(**values)
+    except (ValueError, TypeError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _value(field: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
+    meta = _meta(field)
+    value = meta.get("aliases", {}).get(value, value) if isinstance(value, str) else value
+    value = _convert(value, hint)
+    if value is None:
+        return value
+    choices, low, high = meta.get("choices"), meta.get("minimum"), meta.get("maximum")
+    if choices and value not in choices:
+        raise ValueError(f"must be one of {', '.join(map(str, choices))} (got {value!r}).")
+    if low is not None and value < low:
+        raise ValueError(f"must be at least {low:g} (got {value!r}).")
+    if high is not None and value > high:
+        raise ValueError(f"must be at most {high:g} (got {value!r}).")
+    return value
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, arguments)
+    if origin is Literal:
+        for choice in arguments:
+            if value == choice or (isinstance(value, str) and value == str(choice)):
+                return choice
+        raise ValueError(f"must be one of {', '.join(map(str, arguments))} (got {value!r}).")
+    if origin in (list, tuple):
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise ValueError(f"must be a list (got {value!r}).")
+        return origin(_convert(item, arguments[0] if arguments else Any) for item in items)
+    converter = _CONVERTERS.get(hint)
+    if converter is not None:
+        return converter(value)
+    if isinstance(hint, type) and not isinstance(value, hint):
+        raise ValueError(f"must be {hint.__name__} (got {value!r}).")
+    return value
+
+
+def _convert_union(value: Any, arguments: tuple[Any, ...]) -> Any:
+    if type(None) in arguments and (value is None or (isinstance(value, str) and value.lower() == "none")):
+        return None
+    reasons = []
+    for argument in arguments:
+        if argument is not type(None):
+            try:
+                return _convert(value, argument)
+            except ValueError as error:
+                reasons.append(str(error))
+    raise ValueError(reasons[0] if reasons else f"cannot be {value!r}.")
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    raise ValueError(f"must be true or false (got {value!r}).")
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lstrip("+-").isdigit():
+        return int(value)
+    raise ValueError(f"must be a whole number (got {value!r}).")
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise ValueError(f"must be a number (got {value!r}).")
+
+
+def _str(value: Any) -> str:
+    if isinstance(value, (str, Path)):
+        return str(value)
+    raise ValueError(f"must be text (got {value!r}).")
+
+
+_CONVERTERS = {bool: _bool, int: _int, float: _float, str: _str, Path: Path}
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string", type(None): "null"}
+
+
+def _sizes(value: Any) -> list[int]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    try:
+        sizes = [_int(item) for item in items]
+    except ValueError:
+        raise ValueError(f"must be a size or a list of sizes (got {value!r}).") from None
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"sizes must be at least 1 (got {value!r}).")
+    return sizes
+
+
+def _schema_of(hint: Any) -> dict[str, Any]:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        kinds = [_schema_of(argument) for argument in arguments]
+        simple = [kind["type"] for kind in kinds if set(kind) == {"type"}]
+        return {"type": simple} if len(simple) == len(kinds) else {"anyOf": kinds}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (list, tuple):
+        return {"type": "array", "items": _schema_of(arguments[0])} if arguments else {"type": "array"}
+    return {"type": _JSON_TYPES[hint]} if hint in _JSON_TYPES else {}
+
+
+def _meta(field: attrs.Attribute[Any]) -> Mapping[str, Any]:
+    return field.metadata.get(_META, {})
+
+
+@cache
+def _hints(options_class: type) -> dict[str, Any]:
+    return get_type_hints(options_class)

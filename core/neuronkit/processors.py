@@ -1,0 +1,62 @@
+"""What turns raw input into tensors: the tokenizer and the like, loaded from the artifact at first use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuronkit.errors import InputError
+
+
+class Processors:
+    """
+    The processors of one artifact.
+
+    Args:
+        path: The artifact's directory.
+        limits: The largest size of every axis (``{"batch": 64, "sequence": 512}``).
+        trust_remote_code: Whether the checkpoint's own Python code may run.
+    """
+
+    def __init__(self, path: Path, limits: Mapping[str, int], *, trust_remote_code: bool = False) -> None:
+        self.path = path
+        self.limits = dict(limits)
+        self.trust_remote_code = trust_remote_code
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The checkpoint's configuration, without the section that neuronkit added."""
+        for name in ("config.json", "model_index.json"):
+            if (self.path / name).is_file():
+                found = json.loads((self.path / name).read_text(encoding="utf-8"))
+                found.pop("neuron", None)
+                return found
+        return {}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The artifact's tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.path, trust_remote_code=self.trust_remote_code)
+
+    def prepare(self, inputs: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], Any]:
+        """
+        Tokenize ``text`` (a string or a list), or hand tensors on.
+
+        Raises:
+            InputError: There is neither text nor a tensor.
+        """
+        if "text" in inputs:
+            texts = inputs["text"]
+            encoded = self.tokenizer([texts] if isinstance(texts, str) else list(texts), padding=True, return_tensors="pt")
+            return dict(encoded), dict(inputs)
+        tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+        if not tensors:
+            raise InputError(f"The call needs text=... or the graph's own tensors (got {sorted(inputs) or 'nothing'}).")
+        return tensors, {name: value for name, value in inputs.items() if name not in tensors}

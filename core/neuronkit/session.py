@@ -1,0 +1,235 @@
+"""A loaded artifact: graphs on a device, together with the hooks that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from neuronkit.artifact.manifest import CompiledGraphRecord, Manifest
+from neuronkit.artifact.reader import Artifact
+from neuronkit.buckets import Bucket, BucketTable, chunks
+from neuronkit.errors import ArtifactIncompatibleError, InputError
+from neuronkit.export.config import Graph, Input
+from neuronkit.padding import pad, trim
+from neuronkit.weights import check, read
+
+if TYPE_CHECKING:
+    from neuronkit.backends.base import Backend, Runner
+
+BATCH = "batch"
+
+
+class LoadedGraph:
+    """
+    One graph with its compiled buckets.
+
+    Args:
+        record: What the manifest says of it.
+        runners: One per bucket, in the record's order.
+    """
+
+    def __init__(self, record: CompiledGraphRecord, runners: Sequence[Runner]) -> None:
+        self.name = record.name
+        self.graph = Graph(name=record.name, inputs=record.inputs, outputs=record.outputs, kind=record.kind)
+        self.buckets = tuple(Bucket(sizes=bucket.sizes, bounds=bucket.bounds) for bucket in record.buckets)
+        owners = {axis: input.name for input in reversed(self.graph.inputs) for axis in input.axes if isinstance(axis, str)}
+        self.table = BucketTable(self.buckets, owners)
+        self._runners = dict(zip((bucket.label for bucket in self.buckets), runners, strict=True))
+        self._inputs = [
+            (input, getattr(torch, input.dtype), len(input.axes), tuple(enumerate(input.axes))) for input in self.graph.inputs
+        ]
+        self._names = {input.name for input in self.graph.inputs}
+        self._output_names = [output.name for output in self.graph.outputs]
+        self.limits = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in self.graph.axes}
+
+    def prepare(self, inputs: Mapping[str, Any]) -> tuple[list[torch.Tensor], dict[str, int]]:
+        """
+        Check a call's inputs and put them in order.
+
+        Returns:
+            The tensors in the graph's order, missing ones filled with their default, and the size of every axis.
+
+        Raises:
+            InputError: An input is unknown, missing, empty, of a wrong kind, rank or dtype, or sizes disagree.
+        """
+        if not self._names.issuperset(inputs):
+            raise self._unknown(inputs)
+        sizes: dict[str, int] = {}
+        tensors: list[torch.Tensor | None] = []
+        missing = False
+        for input, dtype, rank, axes in self._inputs:
+            tensor = inputs.get(input.name)
+            if tensor is None:
+                if input.default is None:
+                    raise InputError(f"Graph {self.name!r} needs the input {input.name!r}; the call gave {sorted(inputs)}.")
+                missing = True
+                tensors.append(None)
+                continue
+            if tensor.__class__ is not torch.Tensor and not isinstance(tensor, torch.Tensor):
+                raise InputError(f"{input.name} must be a torch.Tensor (got {type(tensor).__name__}).")
+            shape = tensor.shape
+            if len(shape) != rank:
+                raise InputError(f"{input.name} must have {rank} dimensions {list(input.axes)} (got {tuple(shape)}).")
+            if tensor.dtype is not dtype:
+                tensor = _convert(input, tensor, dtype)
+            for position, axis in axes:
+                size = shape[position]
+                expected = sizes.setdefault(axis, size) if isinstance(axis, str) else axis
+                if size != expected or size == 0:
+                    raise self._bad_size(input, axis, size, expected)
+            tensors.append(tensor.detach() if tensor.requires_grad else tensor)
+        if missing:
+            self._fill(tensors, sizes)
+        return tensors, sizes  # type: ignore[return-value]  # every None was filled
+
+    def _fill(self, tensors: list[torch.Tensor | None], sizes: Mapping[str, int]) -> None:
+        for index, (input, dtype, _, _) in enumerate(self._inputs):
+            if tensors[index] is None:
+                unknown = [axis for axis in input.axes if isinstance(axis, str) and axis not in sizes]
+                if unknown:
+                    raise InputError(f"{input.name} cannot be filled in: no other input has the axis {unknown[0]!r}.")
+                shape = [axis if isinstance(axis, int) else sizes[axis] for axis in input.axes]
+                tensors[index] = torch.full(shape, input.default, dtype=dtype)  # type: ignore[arg-type]
+
+    def _unknown(self, inputs: Mapping[str, Any]) -> InputError:
+        from difflib import get_close_matches
+
+        name = sorted(set(inputs) - self._names)[0]
+        close = get_close_matches(name, self._names, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return InputError(f"Graph {self.name!r} has no input {name!r}.{hint} Its inputs: {', '.join(sorted(self._names))}.")
+
+    def _bad_size(self, input: Input, axis: str | int, size: int, expected: int) -> InputError:
+        if size == 0:
+            return InputError(f"{input.name} is empty along {axis!r}.")
+        if isinstance(axis, int):
+            return InputError(f"{input.name} must have the fixed size {expected} where it has {size}.")
+        return InputError(f"{input.name} has {size} along {axis!r}, and another input has {expected}.")
+
+    def run(self, bucket: Bucket, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Run tensors that have exactly a bucket's sizes; returns tensors by output name."""
+        return dict(zip(self._output_names, self._runners[bucket.label](tensors), strict=True))
+
+    def runner(self, bucket: Bucket) -> Runner:
+        """Return what runs a bucket."""
+        return self._runners[bucket.label]
+
+
+def _convert(input: Input, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if dtype.is_floating_point != tensor.is_floating_point() or tensor.is_complex():
+        raise InputError(f"{input.name} must be of dtype {input.dtype} (got {str(tensor.dtype).removeprefix('torch.')}).")
+    return tensor.to(dtype)
+
+
+class Session:
+    """
+    A loaded artifact.
+
+    Args:
+        artifact: What was loaded.
+        backend: What runs it.
+        graphs: The opened graphs by name.
+    """
+
+    def __init__(self, artifact: Artifact, backend: Backend, graphs: Mapping[str, LoadedGraph]) -> None:
+        self.artifact = artifact
+        self.backend = backend
+        self.graphs = dict(graphs)
+        self._hook: Any = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The artifact's manifest."""
+        return self.artifact.manifest
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The largest size of every axis, over all graphs and buckets."""
+        limits: dict[str, int] = {}
+        for graph in self.graphs.values():
+            for axis, size in graph.limits.items():
+                limits[axis] = max(size, limits.get(axis, 0))
+        return limits
+
+    @property
+    def hook(self) -> Any:
+        """The hooks of the plugin manager that loaded the session."""
+        return self._hook
+
+    def attach(self, hook: Any) -> None:
+        """Keep the hooks that loaded the session; every later call goes through them."""
+        self._hook = hook
+
+    def forward(self, graph: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Run a graph through the hook of that name; see `neuronkit.hooks.forward`."""
+        return self._hook.forward(session=self, graph=graph, inputs=inputs)
+
+    def run(self, graph: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """
+        Run a graph: check, choose a bucket, pad, run, remove the padding. More rows than the bucket holds are split over calls.
+
+        Raises:
+            InputError: The inputs do not fit the graph.
+        """
+        loaded = self.graphs[graph]
+        tensors, sizes = loaded.prepare(inputs)
+        bucket = loaded.table.choose(sizes)
+        rows = sizes.get(BATCH, 0)
+        capacity = bucket.sizes.get(BATCH, rows)
+        if rows <= capacity:
+            return self._run_once(loaded, bucket, tensors, sizes)
+        parts = []
+        for start, stop in chunks(rows, capacity):
+            part = [
+                tensor[start:stop] if input.axes and input.axes[0] == BATCH else tensor
+                for input, tensor in zip(loaded.graph.inputs, tensors, strict=True)
+            ]
+            parts.append(self._run_once(loaded, bucket, part, {**sizes, BATCH: stop - start}))
+        return {
+            output.name: torch.cat([part[output.name] for part in parts])
+            if output.axes and output.axes[0] == BATCH
+            else parts[0][output.name]
+            for output in loaded.graph.outputs
+        }
+
+    def _run_once(
+        self, loaded: LoadedGraph, bucket: Bucket, tensors: Sequence[torch.Tensor], sizes: Mapping[str, int]
+    ) -> dict[str, torch.Tensor]:
+        bounds = bucket.bounds
+        full = {axis: sizes[axis] if axis in bounds else size for axis, size in bucket.sizes.items()}
+        if full != sizes:
+            tensors = [
+                pad(tensor, input.axes, full, input.pad_value)
+                for input, tensor in zip(loaded.graph.inputs, tensors, strict=True)
+            ]
+        outputs = loaded.run(bucket, tensors)
+        return trim(outputs, loaded.graph.outputs, sizes, full, self._hook.remove_padding)
+
+
+def open_session(artifact: Artifact, backend: Backend, placement: str | None = None) -> Session:
+    """
+    Open every graph of an artifact and bind one copy of its weights to all of them.
+
+    Raises:
+        ArtifactIncompatibleError: It was compiled for another machine or other versions.
+        WeightsError: The weights do not fit a graph.
+    """
+    manifest = artifact.manifest
+    if reason := backend.incompatibility(manifest.fingerprint):
+        raise ArtifactIncompatibleError(f"{artifact.path} cannot run here: {reason}.\nTry: {manifest.rebuild}")
+    weights = read(artifact.path / manifest.weights.file) if manifest.weights else {}
+    return Session(artifact, backend, open_graphs(artifact, backend, weights))
+
+
+def open_graphs(artifact: Artifact, backend: Backend, weights: Mapping[str, torch.Tensor]) -> dict[str, LoadedGraph]:
+    """Open every graph of an artifact over the given weights, after checking that they fit."""
+    graphs = {}
+    for record in artifact.manifest.graphs:
+        runners = []
+        for bucket in record.buckets:
+            check(weights, bucket.constants)
+            runners.append(backend.load(artifact.path, bucket, weights))
+        graphs[record.name] = LoadedGraph(record, runners)
+    return graphs

@@ -1,0 +1,13 @@
+"""The shapes that callers may give, and the axis that each feeds."""
+
+AXES_OF_SHAPES = {
+    "batch_size": "batch",
+    "sequence_length": "sequence",
+    "num_choices": "num_choices",
+    "height": "height",
+    "width": "width",
+    "num_images_per_prompt": "num_images_per_prompt",
+}
+"""The axis that each shape feeds; any other shape feeds the axis of its own name."""
+
+SHAPE_NAMES = tuple(AXES_OF_SHAPES)

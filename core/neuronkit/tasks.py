@@ -1,0 +1,55 @@
+"""Task names: their aliases, and which task a checkpoint was made for."""
+
+from __future__ import annotations
+
+from neuronkit.errors import UnknownTaskError
+from neuronkit.export.source import Source
+
+ALIASES = {
+    "latent-consistency": "text-to-image",
+    "sentence-transformers": "sentence-similarity",
+    "stable-diffusion": "text-to-image",
+    "stable-diffusion-xl": "text-to-image",
+}
+"""Older task names, as other exporters spell them."""
+
+_AUTO_MAPPINGS = {
+    "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES": "question-answering",
+    "MODEL_FOR_MASKED_LM_MAPPING_NAMES": "fill-mask",
+    "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": "text-classification",
+    "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": "token-classification",
+    "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES": "multiple-choice",
+    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "text-generation",
+    "MODEL_MAPPING_NAMES": "feature-extraction",
+}
+"""transformers' registers of model classes, by the task whose head they carry."""
+
+
+def canonical_task(task: str) -> str:
+    """Return the task that an alias stands for, or the task itself."""
+    return ALIASES.get(task, task)
+
+
+def infer_task(source: Source) -> str:
+    """
+    Return the task that a checkpoint was saved for.
+
+    Raises:
+        UnknownTaskError: The checkpoint does not say.
+    """
+    if "_class_name" in source.config:
+        return "text-to-image"
+    if (source.path / "modules.json").is_file():
+        return "sentence-similarity"
+    from transformers.models.auto import modeling_auto
+
+    architectures = source.config.get("architectures") or []
+    for mapping, task in _AUTO_MAPPINGS.items():
+        names = getattr(modeling_auto, mapping).get(source.config.get("model_type"), ())
+        names = {names} if isinstance(names, str) else set(names)
+        if names.intersection(architectures):
+            return task
+    raise UnknownTaskError(
+        f"Cannot infer the task of {source.path}: its config.json names the architectures {architectures}.\n"
+        f"Try: --task question-answering, or another task that `neuronkit list-plugins` shows for {source.architecture!r}."
+    )

@@ -1,0 +1,1 @@
+"""Plugins whose input is text."""

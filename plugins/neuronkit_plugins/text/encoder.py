@@ -1,0 +1,182 @@
+"""What the tasks of encoder-only models share: the graph's inputs, the loader, the checks of a call's raw input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuronkit.errors import InputError, SourceError
+from neuronkit.export import Input
+from neuronkit.export.source import Source
+
+ENCODER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def encoder_inputs(source: Source, model: torch.nn.Module) -> tuple[Input, ...]:
+    """
+    Return the inputs of an encoder's graph, all int64 of axes ``[batch, sequence]``.
+
+    ``token_type_ids`` is among them where the model's own `forward` takes it, whatever its architecture.
+
+    Args:
+        source: Says which token pads.
+        model: The loaded model.
+    """
+    taken = inspect.signature(model.forward).parameters
+    inputs = (
+        Input("input_ids", ["batch", "sequence"], pad_value=source.pad_token_id),
+        Input("attention_mask", ["batch", "sequence"], default=1),
+        Input("token_type_ids", ["batch", "sequence"], default=0),
+    )
+    return tuple(input for input in inputs if input.name in taken)
+
+
+def load_model(source: Source, auto_class_name: str, *, folder: Path | None = None, **kwargs: Any) -> torch.nn.Module:
+    """
+    Load a checkpoint in float32 and eval mode, and make sure that none of its weights had to be invented.
+
+    Args:
+        source: The checkpoint.
+        auto_class_name: transformers' auto class (``"AutoModelForQuestionAnswering"``).
+        folder: Where the weights lie, if not in ``source.path``.
+        **kwargs: For `from_pretrained`.
+
+    Raises:
+        SourceError: Weights that the class needs are not in the checkpoint, so that its results would be random.
+    """
+    model, missing = _load(source, auto_class_name, folder, kwargs)
+    if missing:
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        raise SourceError(
+            f"{source.model} has no weights for {type(model).__name__}: {shown} would be random.\n"
+            f"Try: a checkpoint that was fine-tuned for the task (this one holds {source.config.get('architectures')})."
+        )
+    return model
+
+
+def load_backbone(
+    source: Source, auto_class_name: str = "AutoModel", *, folder: Path | None = None, pooler: bool = True
+) -> torch.nn.Module:
+    """
+    Load a model without a head.
+
+    Args:
+        source: The checkpoint.
+        auto_class_name: transformers' auto class.
+        folder: Where the weights lie, if not in ``source.path``.
+        pooler: Keep the pooler, if the checkpoint has weights for it; many have none.
+
+    Raises:
+        SourceError: Weights other than the pooler's are missing.
+    """
+    if pooler:
+        model, missing = _load(source, auto_class_name, folder, {})
+        if not missing:
+            return model
+    parameters = inspect.signature(model_class(source, auto_class_name, folder)).parameters
+    without = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
+    return load_model(source, auto_class_name, folder=folder, **without)
+
+
+def model_class(source: Source, auto_class_name: str, folder: Path | None = None) -> Any:
+    """Return the class that an auto class would load, without loading it."""
+    import transformers
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    path = folder or source.path
+    if source.trust_remote_code and (reference := source.config.get("auto_map", {}).get(auto_class_name)):
+        return get_class_from_dynamic_module(reference, path)
+    config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=source.trust_remote_code)
+    found = getattr(transformers, auto_class_name)._model_mapping[type(config)]
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
+def _load(
+    source: Source, auto_class_name: str, folder: Path | None, kwargs: Mapping[str, Any]
+) -> tuple[torch.nn.Module, list[str]]:
+    """Return the model, and the names of the weights that it needs and the checkpoint lacks."""
+    import transformers
+
+    with _quiet():  # what is missing is an error here, and what is left over belongs to another head
+        model, info = getattr(transformers, auto_class_name).from_pretrained(
+            folder or source.path,
+            dtype=torch.float32,
+            trust_remote_code=source.trust_remote_code,
+            output_loading_info=True,
+            **kwargs,
+        )
+    return model.eval(), sorted(info["missing_keys"])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def check_names(inputs: Mapping[str, Any], known: Sequence[str]) -> None:
+    """
+    Refuse names that a task does not take.
+
+    Raises:
+        InputError: A name is unknown; the message suggests the nearest.
+    """
+    for name in inputs:
+        if name not in known:
+            close = get_close_matches(name, known, 1, 0.6)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(known)}."
+            raise InputError(f"{name}: unknown input. {hint}")
+
+
+def as_texts(name: str, value: Any) -> tuple[list[str], bool]:
+    """
+    Return texts as a list, and whether it was a list that was given.
+
+    Raises:
+        InputError: The value is neither a text nor a list of texts.
+    """
+    if isinstance(value, str):
+        return [value], False
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping, torch.Tensor)):
+        texts = list(value)
+        wrong = sorted({type(item).__name__ for item in texts if not isinstance(item, str)})
+        if wrong:
+            raise InputError(f"{name} must be a text or a list of texts (it has an item of type {wrong[0]}).")
+        return texts, True
+    raise InputError(f"{name} must be a text or a list of texts (got {type(value).__name__}).")
+
+
+def run_encoder(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    token_type_ids: torch.Tensor | None,
+    return_dict: bool | None,
+) -> Any:
+    """
+    Run the compiled graph of an encoder.
+
+    Token types are dropped where the architecture has none: some tokenizers make them all the same.
+
+    Args:
+        model: A `neuronkit.models.NeuronBaseModel`.
+        input_ids: ``[batch, sequence]``.
+        attention_mask: ``[batch, sequence]``; None counts every token.
+        token_type_ids: ``[batch, sequence]``; None makes every token the first kind.
+        return_dict: False returns a tuple.
+    """
+    tensors = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+    accepted = {input.name for graph in model.session.graphs.values() for input in graph.graph.inputs}
+    return model.run({name: tensor for name, tensor in tensors.items() if name in accepted}, return_dict=return_dict)

@@ -1,0 +1,290 @@
+"""Question answering: the span of a context that answers a question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neuronkit.errors import InputError
+from neuronkit.export import ExportConfig, Graph, Output
+from neuronkit.export.source import Source
+from neuronkit.hooks import hookimpl
+from neuronkit.models import NeuronBaseModel
+from neuronkit.options import option
+from neuronkit.processors import Processors
+from neuronkit_plugins.text.answer_spans import best_spans, trimmed
+from neuronkit_plugins.text.encoder import (
+    ENCODER_INPUTS,
+    as_texts,
+    check_names,
+    encoder_inputs,
+    load_model,
+    run_encoder,
+)
+
+DEFAULT_OVERLAP = 128
+
+
+@attrs.frozen(kw_only=True)
+class QuestionAnsweringOptions:
+    """What a call may set."""
+
+    max_answer_length: int = option(15, stage="call", minimum=1, help="Tokens of the longest answer.")
+    top_k: int = option(1, stage="call", minimum=1, help="How many answers to return; more than one gives a list.")
+    doc_stride: int | None = option(
+        None,
+        stage="call",
+        minimum=0,
+        help="Tokens that two windows of a long context share; by default min(128, half of one).",
+    )
+    handle_impossible_answer: bool = option(False, stage="call", help="Let the empty answer take part.")
+
+
+@attrs.frozen
+class Windows:
+    """
+    What `postprocess` must know of the input. Windows of one question stand next to each other.
+
+    Args:
+        contexts: One per question.
+        bounds: Question ``i`` has the windows ``bounds[i]`` to ``bounds[i + 1]``.
+        offsets: The characters of each token in its context, ``[windows, sequence, 2]``.
+        allowed: Which tokens belong to the context, ``[windows, sequence]``.
+        null_positions: Where the logits of the empty answer stand, ``[windows]``.
+        is_list: Whether a list of questions was given.
+    """
+
+    contexts: list[str]
+    bounds: list[int]
+    offsets: NDArray[np.int64]
+    allowed: NDArray[np.bool_]
+    null_positions: NDArray[np.int64]
+    is_list: bool
+
+
+class NeuronModelForQuestionAnswering(NeuronBaseModel):
+    """A compiled model that says where an answer starts and where it ends."""
+
+    task = "question-answering"
+    auto_model_class_name = "AutoModelForQuestionAnswering"
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """
+        Run the model.
+
+        Args:
+            input_ids: ``[batch, sequence]``.
+            attention_mask: ``[batch, sequence]``, 1 for tokens and 0 for padding.
+            token_type_ids: ``[batch, sequence]``, 0 for the question and 1 for the context.
+            start_positions: Accepted for the sake of the signature; a compiled model has no loss.
+            end_positions: As `start_positions`.
+            return_dict: False returns a tuple.
+
+        Returns:
+            ``QuestionAnsweringModelOutput`` with `start_logits` and `end_logits`, both ``[batch, sequence]``.
+
+        Raises:
+            InputError: Positions were given.
+        """
+        if start_positions is not None or end_positions is not None:
+            raise InputError("start_positions and end_positions are for training: a compiled model computes no loss.")
+        return run_encoder(self, input_ids, attention_mask, token_type_ids, return_dict)
+
+
+class QuestionAnswering:
+    """Every encoder that `AutoModelForQuestionAnswering` loads, with a fast tokenizer."""
+
+    @hookimpl
+    def options(self) -> type:
+        """Return the class of the options."""
+        return QuestionAnsweringOptions
+
+    @hookimpl
+    def export_config(self, source: Source) -> ExportConfig:
+        """Declare one graph: start and end logits of every token."""
+        from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+        model = load_model(source, "AutoModelForQuestionAnswering")
+        outputs = [Output("start_logits", ["batch", "sequence"]), Output("end_logits", ["batch", "sequence"])]
+        graph = Graph("encoder", encoder_inputs(source, model), outputs, kind="encoder")
+        return ExportConfig(load=lambda: model, graphs=[graph], output_class=QuestionAnsweringModelOutput)
+
+    @hookimpl
+    def preprocess(
+        self, inputs: Mapping[str, Any], processors: Processors, options: QuestionAnsweringOptions
+    ) -> tuple[dict[str, torch.Tensor], Windows]:
+        """
+        Tokenize questions with their contexts, in overlapping windows where a context is too long for one.
+
+        Raises:
+            InputError: A name is unknown or missing, a text is empty, or a question or `doc_stride` leaves no room for
+                the context.
+        """
+        questions, contexts, is_list = read_inputs(inputs)
+        if not questions:
+            return {}, Windows([], [0], *_describe([], 0, None), is_list=is_list)
+        tokenizer = processors.tokenizer
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"{type(tokenizer).__name__} cannot say where in the text a token stands, as answering needs.\n"
+                f"Try: a checkpoint with a tokenizer.json (a fast tokenizer)."
+            )
+        limit = processors.limits["sequence"]
+        encodings: list[Any] = []
+        bounds = [0]
+        for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
+            which = f" {index}" if is_list else ""
+            encodings += _windows(tokenizer, question, context, limit, options.doc_stride, which)
+            bounds.append(len(encodings))
+        padded = tokenizer.pad([item["inputs"] for item in encodings], padding="longest", return_tensors="pt")
+        offsets, allowed, null_positions = _describe(encodings, padded["input_ids"].shape[1], tokenizer)
+        for index, context in enumerate(contexts):
+            rows = slice(bounds[index], bounds[index + 1])
+            offsets[rows] = trimmed(offsets[rows], context)
+            if not (allowed[rows] & (offsets[rows, :, 1] > offsets[rows, :, 0])).any():
+                raise InputError(f"context{f' {index}' if is_list else ''} has no text that the tokenizer knows.")
+        return dict(padded), Windows(contexts, bounds, offsets, allowed, null_positions, is_list)
+
+    @hookimpl
+    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+        """Run the model, unless there is no question."""
+        return shell(**tensors) if tensors else None
+
+    @hookimpl
+    def shell(self, session: Any) -> NeuronModelForQuestionAnswering:
+        """Return the public class around a session."""
+        return NeuronModelForQuestionAnswering(session)
+
+    @hookimpl
+    def postprocess(self, outputs: Any, context: Windows, options: QuestionAnsweringOptions) -> Any:
+        """
+        Return ``{"answer", "score", "start", "end"}``, or a list of them for ``top_k > 1``; for a list of questions, a
+        list of what each of them gives.
+
+        ``answer`` is always ``context[start:end]``.
+        """
+        results: list[Any] = []
+        for index, text in enumerate(context.contexts):
+            rows = slice(context.bounds[index], context.bounds[index + 1])
+            spans = best_spans(
+                outputs["start_logits"][rows].float().numpy(),
+                outputs["end_logits"][rows].float().numpy(),
+                context.offsets[rows],
+                context.allowed[rows],
+                max_answer_length=options.max_answer_length,
+                top_k=options.top_k,
+                null_positions=context.null_positions[rows] if options.handle_impossible_answer else None,
+            )
+            answers = [
+                {"answer": text[span.start : span.end], "score": span.score, "start": span.start, "end": span.end}
+                for span in spans
+            ]
+            results.append(answers if options.top_k > 1 else answers[0])
+        return results if context.is_list else results[0]
+
+
+def read_inputs(inputs: Mapping[str, Any]) -> tuple[list[str], list[str], bool]:
+    """
+    Return questions and contexts, one for one, and whether a list of questions was given.
+
+    Raises:
+        InputError: A name is unknown or missing, a text is empty or no text, or questions and contexts
+            do not pair up.
+    """
+    check_names(inputs, ["question", "context"])
+    missing = [name for name in ("question", "context") if inputs.get(name) is None]
+    if missing:
+        raise InputError(f"Question answering needs question=... and context=...; {' and '.join(missing)} is missing.")
+    questions, is_list = as_texts("question", inputs["question"])
+    contexts, many_contexts = as_texts("context", inputs["context"])
+    if not is_list and many_contexts:
+        questions = questions * len(contexts)
+    elif is_list and not many_contexts:
+        contexts = contexts * len(questions)
+    if len(questions) != len(contexts):
+        raise InputError(
+            f"There are {len(questions)} questions and {len(contexts)} contexts: give one context, or one a question."
+        )
+    is_list = is_list or many_contexts
+    for name, texts in (("question", questions), ("context", contexts)):
+        for index, text in enumerate(texts):
+            if not text.strip():
+                raise InputError(f"{name}{f' {index}' if is_list else ''} is empty.")
+    return questions, contexts, is_list
+
+
+def _windows(tokenizer: Any, question: str, context: str, limit: int, doc_stride: int | None, which: str) -> list[Any]:
+    """
+    Return the tokenizer's own windows over one context: the model's `inputs` of each and its `encoding`.
+
+    Args:
+        tokenizer: A fast one.
+        question: Stands at the beginning of every window.
+        context: Is cut.
+        limit: Tokens of the longest window.
+        doc_stride: Tokens that two windows share; None takes the default.
+        which: Names the question in errors: empty, or its number.
+    """
+    question_length = len(tokenizer(question, add_special_tokens=False)["input_ids"])
+    room = limit - question_length - tokenizer.num_special_tokens_to_add(pair=True)
+    if room < 1:
+        raise InputError(
+            f"question{which} has {question_length} tokens, which leaves no room for the context: the model was "
+            f"compiled for {limit}.\nTry: a shorter question, or compile with a larger sequence_length."
+        )
+    overlap = min(DEFAULT_OVERLAP, room // 2) if doc_stride is None else doc_stride
+    if overlap >= room:
+        raise InputError(
+            f"doc_stride must be smaller than the room that question{which} leaves for its context (got {overlap}, and "
+            f"there is room for {room} of {limit} tokens)."
+        )
+    names = [name for name in tokenizer.model_input_names if name in ENCODER_INPUTS]
+    encoded = tokenizer(
+        question,
+        context,
+        truncation="only_second",
+        max_length=limit,
+        stride=overlap,
+        return_overflowing_tokens=True,
+        padding=False,
+    )
+    return [
+        {"inputs": {name: encoded[name][index] for name in names}, "encoding": encoding}
+        for index, encoding in enumerate(encoded.encodings)
+    ]
+
+
+def _describe(
+    encodings: list[Any], length: int, tokenizer: Any
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Return offsets ``[windows, length, 2]``, which tokens are context, and the position of each null answer."""
+    offsets = np.zeros((len(encodings), length, 2), dtype=np.int64)
+    allowed = np.zeros((len(encodings), length), dtype=bool)
+    null_positions = np.zeros(len(encodings), dtype=np.int64)
+    for row, encoding in enumerate(item["encoding"] for item in encodings):
+        size = len(encoding.ids)
+        shift = length - size if tokenizer.padding_side == "left" else 0
+        kept = slice(shift, shift + size)
+        allowed[row, kept] = [sequence == 1 for sequence in encoding.sequence_ids]
+        offsets[row, kept] = encoding.offsets
+        null_positions[row] = shift
+        if tokenizer.cls_token_id in encoding.ids:
+            null_positions[row] += encoding.ids.index(tokenizer.cls_token_id)
+    offsets[~allowed] = 0  # those of the question point into another text
+    return offsets, allowed, null_positions
+
+
+plugin = QuestionAnswering()

@@ -1,14 +1,14 @@
 """
 The environment variables of the registry, each in this one place.
 
-``NEURONKIT_PLUGINS``: the only plugins that may be used, separated by commas; each a key, a package, ``key@package`` or a
-pattern of these (``acme-*``, ``bert.*``). Unset or empty allows all.
+``NEURONKIT_PLUGINS``: the only plugins that may be used, separated by commas; each a key, a package, ``key@package`` or
+a pattern of these (``acme-*``, ``bert.*``). Unset or empty allows all.
 ``NEURONKIT_DISABLE_PLUGINS``: plugins that are never imported, in the same form.
-``NEURONKIT_PREFER``: which package wins where several offer a key: ``package`` or ``key=package``, separated by commas; a
-``key=package`` counts before any ``package``, and among packages the first.
+``NEURONKIT_PREFER``: which package wins where several offer a key: ``package`` or ``key=package``, separated by commas;
+a ``key=package`` counts before any ``package``, and among packages the first.
 ``NEURONKIT_STRICT``: when not empty or ``0``, warnings of discovery and resolution are errors.
 
-They are read when a registry is built or refreshed, never at import.
+They are read when a registry is first used and when it is refreshed, never at import.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ class Family:
         version: Running version of that package.
         keys: Form of the keys.
         contract: Hooks of the plugins; None for plugins without hooks.
-        builtins_always_allowed: Whether the list of allowed plugins spares the built-ins, because nothing works without them.
+        builtins_always_allowed: Whether the list of allowed plugins spares the built-ins, because nothing works without
+            them.
     """
 
     group: str

@@ -39,9 +39,9 @@ def _matches_package(pattern: str, package: str) -> bool:
     return fnmatchcase(normalize(package), pattern) or fnmatchcase(package.lower().replace("_", "-"), pattern)
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was most likely meant, or None."""
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that was most likely meant, or None when none is as similar as `cutoff`, from 0 to 1."""
     from difflib import get_close_matches
 
-    found = get_close_matches(name, sorted(set(known)), 1, 0.6)
+    found = get_close_matches(name, sorted(set(known)), 1, cutoff)
     return found[0] if found else None

@@ -11,6 +11,7 @@ from neuronkit_registry.names import normalize
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]*[A-Za-z0-9])\s*(?:\[[^\]]*\])?\s*\(?([^;()]*)\)?\s*(;.*)?")
 _PLAIN_CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)")
 _PLAIN_VERSION = re.compile(r"\d+(?:\.\d+)*")
+_EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']""")
 _COMPARISONS = {
     "<": operator.lt,
     "<=": operator.le,
@@ -36,6 +37,21 @@ def find_excluding(requires: Iterable[str], package: str, version: str) -> str |
             plain = None if found[3] else _compare_plain(found[2], version)
             if not (_compare(requirement, version) if plain is None else plain):
                 return found[0].partition(";")[0].strip()
+    return None
+
+
+def find_extra(requires: Iterable[str], package: str) -> str | None:
+    """
+    Return the extra that brings a package, or None.
+
+    Args:
+        requires: Requirements as ``Requires-Dist`` has them.
+        package: The package.
+    """
+    for requirement in requires:
+        found = _REQUIREMENT.match(requirement)
+        if found and normalize(found[1]) == normalize(package) and (extra := _EXTRA.search(found[3] or "")):
+            return extra[1]
     return None
 
 

@@ -92,6 +92,22 @@ def scan(namespace: str, path: Sequence[str] | None = None) -> Scan:
     return Scan(tuple(declarations), tuple(sorted(problems)))
 
 
+def find_version(package: str, path: Sequence[str] | None = None) -> str | None:
+    """
+    Return the version of an installed package, or None when it is not there or cannot be read.
+
+    Args:
+        package: Its name.
+        path: Where to look for packages; None is `sys.path`.
+    """
+    for found in distributions(name=package) if path is None else distributions(name=package, path=list(path)):
+        try:
+            return _read_headers(found)["Version"][0]
+        except (OSError, ValueError):
+            return None
+    return None
+
+
 def _location(distribution: Distribution) -> str:
     # Distribution has no public attribute for its own directory; importlib's one subclass calls it `_path`.
     return str(getattr(distribution, "_path", distribution))

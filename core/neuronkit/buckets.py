@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from neuronkit.errors import InputError, OptionError
-from neuronkit.shape_names import AXES_OF_SHAPES
+from neuronkit.shape_names import AXES_OF_SHAPES, BATCH
 
 if TYPE_CHECKING:
     from neuronkit.export.config import Graph
 
-BATCH = "batch"
 MAX_DYNAMIC_BATCH = 64
 """Largest batch of one call where the batch is dynamic; more rows are split over several calls."""
 _PAIRED = ("height", "width")

@@ -242,9 +242,10 @@ def _copy_graphs(jobs: list[Work], entries: list[CacheEntry], directory: Path) -
 
 def _write_weights(jobs: list[Work], entries: list[CacheEntry], directory: Path) -> manifests.File | None:
     tensors: dict[str, torch.Tensor] = {}
+    fitting = weights.Fitting()
     for job, entry in zip(jobs, entries, strict=True):
-        needed = [wanted for wanted in entry.record.constants if wanted.name not in tensors]
-        tensors |= weights.fit(weights.module_tensors(job.module), needed)
+        fitted = fitting.fit(weights.module_tensors(job.module), entry.record.constants)
+        tensors |= weights.scoped(job.graph.name, fitted)
     if not tensors:
         return None
     file = directory / "model.safetensors"
@@ -256,8 +257,9 @@ def _validate(artifact: Artifact, engine: Backend, references: list[Reference]) 
     manifest = artifact.manifest
     tensors = weights.read(artifact.path / manifest.weights.file) if manifest.weights else {}
     graphs = open_graphs(artifact, engine, tensors)
+    relative = manifest.options["atol"] is None and manifest.options["auto_cast"] != "none"
     checks = [
-        compare(expected, graphs[expected.graph.name].runner(expected.bucket), manifest.validation.tolerance)
+        compare(expected, graphs[expected.graph.name].runner(expected.bucket), manifest.validation.tolerance, relative=relative)
         for expected in references
     ]
     validation = Validation("passed", manifest.validation.tolerance, checks)

@@ -61,6 +61,10 @@ class ArtifactIncompatibleError(ArtifactError):
     """The artifact was compiled for another machine or other versions."""
 
 
+class ArtifactMismatchError(ArtifactError):
+    """The artifact is sound, and not what was asked for: another task, or no artifact at all where one is to be uploaded."""
+
+
 class ArtifactWriteError(ArtifactError, OSError):
     """An artifact could not be written: no space, no permission. Nothing was left behind."""
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
+from neuronkit.shape_names import BATCH
+
 if TYPE_CHECKING:
     from neuronkit.export.config import Axis, Output
 
-BATCH = "batch"
 SEQUENCE = "sequence"
 Side = Literal["right", "left"]
 

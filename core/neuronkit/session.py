@@ -13,13 +13,11 @@ from neuronkit.buckets import Bucket, BucketTable, chunks
 from neuronkit.errors import ArtifactIncompatibleError, InputError
 from neuronkit.export.config import Graph, Input
 from neuronkit.padding import pad, trim
-from neuronkit.weights import check, read
+from neuronkit.shape_names import BATCH
+from neuronkit.weights import check, of_graph, read
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend, Runner
-
-BATCH = "batch"
-
 
 class LoadedGraph:
     """
@@ -227,9 +225,10 @@ def open_graphs(artifact: Artifact, backend: Backend, weights: Mapping[str, torc
     """Open every graph of an artifact over the given weights, after checking that they fit."""
     graphs = {}
     for record in artifact.manifest.graphs:
+        own = of_graph(record.name, weights)
         runners = []
         for bucket in record.buckets:
-            check(weights, bucket.constants)
-            runners.append(backend.load(artifact.path, bucket, weights))
+            check(own, bucket.constants)
+            runners.append(backend.load(artifact.path, bucket, own))
         graphs[record.name] = LoadedGraph(record, runners)
     return graphs

@@ -1,7 +1,9 @@
 """The shapes that callers may give, and the axis that each feeds."""
 
+BATCH = "batch"
+"""The axis whose rows are independent of each other: it may be split over calls, and is padded with copies of row 0."""
 AXES_OF_SHAPES = {
-    "batch_size": "batch",
+    "batch_size": BATCH,
     "sequence_length": "sequence",
     "num_choices": "num_choices",
     "height": "height",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,14 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def constant(name: str, tensor: torch.Tensor) -> Constant:
     """Describe a tensor."""
-    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), tuple(tensor.stride()))
+    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor))
+
+
+def _strides(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return the strides that matter: those of axes of size 1 are free, and written as if the tensor were contiguous."""
+    if not tensor.is_contiguous():
+        return tuple(tensor.stride())
+    return tuple(prod(tensor.shape[axis + 1 :]) for axis in range(tensor.dim()))
 
 
 def module_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -80,35 +88,46 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return hashed.hexdigest()
 
 
-def fit(tensors: Mapping[str, torch.Tensor], constants: Iterable[Constant]) -> dict[str, torch.Tensor]:
+class Fitting:
     """
-    Choose and convert the tensors that a graph needs.
-
-    Args:
-        tensors: By name in the traced module; more than needed is fine.
-        constants: What the graph leaves outside.
-
-    Returns:
-        One tensor per constant, in the graph's dtype and strides.
-
-    Raises:
-        WeightsError: A tensor is missing or of another shape; the message lists all of them.
+    Chooses and converts the tensors that graphs need; what two graphs need alike is converted once and stays one tensor.
     """
-    fitted: dict[str, torch.Tensor] = {}
-    problems = []
-    for wanted in constants:
-        tensor = tensors.get(wanted.name)
-        if tensor is None:
-            problems.append(f"{wanted.name}: missing")
-        elif tuple(tensor.shape) != wanted.shape:
-            problems.append(f"{wanted.name}: shape {tuple(tensor.shape)}, but the graph has {wanted.shape}")
-        else:
-            tensor = tensor.to(getattr(torch, wanted.dtype))
-            if tuple(tensor.stride()) != wanted.stride:
-                tensor = torch.empty_strided(wanted.shape, wanted.stride, dtype=tensor.dtype).copy_(tensor)
-            fitted[wanted.name] = tensor
-    _raise_all(problems)
-    return fitted
+
+    def __init__(self) -> None:
+        self._converted: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def fit(self, tensors: Mapping[str, torch.Tensor], constants: Iterable[Constant]) -> dict[str, torch.Tensor]:
+        """
+        Return one tensor per constant, in the graph's dtype and strides.
+
+        Args:
+            tensors: By name in the traced module; more than needed is fine. They must outlive this object.
+            constants: What the graph leaves outside.
+
+        Raises:
+            WeightsError: A tensor is missing or of another shape; the message lists all of them.
+        """
+        fitted: dict[str, torch.Tensor] = {}
+        problems = []
+        for wanted in constants:
+            tensor = tensors.get(wanted.name)
+            if tensor is None:
+                problems.append(f"{wanted.name}: missing")
+            elif tuple(tensor.shape) != wanted.shape:
+                problems.append(f"{wanted.name}: shape {tuple(tensor.shape)}, but the graph has {wanted.shape}")
+            else:
+                fitted[wanted.name] = self._convert(tensor, wanted)
+        _raise_all(problems)
+        return fitted
+
+    def _convert(self, tensor: torch.Tensor, wanted: Constant) -> torch.Tensor:
+        if constant(wanted.name, tensor) == wanted:
+            return tensor
+        key = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.stride()), wanted.shape, wanted.dtype, wanted.stride)
+        if key not in self._converted:
+            converted = torch.empty_strided(wanted.shape, wanted.stride, dtype=getattr(torch, wanted.dtype))
+            self._converted[key] = converted.copy_(tensor)
+        return self._converted[key]
 
 
 def check(tensors: Mapping[str, torch.Tensor], constants: Iterable[Constant]) -> None:
@@ -137,18 +156,27 @@ def _raise_all(problems: list[str]) -> None:
 
 
 def write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors to a safetensors file; names that share a storage are written once and listed in the metadata."""
+    """
+    Write tensors to a safetensors file.
+
+    Names that share a storage are written once, and listed in the file's metadata. The format holds contiguous tensors only:
+    one with permuted axes (channels last) is written in the order of its memory, and its axes are in the metadata too.
+    """
     from safetensors.torch import save_file
 
-    aliases: dict[str, str] = {}
-    for group in ties(tensors):
-        for name in group[1:]:
-            aliases[name] = group[0]
-    kept = {name: tensor.contiguous() for name, tensor in sorted(tensors.items()) if name not in aliases}
-    strides = {name: tensor.stride() for name, tensor in tensors.items() if not tensor.is_contiguous()}
-    if strides:
-        raise WeightsError(f"Only contiguous weights can be written apart from the graph; these are not: {sorted(strides)}.")
-    save_file(kept, file, metadata={f"alias {name}": target for name, target in aliases.items()})
+    metadata = {f"alias {name}": group[0] for group in ties(tensors) for name in group[1:]}
+    kept: dict[str, torch.Tensor] = {}
+    for name, tensor in sorted(tensors.items()):
+        if f"alias {name}" in metadata:
+            continue
+        order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+        permuted = tensor.permute(order)
+        if tensor.is_contiguous() or not permuted.is_contiguous():
+            kept[name] = tensor.contiguous()
+        else:
+            kept[name] = permuted
+            metadata[f"axes {name}"] = ",".join(map(str, order))
+    save_file(kept, file, metadata=metadata)
 
 
 def read(file: Path) -> dict[str, torch.Tensor]:
@@ -156,8 +184,26 @@ def read(file: Path) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
     with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata() or {}
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a mapping
-        for key, target in (opened.metadata() or {}).items():
-            if key.startswith("alias "):
-                tensors[key.removeprefix("alias ")] = tensors[target]
-    return tensors
+    for name, tensor in tensors.items():
+        if order := metadata.get(f"axes {name}"):
+            axes = [int(axis) for axis in order.split(",")]
+            tensors[name] = tensor.permute([axes.index(axis) for axis in range(len(axes))])
+    aliases = {key.removeprefix("alias "): target for key, target in metadata.items() if key.startswith("alias ")}
+    return tensors | {name: tensors[target] for name, target in aliases.items()}
+
+
+SCOPE = "/"
+"""Stands between a graph's name and a tensor's in a weights' file."""
+
+
+def scoped(graph: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Put a graph's name before the names of its tensors."""
+    return {f"{graph}{SCOPE}{name}": tensor for name, tensor in tensors.items()}
+
+
+def of_graph(graph: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors of one graph, by their own names."""
+    prefix = f"{graph}{SCOPE}"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -76,6 +76,20 @@ def atomic_directory(output: Path, *, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def copy_artifact(source: Path, target: Path) -> None:
+    """
+    Copy an artifact, whole or not at all.
+
+    Raises:
+        OutputExistsError: The target is not empty, and not the artifact itself.
+        ArtifactWriteError: The disk is full, or the directory cannot be written.
+    """
+    if target.is_dir() and target.resolve() == source.resolve():
+        return
+    with atomic_directory(target) as temporary:
+        shutil.copytree(source, temporary, dirs_exist_ok=True)
+
+
 def _replace(temporary: Path, output: Path) -> None:
     if output.is_dir():
         aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.{os.getpid()}.", dir=output.parent))

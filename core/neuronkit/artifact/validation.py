@@ -75,12 +75,19 @@ def _sizes(bucket: Bucket) -> list[dict[str, int]]:
     return [uneven, row]
 
 
-def compare(expected: Reference, runner: Runner, atol: float) -> Check:
+def compare(expected: Reference, runner: Runner, atol: float, *, relative: bool = False) -> Check:
     """
     Run a compiled graph on the reference's inputs.
 
+    Args:
+        expected: Inputs, and what the eager model gives for them.
+        runner: The compiled graph.
+        atol: Largest absolute difference.
+        relative: Multiply `atol` by the largest value of an output, where that is more than 1: the rounding of a lower
+            precision grows with the values.
+
     Raises:
-        ValidationError: An output has another shape, or differs by more than `atol`.
+        ValidationError: An output has another shape, or differs by more than it may.
     """
     where = f"Graph {expected.graph.name!r} ({expected.bucket.label}) at {dict(expected.sizes)}"
     results: Sequence[torch.Tensor] = runner(list(expected.inputs.values()))
@@ -89,9 +96,10 @@ def compare(expected: Reference, runner: Runner, atol: float) -> Check:
         if wanted.shape != got.shape:
             raise ValidationError(f"{where}: {name} has shape {tuple(got.shape)}, the eager model gives {tuple(wanted.shape)}.")
         difference = (wanted.float() - got.float()).abs().max().item() if wanted.numel() else 0.0
-        if not difference <= atol:
+        allowed = atol * max(1.0, wanted.float().abs().max().item()) if relative and wanted.numel() else atol
+        if not difference <= allowed:
             raise ValidationError(
-                f"{where}: {name} differs from the eager model by {difference:.3g}, and the tolerance is {atol:.3g}.\n"
+                f"{where}: {name} differs from the eager model by {difference:.3g}, and the tolerance is {allowed:.3g}.\n"
                 "Nothing was written. Try: --atol to accept a larger difference, another --auto-cast, or --optlevel 1 to see "
                 "whether the compiler is the cause."
             )

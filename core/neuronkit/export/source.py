@@ -101,7 +101,7 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     if not path.is_dir():
         if path.is_file():
             raise SourceError(f"{model} is a single file. No installed plugin reads single-file checkpoints: give the directory.")
-        path = _download(str(model), options)
+        path = download(str(model), options)
     if options.subfolder:
         path = path / options.subfolder
     for name in CONFIG_FILES:
@@ -115,7 +115,18 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     raise SourceError(f"{path} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
 
 
-def _download(model: str, options: SourceOptions) -> Path:
+def download(model: str, options: SourceOptions, *, everything: bool = False) -> Path:
+    """
+    Return the directory of a hub model on this machine, downloading what is missing.
+
+    Args:
+        model: Hub id.
+        options: Revision, token and whether the hub may be asked.
+        everything: All files, as an artifact needs, instead of those of a checkpoint.
+
+    Raises:
+        SourceError: It is no hub id, or the hub did not give it.
+    """
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
         raise SourceError(f"There is no directory {model!r}, and it is not a hub id either.")
     import huggingface_hub
@@ -128,7 +139,7 @@ def _download(model: str, options: SourceOptions) -> Path:
                 revision=options.revision,
                 token=options.token,
                 local_files_only=bool(options.local_files_only),
-                allow_patterns=_HUB_PATTERNS,
+                allow_patterns=None if everything else _HUB_PATTERNS,
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:

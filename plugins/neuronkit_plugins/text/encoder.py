@@ -118,12 +118,15 @@ def _load(
 def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def check_names(inputs: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -1,0 +1,129 @@
+"""The load journey: artifact -> plugin -> session -> shell."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neuronkit.artifact.reader import Artifact, open_artifact
+from neuronkit.errors import ArtifactUntrustedError
+from neuronkit.manager import make_manager
+from neuronkit.options import SourceOptions, build
+from neuronkit.plugins import active_extensions, get_registry, resolve_backend
+from neuronkit_registry import LoadedPlugin, UnknownPluginError
+
+
+def find_artifact(model: str | Path, options: SourceOptions, *, trust_artifact: bool) -> Artifact:
+    """
+    Return an artifact in a directory, or one downloaded from the hub.
+
+    Raises:
+        ArtifactNotFoundError: There is none.
+        ArtifactUntrustedError: It would come from the hub, and `trust_artifact` is False.
+        SourceError: The hub could not be reached.
+    """
+    from neuronkit.export.source import download
+
+    path = Path(model).expanduser()
+    if not path.is_dir():
+        if not trust_artifact and not path.is_absolute():
+            raise ArtifactUntrustedError(
+                f"There is no directory {str(model)!r}, and an artifact from the hub holds native code that runs unchecked.\n"
+                "Try: trust_artifact=True (--trust-artifact), if you trust who made it."
+            )
+        path = download(str(model), options, everything=True)
+    return open_artifact(path / options.subfolder if options.subfolder else path)
+
+
+def resolve_plugin(artifact: Artifact, task: str | None = None) -> LoadedPlugin:
+    """
+    Return the plugin that made an artifact, or the one of another task of the same architecture.
+
+    Raises:
+        neuronkit_registry.PluginError: It is not installed, or cannot be used.
+    """
+    from neuronkit.tasks import canonical_task
+
+    manifest = artifact.manifest
+    registry = get_registry()
+    if task is not None:
+        name, _, package = task.partition("@")
+        return registry.resolve(f"{manifest.architecture}.{canonical_task(name)}", package or None)
+    made_by = manifest.plugin
+    try:
+        loaded = registry.resolve(manifest.key, made_by.package)
+    except UnknownPluginError as error:
+        if made_by.package is None:
+            raise
+        raise UnknownPluginError(
+            f"{artifact.path} was made by {manifest.key!r} of {made_by.package} {made_by.version}, which is not installed",
+            hint=f"pip install {made_by.package}=={made_by.version}",
+        ) from error
+    if loaded.info.version != made_by.version:
+        print(  # noqa: T201
+            f"note: {artifact.path} was made by {made_by.package} {made_by.version}, and {loaded.info.version} is installed",
+            file=sys.stderr,
+        )
+    return loaded
+
+
+def open_shell(artifact: Artifact, *, task: str | None = None, placement: str | None = None) -> Any:
+    """Load an artifact that was found: verify it, open its graphs, and return the plugin's shell around them."""
+    loaded = resolve_plugin(artifact, task)
+    hook = make_manager(loaded.plugin, active_extensions()).hook
+    backend = resolve_backend(artifact.manifest.backend)
+    session = hook.load(artifact=artifact, backend=backend, placement=placement)
+    session.attach(hook)
+    return hook.shell(session=session)
+
+
+def load_shell(
+    model: str | Path,
+    *,
+    trust_artifact: bool = False,
+    task: str | None = None,
+    placement: str | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Any:
+    """
+    Load an artifact. See `neuronkit.load`.
+
+    Args:
+        model: Directory or hub id.
+        trust_artifact: Load native code from the hub.
+        task: Another task of the artifact's architecture; None takes its own.
+        placement: Where to put it, in the backend's words.
+        given: Fields of `SourceOptions`.
+    """
+    options = build(SourceOptions, given or {}, "call")
+    return open_shell(find_artifact(model, options, trust_artifact=trust_artifact), task=task, placement=placement)
+
+
+def compile_and_load(model: str | Path, *, task: str | None, given: Mapping[str, Any]) -> Any:
+    """Compile a checkpoint into a temporary directory that lasts as long as the shell that is returned."""
+    from neuronkit.compilation import compile_model
+
+    values = dict(given)
+    backend = values.pop("backend", "cpu")
+    kept = tempfile.TemporaryDirectory(prefix="neuronkit-")
+    artifact = compile_model(model, Path(kept.name) / "artifact", task=task, backend=backend, given=values)
+    shell = open_shell(artifact)
+    shell._keep_alive = kept
+    return shell
+
+
+def replace_weights(session: Any, checkpoint: str | Path, given: Mapping[str, Any]) -> tuple[Any, object]:
+    """
+    Return a session of the same graphs with another checkpoint's weights, and what must outlive it.
+
+    Raises:
+        WeightsError: The weights are inside the graphs, or do not fit them.
+    """
+    from neuronkit.replacement import bind_checkpoint
+
+    kept = tempfile.TemporaryDirectory(prefix="neuronkit-")
+    artifact = bind_checkpoint(session.artifact, checkpoint, given, Path(kept.name) / "artifact")
+    return open_shell(artifact).session, kept

@@ -1,0 +1,290 @@
+"""The base of the public classes: the HF-facing object around a session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from neuronkit.artifact.manifest import MANIFEST
+from neuronkit.errors import ArtifactMismatchError, InputError
+from neuronkit.models.outputs import Outputs
+from neuronkit.padding import remove_padding
+from neuronkit.processors import Processors
+
+if TYPE_CHECKING:
+    from neuronkit.session import Session
+
+
+class NeuronBaseModel(nn.Module):
+    """
+    A compiled model.
+
+    It looks like a transformers model from outside (`config`, `device`, `dtype`, keyword calls, outputs by attribute, key and
+    index) and has no parameters of its own: the weights belong to the session.
+
+    Args:
+        session: The loaded artifact.
+    """
+
+    task: ClassVar[str | None] = None
+    """The only task whose artifacts the class loads; None loads any."""
+    auto_model_class_name: ClassVar[str | None] = None
+    main_input_name = "input_ids"
+    base_model_prefix = "neuron_model"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._keep_alive: object = None
+        manifest = session.manifest
+        self._output_class = Outputs if manifest.output_class is None else _import(manifest.output_class)
+        self._graph = next(iter(session.graphs))
+        self.training = False
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path, *, export: bool = False, trust_artifact: bool = False, **shapes_and_options: Any
+    ) -> Self:
+        """
+        Load an artifact, or compile a checkpoint first.
+
+        Args:
+            model: An artifact's directory or hub id; with `export` a checkpoint's.
+            export: Compile; what comes out is kept until `save_pretrained`.
+            trust_artifact: Load an artifact from the hub, although it holds native code.
+            **shapes_and_options: For `neuronkit.compile` (``batch_size=1``, ``sequence_length=128``, ``auto_cast="matmul"``);
+                without `export` only where to find the artifact (``revision``, ``subfolder``, ``token``, ``local_files_only``).
+
+        Raises:
+            ArtifactNotFoundError: `model` is a checkpoint, and `export` is False.
+            ArtifactMismatchError: The artifact was compiled for another task.
+            OptionError: A shape or an option is unknown or of a wrong value.
+        """
+        from neuronkit.loading import compile_and_load, load_shell
+
+        if export:
+            shell = compile_and_load(model, task=cls.task, given=shapes_and_options)
+        else:
+            shell = load_shell(model, trust_artifact=trust_artifact, given=shapes_and_options)
+        return cls.of(shell)
+
+    @classmethod
+    def of(cls, shell: Any) -> Self:
+        """Return a shell as this class, which must be the class of its task."""
+        if isinstance(shell, cls):
+            return shell
+        manifest = shell.session.manifest
+        if cls.task not in (None, manifest.task):
+            raise ArtifactMismatchError(
+                f"{shell.session.artifact.path} was compiled for {manifest.task}, and {cls.__name__} runs {cls.task}.\n"
+                f"Try: {type(shell).__name__}, or neuronkit.load, which picks the class."
+            )
+        model = cls(shell.session)
+        model._keep_alive = shell._keep_alive
+        return model
+
+    def forward(self, **tensors: torch.Tensor) -> Any:
+        """Run the model on its graph's named inputs; see `run`."""
+        return self.run(tensors)
+
+    def run(self, tensors: Mapping[str, Any], *, return_dict: bool | None = None) -> Any:
+        """
+        Run the model.
+
+        Args:
+            tensors: By input name; those that are None count as missing.
+            return_dict: False returns a tuple; None asks the configuration.
+
+        Returns:
+            The class that transformers would return, by attribute, key and index.
+
+        Raises:
+            InputError: A tensor is unknown, missing, empty, of a wrong rank or dtype, or longer than the largest bucket.
+        """
+        given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        outputs = self.session.forward(self._graph, given)
+        if return_dict is False:
+            return tuple(outputs.values())
+        return self._output_class(**outputs)
+
+    @cached_property
+    def config(self) -> Any:
+        """The checkpoint's configuration, as transformers reads it; a plain namespace where it does not know the architecture."""
+        from transformers import AutoConfig, PretrainedConfig
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+        values = self.processors.config
+        if values.get("model_type") in CONFIG_MAPPING or (self.processors.trust_remote_code and "auto_map" in values):
+            return AutoConfig.from_pretrained(self.model_save_dir, trust_remote_code=self.processors.trust_remote_code)
+        return PretrainedConfig.from_dict(values)
+
+    @cached_property
+    def processors(self) -> Processors:
+        """What turns raw input into tensors."""
+        return Processors(
+            self.model_save_dir, self.limits, trust_remote_code=self.session.manifest.source.trust_remote_code
+        )
+
+    @property
+    def tokenizer(self) -> Any:
+        """The artifact's tokenizer."""
+        return self.processors.tokenizer
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The largest size of every axis."""
+        return self.session.limits
+
+    @property
+    def model_type(self) -> str:
+        """The architecture."""
+        return self.session.manifest.architecture
+
+    @property
+    def auto_model_class(self) -> Any:
+        """transformers' auto class of the task, or None."""
+        import transformers
+
+        return getattr(transformers, self.auto_model_class_name) if self.auto_model_class_name else None
+
+    @property
+    def model_save_dir(self) -> Path:
+        """The artifact's directory."""
+        return self.session.artifact.path
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are taken from and outputs are put: the CPU, whatever runs the graph."""
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the outputs."""
+        return torch.float32
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """
+        Accept the device and dtype that the model has.
+
+        Raises:
+            InputError: Another device or dtype was asked for: both are fixed when a model is compiled.
+        """
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        if device is not None and device.type != "cpu":
+            raise InputError(f"A compiled model takes and gives CPU tensors; it cannot be moved to {device}.")
+        if dtype not in (None, self.dtype):
+            raise InputError(
+                f"A compiled model keeps its dtype ({self.dtype}). Try: compile with auto_cast and auto_cast_type."
+            )
+        return self
+
+    def can_generate(self) -> bool:
+        """Tell whether `generate` works."""
+        return False
+
+    def get_input_static_shapes(self) -> dict[str, int]:
+        """Return the largest compiled size by shape name (``batch_size``, ``sequence_length``)."""
+        return {name: max(sizes) for name, sizes in self.session.manifest.shapes.items()}
+
+    def load_model(self, path: str | Path) -> Session:
+        """Open another artifact of the same class and return its session; this model keeps its own."""
+        return type(self).from_pretrained(path).session
+
+    @staticmethod
+    def remove_padding(
+        outputs: Mapping[str, torch.Tensor] | Sequence[torch.Tensor],
+        dims: Sequence[int],
+        indices: Sequence[int],
+        padding_side: str = "right",
+    ) -> dict[str, torch.Tensor] | list[torch.Tensor]:
+        """Cut padded outputs; see `neuronkit.remove_padding`."""
+        return remove_padding(outputs, dims, indices, padding_side)
+
+    def replace_weights(self, checkpoint: str | Path, **source_options: Any) -> None:
+        """
+        Give the compiled graphs the weights of another checkpoint of the same architecture, without compiling.
+
+        Args:
+            checkpoint: Directory or hub id.
+            **source_options: ``revision``, ``subfolder``, ``token`` and the like.
+
+        Raises:
+            WeightsError: The weights are inside the graphs (``inline_weights=True``), or do not fit them.
+            ValidationError: The result differs from the eager model.
+        """
+        from neuronkit.loading import replace_weights
+
+        self.session, self._keep_alive = replace_weights(self.session, checkpoint, source_options)
+        for name in ("config", "processors"):
+            self.__dict__.pop(name, None)
+
+    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """
+        Write the artifact.
+
+        Args:
+            directory: Created if need be; must be empty, or the artifact's own.
+            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
+            **kwargs: For `push_to_hub`.
+        """
+        from neuronkit.artifact.store import copy_artifact
+
+        copy_artifact(self.session.artifact.path, Path(directory).expanduser())
+        if push_to_hub:
+            self.push_to_hub(directory, **kwargs)
+
+    def push_to_hub(
+        self,
+        directory: str | Path,
+        repository_id: str | None = None,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        use_auth_token: bool | str | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """
+        Upload an artifact, each file once.
+
+        Args:
+            directory: An artifact that `save_pretrained` wrote.
+            repository_id: ``<user>/<name>``; None takes the directory's name.
+            private: Whether a new repository is private.
+            revision: Branch to commit to.
+            use_auth_token: Access token; None or True takes the stored one.
+            endpoint: Address of the hub, if not the public one.
+
+        Returns:
+            The commit's address.
+        """
+        from huggingface_hub import HfApi
+
+        path = Path(directory).expanduser()
+        if not (path / MANIFEST).is_file():
+            raise ArtifactMismatchError(f"{path} is not an artifact. Try: save_pretrained({str(path)!r}) first.")
+        api = HfApi(endpoint=endpoint, token=use_auth_token)
+        repository = api.create_repo(repository_id or path.name, private=private, exist_ok=True).repo_id
+        commit = api.upload_folder(
+            repo_id=repository, folder_path=path, revision=revision, commit_message="Upload neuronkit artifact"
+        )
+        return str(commit.commit_url)
+
+    def extra_repr(self) -> str:
+        """Say what was compiled."""
+        manifest = self.session.manifest
+        return f"{manifest.key}, backend={manifest.backend}, {self.get_input_static_shapes()}"
+
+
+def _import(target: str) -> Any:
+    module, _, name = target.partition(":")
+    found: Any = sys.modules.get(module) or import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,138 @@
+"""The registries of this process: model plugins, extensions, backends and public classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from neuronkit import __version__, hooks
+from neuronkit_registry import CLASS_KEYS, PLAIN_KEYS, Contract, Family, LoadedPlugin, PluginError, Registry, Status
+
+if TYPE_CHECKING:
+    from neuronkit.backends.base import Backend
+    from neuronkit.export.config import ExportConfig
+    from neuronkit.export.source import Source
+
+_SPECS = "neuronkit.hooks"
+
+MODELS = Family(
+    group="neuronkit.models",
+    api=hooks.API,
+    builtin="neuronkit",
+    version=__version__,
+    contract=Contract(specs=_SPECS, project=hooks.PROJECT, required=hooks.REQUIRED_HOOKS),
+)
+EXTENSIONS = Family(
+    group="neuronkit.extensions",
+    api=hooks.API,
+    builtin="neuronkit",
+    version=__version__,
+    keys=PLAIN_KEYS,
+    contract=Contract(specs=_SPECS, project=hooks.PROJECT, allowed=hooks.CORE_HOOKS, wrappers_only=True),
+)
+BACKENDS = Family(
+    group="neuronkit.backends",
+    api=hooks.API,
+    builtin="neuronkit",
+    version=__version__,
+    keys=PLAIN_KEYS,
+    builtins_always_allowed=True,
+)
+CLASSES = Family(
+    group="neuronkit.classes",
+    api=hooks.API,
+    builtin="neuronkit",
+    version=__version__,
+    keys=CLASS_KEYS,
+    builtins_always_allowed=True,
+)
+
+
+@runtime_checkable
+class ModelPlugin(Protocol):
+    """
+    What a model plugin has at least: two methods marked with `neuronkit.hookimpl`.
+
+    A plugin is any object with them; nothing has to be inherited. `neuronkit.hooks` describes these and the optional ones.
+    """
+
+    def export_config(self, source: Source, shapes: Mapping[str, list[int]], options: Any) -> ExportConfig:
+        """Say what to export."""
+        ...
+
+    def postprocess(self, outputs: Any, context: Any) -> Any:
+        """Turn the model's outputs into the result."""
+        ...
+
+
+@cache
+def registry_of(family: Family) -> Registry:
+    """Return this process's registry of a family."""
+    return Registry(family)
+
+
+def get_registry() -> Registry:
+    """
+    Return the registry of model plugins: what ``neuronkit list-plugins`` shows, and where a program adds its own.
+
+    Nothing is imported until a key is resolved.
+    """
+    return registry_of(MODELS)
+
+
+def active_extensions() -> tuple[object, ...]:
+    """
+    Return every enabled extension, in the order of their names.
+
+    An extension that cannot be imported is left out with a warning: it wraps calls, and no result depends on it.
+    """
+    registry = registry_of(EXTENSIONS)
+    found: list[object] = []
+    for key in registry:
+        if registry[key].status in (Status.AVAILABLE, Status.LOADED):
+            try:
+                found.append(registry.resolve(key).plugin)
+            except PluginError as error:
+                registry.warn(str(error))
+    return tuple(found)
+
+
+def resolve_backend(name: str) -> Backend:
+    """
+    Return a backend by name.
+
+    Raises:
+        BackendNotFoundError: No backend has that name.
+        neuronkit_registry.PluginError: It has, and cannot be used.
+    """
+    from neuronkit.errors import BackendNotFoundError
+
+    registry = registry_of(BACKENDS)
+    if name not in registry:
+        known = ", ".join(registry)
+        raise BackendNotFoundError(f"There is no backend {name!r}. Installed: {known}.")
+    return cast("Backend", registry.resolve(name).plugin)
+
+
+def resolve_model(key: str) -> LoadedPlugin:
+    """Return the plugin of ``<architecture>.<task>``, possibly with ``@package``."""
+    return get_registry().resolve(key)
+
+
+def class_names() -> list[str]:
+    """Return the names of the public classes that installed plugins bring, without importing them."""
+    return list(registry_of(CLASSES))
+
+
+def load_class(name: str) -> Any:
+    """
+    Import a public class by name.
+
+    Raises:
+        AttributeError: No installed package brings it.
+    """
+    registry = registry_of(CLASSES)
+    if name not in registry:
+        raise AttributeError(f"module 'neuronkit' has no attribute {name!r}, and no installed plugin brings it")
+    return registry.resolve(name).plugin

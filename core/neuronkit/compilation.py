@@ -131,10 +131,10 @@ def compile_model(
             plugin=PluginRecord(loaded.info.package, loaded.info.version),
             backend=backend,
             fingerprint=engine.fingerprint(options),
-            source=SourceRecord(source.model, source.options.revision, source.options.subfolder, source.trust_remote_code),
+            source=source_record(source),
             shapes={name: list(sizes) for name, sizes in shapes.items()},
             options=as_json(options),
-            plugin_options=as_json(parsed.plugin),
+            plugin_options=as_json(parsed.plugin, "compile"),
             output_class=_qualified_name(config.output_class),
             graphs=_copy_graphs(jobs, entries, directory),
             weights=_write_weights(jobs, entries, directory),
@@ -144,7 +144,7 @@ def compile_model(
         )
         artifact = Artifact(directory, manifest)
         if options.validate:
-            artifact = _validate(artifact, engine, references)
+            artifact = validate(artifact, engine, references)
             progress(f"validated: max abs difference {artifact.manifest.validation.max_abs_diff:.2g}")
         manifests.dump(artifact.manifest, directory)
     if manifest.weights is not None:
@@ -192,10 +192,7 @@ def _prepare(
     for graph, bucket, wrapped in works:
         inline = graph.hints.inline_weights if options.inline_weights is None else options.inline_weights
         inline = inline or not engine.capabilities.weights_apart
-        precision = None if options.auto_cast == "none" else _PRECISIONS[options.auto_cast_type]
-        if options.auto_cast == "all":
-            wrapped = wrapped.to(precision)
-        traced = TracedModule(wrapped, graph, precision, autocast=options.auto_cast == "matmul").eval()
+        traced = trace_module(graph, wrapped, options)
         tensors = weights.module_tensors(traced)
         parts = {
             "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap")),
@@ -203,13 +200,21 @@ def _prepare(
             "model": config_identity(source.config),
             "module": module_identity(traced),
             "plugin": plugin_identity(plugin, source),
-            "plugin_options": as_json(parsed.plugin),
+            "plugin_options": as_json(parsed.plugin, "compile"),
             "options": [options.optlevel, options.auto_cast, options.auto_cast_type, inline],
             "backend": [engine.name, engine.fingerprint(options)],
             "weights": weights.digest(tensors) if inline else weights.signature(tensors),
         }
         jobs.append(Work(graph, bucket, traced, content_key(parts)))
     return jobs
+
+
+def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions) -> TracedModule:
+    """Return what a backend compiles of a graph's module, in the precision that the options ask for."""
+    precision = None if options.auto_cast == "none" else _PRECISIONS[options.auto_cast_type]
+    if options.auto_cast == "all":
+        wrapped = wrapped.to(precision)
+    return TracedModule(wrapped, graph, precision, autocast=options.auto_cast == "matmul").eval()
 
 
 def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:
@@ -253,7 +258,13 @@ def _write_weights(jobs: list[Work], entries: list[CacheEntry], directory: Path)
     return describe(file, directory)
 
 
-def _validate(artifact: Artifact, engine: Backend, references: list[Reference]) -> Artifact:
+def validate(artifact: Artifact, engine: Backend, references: list[Reference]) -> Artifact:
+    """
+    Return an artifact whose manifest holds the report of the validation gate.
+
+    Raises:
+        ValidationError: A graph differs from the eager model by more than the tolerance.
+    """
     manifest = artifact.manifest
     tensors = weights.read(artifact.path / manifest.weights.file) if manifest.weights else {}
     graphs = open_graphs(artifact, engine, tensors)
@@ -264,6 +275,11 @@ def _validate(artifact: Artifact, engine: Backend, references: list[Reference]) 
     ]
     validation = Validation("passed", manifest.validation.tolerance, checks)
     return attrs.evolve(artifact, manifest=attrs.evolve(manifest, validation=validation))
+
+
+def source_record(source: Source) -> SourceRecord:
+    """Return what the manifest says of the checkpoint."""
+    return SourceRecord(source.model, source.options.revision, source.options.subfolder, source.trust_remote_code)
 
 
 def rebuild_command(source: Source, key: str, backend: str, given: Mapping[str, Any], output: Path) -> str:

@@ -201,9 +201,11 @@ def names(options_class: type, stage: Stage | None = None) -> list[str]:
     ]
 
 
-def as_json(options: Any) -> dict[str, Any]:
-    """Return an options instance as JSON-like data."""
-    return attrs.asdict(options, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value)
+def as_json(options: Any, stage: Stage | None = None) -> dict[str, Any]:
+    """Return an options instance as JSON-like data; with a stage only what is accepted there."""
+    kept = names(type(options), stage)
+    values = attrs.asdict(options, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value)
+    return {name: value for name, value in values.items() if name in kept}
 
 
 def json_schema(options_class: type) -> dict[str, Any]:

@@ -31,12 +31,7 @@ class Processors:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The checkpoint's configuration, without the section that neuronkit added."""
-        for name in ("config.json", "model_index.json"):
-            if (self.path / name).is_file():
-                found = json.loads((self.path / name).read_text(encoding="utf-8"))
-                found.pop("neuron", None)
-                return found
-        return {}
+        return read_config(self.path)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -60,3 +55,13 @@ class Processors:
         if not tensors:
             raise InputError(f"The call needs text=... or the graph's own tensors (got {sorted(inputs) or 'nothing'}).")
         return tensors, {name: value for name, value in inputs.items() if name not in tensors}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the checkpoint's configuration in an artifact, without the section that neuronkit added."""
+    for name in ("config.json", "model_index.json"):
+        if (path / name).is_file():
+            found: dict[str, Any] = json.loads((path / name).read_text(encoding="utf-8"))
+            found.pop("neuron", None)
+            return found
+    return {}

@@ -1,0 +1,119 @@
+"""Another checkpoint's weights under the graphs of an artifact that exists, without compiling."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from neuronkit import weights
+from neuronkit.artifact import manifest as manifests
+from neuronkit.artifact.manifest import Manifest
+from neuronkit.artifact.reader import Artifact
+from neuronkit.artifact.side_files import write_side_files
+from neuronkit.artifact.store import atomic_directory, describe
+from neuronkit.artifact.validation import reference
+from neuronkit.buckets import Bucket
+from neuronkit.compilation import (
+    rebuild_command,
+    source_record,
+    trace_module,
+    validate,
+)
+from neuronkit.errors import WeightsError
+from neuronkit.export.identity import config_identity
+from neuronkit.export.source import resolve_source
+from neuronkit.loading import resolve_plugin
+from neuronkit.manager import make_manager, options_class
+from neuronkit.options import CompileOptions, SourceOptions, as_json, build
+from neuronkit.plugins import active_extensions, resolve_backend
+from neuronkit.processors import read_config
+
+
+def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[str, Any], output: Path) -> Artifact:
+    """
+    Write an artifact of the same graphs with the weights, configuration and tokenizer of another checkpoint, validated.
+
+    Args:
+        artifact: Compiled with its weights apart.
+        checkpoint: Directory or hub id.
+        given: Fields of `SourceOptions`.
+        output: Directory to write.
+
+    Raises:
+        WeightsError: The weights are inside the graphs; or the checkpoint's architecture, or the shape of a weight, differs.
+        ValidationError: A graph differs from the checkpoint's eager model.
+    """
+    manifest = artifact.manifest
+    if any(not bucket.constants for graph in manifest.graphs for bucket in graph.buckets):
+        raise WeightsError(
+            f"{artifact.path} was compiled with inline_weights=True: its weights are inside the graphs.\n"
+            f"Try: compile with inline_weights=False, or compile the other checkpoint."
+        )
+    source = resolve_source(checkpoint, build(SourceOptions, given, "call"))
+    _require_same_architecture(artifact, source.config, str(checkpoint))
+    hook = make_manager(resolve_plugin(artifact).plugin, active_extensions()).hook
+    plugin_options = build(options_class(hook), manifest.plugin_options, "compile")
+    options = build(CompileOptions, manifest.options, "compile")
+    config = hook.export_config(source=source, shapes=manifest.shapes, options=plugin_options)
+    module = config.load().eval().requires_grad_(False)
+    records = {record.name: record for record in manifest.graphs}
+
+    wrapped = {graph.name: (graph.wrap(module) if graph.wrap else module).eval() for graph in config.graphs}
+    references = [
+        checked
+        for graph in config.graphs
+        for compiled in records[graph.name].buckets
+        for checked in reference(graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name], source.config)
+        if options.validate
+    ]
+    tensors: dict[str, Any] = {}
+    fitting = weights.Fitting()
+    traced = {graph.name: trace_module(graph, wrapped[graph.name], options) for graph in config.graphs}
+    for name, record in records.items():
+        own = weights.module_tensors(traced[name])
+        for compiled in record.buckets:
+            tensors |= weights.scoped(name, fitting.fit(own, compiled.constants))
+
+    backend = resolve_backend(manifest.backend)
+    with atomic_directory(output) as directory:
+        for file in (file for record in manifest.graphs for bucket in record.buckets for file in bucket.files):
+            target = directory / file.file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact.path / file.file, target)
+        weights.write(directory / "model.safetensors", tensors)
+        new: Manifest = attrs.evolve(
+            manifest,
+            source=source_record(source),
+            weights=describe(directory / "model.safetensors", directory),
+            side_files=write_side_files(source, config, manifest.shapes, directory),
+            validation=attrs.evolve(manifest.validation, status="not run (disabled)", checks=[]),
+            rebuild=rebuild_command(source, manifest.key, manifest.backend, {**as_given(manifest), **given}, output),
+        )
+        bound = Artifact(directory, new)
+        if options.validate:
+            bound = validate(bound, backend, references)
+        manifests.dump(bound.manifest, directory)
+    return Artifact(output, bound.manifest)
+
+
+def as_given(manifest: Manifest) -> dict[str, Any]:
+    """Return the shapes, and the options that differ from their defaults."""
+    defaults = as_json(CompileOptions())
+    chosen = {name: value for name, value in manifest.options.items() if value != defaults.get(name)}
+    return {**manifest.shapes, **chosen}
+
+
+def _require_same_architecture(artifact: Artifact, config: Mapping[str, Any], checkpoint: str) -> None:
+    ours = config_identity(read_config(artifact.path))
+    theirs = config_identity(config)
+    different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if different:
+        shown = ", ".join(f"{name} ({ours.get(name)!r}, now {theirs.get(name)!r})" for name in different[:5])
+        raise WeightsError(
+            f"{checkpoint} is another architecture than {artifact.path} was compiled for: {shown}.\n"
+            "Try: neuronkit compile for this checkpoint."
+        )

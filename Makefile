@@ -1,0 +1,40 @@
+# Everything runs from a virtual environment that the first target creates. PYTHON is the interpreter that creates it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: demo test lint types tests heavy bench docs clean
+
+demo: $(VENV)/.demo  ## Compile a real sentence encoder and search with it
+	$(BIN)/neuronkit demo
+
+test: lint types tests  ## Everything that must hold
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+tests: $(VENV)/.dev
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+heavy: $(VENV)/.dev  ## Full-size exactness suites: minutes to hours
+	$(BIN)/pytest -m heavy
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[demo]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-artifact

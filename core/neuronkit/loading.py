@@ -59,10 +59,11 @@ def resolve_plugin(artifact: Artifact, task: str | None = None) -> LoadedPlugin:
         if made_by.package is None:
             raise
         raise UnknownPluginError(
-            f"{artifact.path} was made by {manifest.key!r} of {made_by.package} {made_by.version}, which is not installed",
-            hint=f"pip install {made_by.package}=={made_by.version}",
+            f"{artifact.path} was made by {manifest.key!r} of {made_by.package} {made_by.version or ''}".rstrip()
+            + ", which is not installed",
+            hint=f"pip install {made_by.package}" + (f"=={made_by.version}" if made_by.version else ""),
         ) from error
-    if loaded.info.version != made_by.version:
+    if made_by.package is not None and loaded.info.version != made_by.version:
         print(  # noqa: T201
             f"note: {artifact.path} was made by {made_by.package} {made_by.version}, and {loaded.info.version} is installed",
             file=sys.stderr,

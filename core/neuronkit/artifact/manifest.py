@@ -94,11 +94,13 @@ class Validation:
         status: ``"passed"``, or why it was not run: ``"not run (disabled)"``, ``"not run (no device)"``.
         tolerance: Largest absolute difference that was allowed.
         checks: What was compared.
+        relative: Whether the tolerance was multiplied by an output's largest value.
     """
 
     status: str
     tolerance: float
     checks: list[Check] = attrs.field(factory=list)
+    relative: bool = False
 
     @property
     def max_abs_diff(self) -> float | None:
@@ -108,10 +110,10 @@ class Validation:
 
 @attrs.frozen
 class PluginRecord:
-    """The plugin that made the artifact: its package and that package's version."""
+    """The plugin that made the artifact: its package and that package's version; None where a program registered it itself."""
 
-    package: str
-    version: str
+    package: str | None
+    version: str | None
 
 
 @attrs.frozen

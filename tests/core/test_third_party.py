@@ -1,0 +1,49 @@
+"""A model that transformers has never heard of, from compile to result, through a plugin registered at run time."""
+
+from __future__ import annotations
+
+import torch
+
+import neuronkit
+from tests.core.tide import KEY, TASK
+
+SEED = 3
+
+
+def test_raw_input_to_result(tide_artifact, tide_eager):
+    """Rows of uneven length give what the eager model gives for each alone."""
+    rows = ["1 5 9 30 2", "7", "4 4 4"]
+    results = neuronkit.pipeline(tide_artifact)(readings=rows, top=2)
+    for row, result in zip(rows, results, strict=True):
+        scores = tide_eager(torch.tensor([[int(word) for word in row.split()]]))["scores"].softmax(-1)[0]
+        best = scores.topk(2)
+        assert [name for name, _ in result] == [["low", "mid", "high"][index] for index in best.indices.tolist()]
+        torch.testing.assert_close(torch.tensor([score for _, score in result]), best.values, atol=1e-5, rtol=0)
+
+
+def test_shell_takes_named_tensors(tide_artifact, tide_eager):
+    """Outputs come by attribute, key and position, in the declared order."""
+    shell = neuronkit.load(tide_artifact)
+    readings = torch.randint(0, 31, (3, 11), generator=torch.Generator().manual_seed(SEED))
+    outputs = shell(readings=readings)
+    expected = tide_eager(readings)
+    torch.testing.assert_close(outputs.levels, expected["levels"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(outputs["scores"], expected["scores"], atol=1e-4, rtol=0)
+    assert outputs[0] is outputs.levels
+    assert list(outputs) == ["levels", "scores"]
+
+
+def test_manifest_names_the_key(tide_artifact):
+    """The artifact knows what made it, although no package did."""
+    manifest = neuronkit.load(tide_artifact).session.manifest
+    assert (manifest.key, manifest.plugin.package) == (KEY, None)
+    assert f"--task {TASK}" in manifest.rebuild
+
+
+def test_plugin_of_a_package(tide_checkpoint, tmp_path):
+    """A plugin registered for a package is found by that package, and missed with the command that installs it."""
+    from tests.core.tide import PACKAGE, Tide
+
+    with neuronkit.get_registry().temporary(Tide(), KEY, package=PACKAGE):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=f"{TASK}@{PACKAGE}", optlevel=1, validate=False)
+        assert neuronkit.load(tmp_path / "out").session.manifest.plugin.package == PACKAGE

@@ -47,8 +47,16 @@ class Bucket:
         return prod(self.sizes.values())
 
     def fits(self, sizes: Mapping[str, int]) -> bool:
-        """True when every axis but the batch, which can be split, is at most as long as the bucket's."""
-        return all(size <= self.sizes[axis] for axis, size in sizes.items() if axis != BATCH)
+        """
+        True when every axis but the batch, which can be split, is at most as long as the bucket's.
+
+        The height and the width of an image must be the bucket's own: padding would change the result everywhere.
+        """
+        return all(
+            size == self.sizes[axis] if axis in _PAIRED and axis not in self.bounds else size <= self.sizes[axis]
+            for axis, size in sizes.items()
+            if axis != BATCH
+        )
 
 
 def make_buckets(
@@ -151,8 +159,16 @@ class BucketTable:
         largest = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in sizes}
         over = next((axis for axis in sizes if axis != BATCH and sizes[axis] > largest[axis]), None)
         labels = ", ".join(bucket.label for bucket in self.buckets)
-        if over is None:
-            return InputError(f"No bucket holds {dict(sizes)}. Buckets: {labels}.")
+        if over is None or over in _PAIRED:
+            owner = next((self.owners[axis] for axis in _PAIRED if axis in self.owners), "An input")
+            wanted = " x ".join(str(sizes[axis]) for axis in _PAIRED if axis in sizes)
+            compiled = ", ".join(
+                dict.fromkeys(" x ".join(str(bucket.sizes[axis]) for axis in _PAIRED if axis in sizes) for bucket in self.buckets)
+            )
+            return InputError(
+                f"{owner} is {wanted} (height x width), and the graph was compiled for {compiled}: images are never padded.\n"
+                "Try: one of these sizes, or compile again with another height and width."
+            )
         return InputError(
             f"{self.owners.get(over, 'An input')} has {sizes[over]} along {over!r}, and the largest bucket has {largest[over]}. "
             f"Buckets: {labels}.\nTry: a shorter input, or compile again with a larger size."

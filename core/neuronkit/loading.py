@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact.reader import Artifact, open_artifact
 from neuronkit.errors import ArtifactUntrustedError
@@ -14,6 +14,9 @@ from neuronkit.manager import make_manager
 from neuronkit.options import SourceOptions, build
 from neuronkit.plugins import active_extensions, get_registry, resolve_backend
 from neuronkit_registry import LoadedPlugin, UnknownPluginError
+
+if TYPE_CHECKING:
+    from neuronkit.session import Session
 
 
 def find_artifact(model: str | Path, options: SourceOptions, *, trust_artifact: bool) -> Artifact:
@@ -73,12 +76,18 @@ def resolve_plugin(artifact: Artifact, task: str | None = None) -> LoadedPlugin:
 
 def open_shell(artifact: Artifact, *, task: str | None = None, placement: str | None = None) -> Any:
     """Load an artifact that was found: verify it, open its graphs, and return the plugin's shell around them."""
+    session = open_with_plugin(artifact, task=task, placement=placement)
+    return session.hook.shell(session=session)
+
+
+def open_with_plugin(artifact: Artifact, *, task: str | None = None, placement: str | None = None) -> Session:
+    """Verify an artifact that was found and open its graphs through the hooks of its plugin."""
     loaded = resolve_plugin(artifact, task)
     hook = make_manager(loaded.plugin, active_extensions()).hook
     backend = resolve_backend(artifact.manifest.backend)
-    session = hook.load(artifact=artifact, backend=backend, placement=placement)
+    session: Session = hook.load(artifact=artifact, backend=backend, placement=placement)
     session.attach(hook)
-    return hook.shell(session=session)
+    return session
 
 
 def load_shell(
@@ -105,15 +114,20 @@ def load_shell(
 
 def compile_and_load(model: str | Path, *, task: str | None, given: Mapping[str, Any]) -> Any:
     """Compile a checkpoint into a temporary directory that lasts as long as the shell that is returned."""
+    artifact, kept = compile_temporarily(model, task=task, given=given)
+    shell = open_shell(artifact)
+    shell._keep_alive = kept
+    return shell
+
+
+def compile_temporarily(model: str | Path, *, task: str | None, given: Mapping[str, Any]) -> tuple[Artifact, object]:
+    """Compile a checkpoint, and return the artifact with the object whose end removes it."""
     from neuronkit.compilation import compile_model
 
     values = dict(given)
     backend = values.pop("backend", "cpu")
     kept = tempfile.TemporaryDirectory(prefix="neuronkit-")
-    artifact = compile_model(model, Path(kept.name) / "artifact", task=task, backend=backend, given=values)
-    shell = open_shell(artifact)
-    shell._keep_alive = kept
-    return shell
+    return compile_model(model, Path(kept.name) / "artifact", task=task, backend=backend, given=values), kept
 
 
 def replace_weights(session: Any, checkpoint: str | Path, given: Mapping[str, Any]) -> tuple[Any, object]:

@@ -25,6 +25,10 @@ class InputError(NeuronkitError, ValueError):
     """A call's inputs do not fit the graph: unknown or missing name, rank, dtype, size."""
 
 
+class FixedGraphError(NeuronkitError, NotImplementedError):
+    """A method would change what was fixed when the model was compiled; the message names the compile option, if there is one."""
+
+
 class OutputExistsError(NeuronkitError, FileExistsError):
     """The output directory is not empty and ``force`` was not given."""
 

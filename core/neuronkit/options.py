@@ -6,6 +6,7 @@ attrs class; `option` adds help, limits and the stage at which a field is accept
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -156,6 +157,8 @@ def split_options(given: Mapping[str, Any], plugin_class: type | None) -> Parsed
                     shapes[name] = _sizes(value)
                 except ValueError as error:
                     problems.append(f"{name}: {error}")
+        elif plugin_class is not None and name in names(plugin_class):
+            problems.append(f"{name}: accepted in calls only.")
         elif plugin_class is not None:
             try:
                 shapes[name] = _sizes(value)
@@ -220,7 +223,7 @@ def json_schema(options_class: type) -> dict[str, Any]:
         if field.default is not attrs.NOTHING and not isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
             entry["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
         if meta.get("choices"):
-            entry["enum"] = list(meta["choices"])
+            entry["enum"] = [*meta["choices"], None] if "null" in entry.get("type", ()) else list(meta["choices"])
         for limit in ("minimum", "maximum"):
             if meta.get(limit) is not None:
                 entry[limit] = meta[limit]
@@ -340,9 +343,11 @@ def _int(value: Any) -> int:
 def _float(value: Any) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
-            pass
+            number = math.nan
+        if not math.isnan(number):
+            return number
     raise ValueError(f"must be a number (got {value!r}).")
 
 

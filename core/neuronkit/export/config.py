@@ -25,6 +25,12 @@ def _identifier(instance: object, attribute: attrs.Attribute[str], value: str) -
         raise ExportConfigError(f"{attribute.name} of {type(instance).__name__} must be an identifier (got {value!r}).")
 
 
+def _known_dtype(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value not in DTYPES:
+        name = type(instance).__name__
+        raise ExportConfigError(f"{attribute.name} of {name} must be one of {', '.join(DTYPES)} (got {value!r}).")
+
+
 def _axis_sizes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
     for axis in value:
         if isinstance(axis, bool) or not isinstance(axis, (str, int)) or (isinstance(axis, int) and axis < 1):
@@ -53,7 +59,7 @@ class Input:
 
     name: str = attrs.field(validator=_identifier)
     axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_axis_sizes)
-    dtype: str = attrs.field(default="int64", validator=attrs.validators.in_(DTYPES))
+    dtype: str = attrs.field(default="int64", validator=_known_dtype)
     pad_value: int | float | bool = 0
     default: int | float | bool | None = None
     state: bool = False

@@ -1,0 +1,158 @@
+"""What a plugin declares, and every mistake that it can make in it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from neuronkit.errors import ExportConfigError
+from neuronkit.export import CompilerHints, ExportConfig, Graph, Input, Output, Tolerance
+from neuronkit.export.capture import TracedModule, seeded_inputs
+
+X = Input("x", ["batch", "sequence"])
+Y = Output("y", ["batch"])
+
+
+def graph_of(**changes):
+    """Return a graph with some fields changed."""
+    return Graph(**{"name": "net", "inputs": [X], "outputs": [Y], **changes})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Input("input ids", ["batch"]), "name of Input must be an identifier (got 'input ids')."),
+        (lambda: Output("", ["batch"]), "name of Output must be an identifier (got '')."),
+        (lambda: graph_of(name="a/b"), "name of Graph must be an identifier (got 'a/b')."),
+        (lambda: Input("x", ["batch", 0]), "An axis must be a name or a size of at least 1 (got 0 in ('batch', 0))."),
+        (lambda: Input("x", [True]), "An axis must be a name or a size of at least 1 (got True in (True,))."),
+        (lambda: Output("y", [1.5]), "An axis must be a name or a size of at least 1 (got 1.5 in (1.5,))."),
+        (lambda: Output("y", ["a", 3, "a"]), "A tensor cannot have the same axis twice (got ('a', 3, 'a'))."),
+        (lambda: graph_of(inputs=[]), "Graph 'net' has no inputs."),
+        (lambda: graph_of(outputs=[]), "Graph 'net' has no outputs."),
+        (lambda: graph_of(inputs=[X, X]), "Graph 'net' has two inputs of the same name (got ['x', 'x'])."),
+        (lambda: graph_of(outputs=[Y, Y]), "Graph 'net' has two outputs of the same name (got ['y', 'y'])."),
+        (
+            lambda: graph_of(outputs=[Output("y", ["width", "height", "batch"])]),
+            "Graph 'net' has outputs with axes that no input has: height, width.",
+        ),
+        (lambda: ExportConfig(nn.Identity, []), "An export config needs graphs with names of their own (got [])."),
+        (
+            lambda: ExportConfig(nn.Identity, [graph_of(), graph_of()]),
+            "An export config needs graphs with names of their own (got ['net', 'net']).",
+        ),
+        (
+            lambda: ExportConfig(nn.Identity, [graph_of()], required_axes=["sequence", "width", "batch", "height"]),
+            "Required axes that no graph has: height, width.",
+        ),
+    ],
+)
+def test_mistakes(make, message):
+    """Each is an ExportConfigError, which is a ValueError, with what was found."""
+    with pytest.raises(ExportConfigError, match=f"^{re.escape(message)}$") as raised:
+        make()
+    assert isinstance(raised.value, ValueError)
+
+
+def test_unknown_dtype():
+    """The dtypes that there are stand in the message."""
+    with pytest.raises(ExportConfigError, match=r"dtype of Input must be one of bool, int32, .* \(got 'int63'\)\."):
+        Input("x", ["batch"], dtype="int63")
+
+
+def test_sequences_become_tuples():
+    """Lists may be written everywhere."""
+    config = ExportConfig(
+        nn.Identity, [graph_of(hints=CompilerHints(dynamic_axes=["batch"]))], required_axes=["sequence"]
+    )
+    assert config.graphs[0].inputs[0].axes == ("batch", "sequence")
+    assert (config.required_axes, config.graphs[0].hints.dynamic_axes) == (("sequence",), ("batch",))
+    assert config.graphs[0].axes == ("batch", "sequence")
+
+
+def test_tolerance_may_be_a_number():
+    """It is then that of fp32."""
+    assert ExportConfig(nn.Identity, [graph_of()]).tolerance == Tolerance()
+    assert ExportConfig(nn.Identity, [graph_of()], tolerance=1e-2).tolerance == Tolerance(fp32=1e-2)
+    assert ExportConfig(nn.Identity, [graph_of()], tolerance=0).tolerance.fp32 == 0
+    assert ExportConfig(nn.Identity, [graph_of()], tolerance=Tolerance(bf16=1)).tolerance.bf16 == 1
+
+
+class Returns(nn.Module):
+    """A module that returns what it was made with."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return self.value
+
+
+ONE, TWO = torch.ones(1), torch.ones(1) * 2
+TWO_OUTPUTS = graph_of(outputs=[Output("b", ["batch"]), Output("a", ["batch"])])
+
+
+@pytest.mark.parametrize("value", [{"a": ONE, "c": ONE, "b": TWO}, (TWO, ONE), [TWO, ONE, ONE]])
+def test_declared_outputs_are_picked_in_order(value):
+    """By name out of a mapping, by position out of a sequence."""
+    picked = TracedModule(Returns(value), TWO_OUTPUTS)(ONE)
+    assert [tensor.item() for tensor in picked] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": ONE, "b": None}, "Graph 'net' declares the output 'b', but the module returned ['a', 'b']."),
+        ({"a": ONE}, "Graph 'net' declares the output 'b', but the module returned ['a']."),
+        ((ONE,), "Graph 'net' declares 2 outputs, but the module returned 1."),
+        (ONE, "Graph 'net' declares 2 outputs, but the module returned 1."),
+    ],
+)
+def test_missing_outputs(value, message):
+    """A module that returns less than its graph declares."""
+    with pytest.raises(ExportConfigError, match=re.escape(message)):
+        TracedModule(Returns(value), TWO_OUTPUTS)(ONE)
+
+
+def test_plain_tensors_become_buffers():
+    """A tensor that is a plain attribute would have a name that no module knows."""
+    module = Returns(nn.Parameter(torch.ones(1)))
+    module.table = torch.arange(3)
+    traced = TracedModule(module, graph_of())
+    assert "module.table" in dict(traced.named_buffers())
+    assert "module.table" not in traced.state_dict()
+
+
+def test_seeded_inputs():
+    """Reproducible, distinct objects, within the vocabulary, masks with ones and zeros and never all zeros."""
+    graph = Graph(
+        "net",
+        [
+            Input("input_ids", ["batch", "sequence"]),
+            Input("attention_mask", ["batch", "sequence"], default=1),
+            Input("kinds", ["batch", 3], dtype="int32", high=5),
+            Input("sample", ["batch", 2], dtype="float16"),
+        ],
+        [Y],
+    )
+    config, sizes = {"vocab_size": 7}, {"batch": 16, "sequence": 9}
+    inputs = seeded_inputs(graph, sizes, config, seed=11)
+    assert list(inputs) == ["input_ids", "attention_mask", "kinds", "sample"]
+    assert [str(tensor.dtype) for tensor in inputs.values()] == [
+        "torch.int64",
+        "torch.int64",
+        "torch.int32",
+        "torch.float16",
+    ]
+    assert inputs["input_ids"].max() < 7
+    assert 2 <= inputs["kinds"].max() < 5
+    assert inputs["attention_mask"].sum(1).min() >= 1
+    assert (inputs["attention_mask"] == 0).any()
+    again = seeded_inputs(graph, sizes, config, seed=11)
+    assert all(torch.equal(inputs[name], again[name]) for name in inputs)
+    other = seeded_inputs(graph, sizes, config, seed=12)
+    assert not torch.equal(inputs["input_ids"], other["input_ids"])

@@ -159,6 +159,8 @@ class BucketTable:
         largest = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in sizes}
         over = next((axis for axis in sizes if axis != BATCH and sizes[axis] > largest[axis]), None)
         labels = ", ".join(bucket.label for bucket in self.buckets)
+        if over is None and not any(axis in _PAIRED for axis in sizes):
+            return InputError(f"No bucket holds {dict(sizes)}. Buckets: {labels}.")
         if over is None or over in _PAIRED:
             owner = next((self.owners[axis] for axis in _PAIRED if axis in self.owners), "An input")
             wanted = " x ".join(str(sizes[axis]) for axis in _PAIRED if axis in sizes)

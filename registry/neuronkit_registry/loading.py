@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
@@ -97,6 +96,8 @@ def _place(error: BaseException) -> str | None:
     """Return file and line of the failure: the innermost frame that is neither the import system's nor ours."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
+    from traceback import walk_tb
+
     place = None
     for frame, line in walk_tb(error.__traceback__):
         file = frame.f_code.co_filename

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import Distribution, distributions
 
 import attrs
 
+from neuronkit_registry.installed import Installed, find_installed, guess_name, location
 from neuronkit_registry.names import normalize
 
 
@@ -60,11 +59,11 @@ def scan(namespace: str, path: Sequence[str] | None = None) -> Scan:
         path: Where to look for packages; None is `sys.path`.
     """
     prefix = f"{namespace}."
-    copies: dict[str, list[Distribution]] = {}
-    declaring: dict[Distribution, Mapping[str, list[str]]] = {}
+    copies: dict[str, list[Installed]] = {}
+    declaring: dict[Installed, Mapping[str, list[str]]] = {}
     problems: list[str] = []
-    for distribution in distributions() if path is None else distributions(path=list(path)):
-        name = _guess_name(distribution)
+    for distribution in find_installed(path):
+        name = guess_name(distribution)
         if name.startswith("~"):  # what pip leaves behind when it is interrupted
             continue
         try:
@@ -85,8 +84,8 @@ def scan(namespace: str, path: Sequence[str] | None = None) -> Scan:
             problems.append(_describe_copies(name, first, others))
         if first in declaring:
             try:
-                declarations += _read_declarations(first, prefix, declaring[first])
-            except Exception as error:  # what importlib raises for a line that is no entry point depends on its version
+                declarations += list(_read_declarations(first, prefix, declaring[first]))
+            except (OSError, ValueError) as error:
                 problems.append(_unreadable(first, error))
     declarations.sort(key=lambda one: (one.group, one.name, normalize(one.package), one.value))
     return Scan(tuple(declarations), tuple(sorted(problems)))
@@ -100,27 +99,17 @@ def find_version(package: str, path: Sequence[str] | None = None) -> str | None:
         package: Its name.
         path: Where to look for packages; None is `sys.path`.
     """
-    for found in distributions(name=package) if path is None else distributions(name=package, path=list(path)):
-        try:
-            return _read_headers(found)["Version"][0]
-        except (OSError, ValueError):
-            return None
+    for found in find_installed(path):
+        if normalize(guess_name(found)) == normalize(package):
+            try:
+                return _read_headers(found)["Version"][0]
+            except (OSError, ValueError):
+                return None
     return None
 
 
-def _location(distribution: Distribution) -> str:
-    # Distribution has no public attribute for its own directory; importlib's one subclass calls it `_path`.
-    return str(getattr(distribution, "_path", distribution))
-
-
-def _guess_name(distribution: Distribution) -> str:
-    """Return the package's name as its metadata directory has it, which spares reading a file."""
-    stem = os.path.splitext(os.path.basename(_location(distribution)))[0]
-    return re.sub(r"-\d.*", "", stem)
-
-
-def _read_headers(distribution: Distribution) -> dict[str, list[str]]:
-    """Return the headers of METADATA. `Distribution.metadata` would parse the whole of it with the email package."""
+def _read_headers(distribution: Installed) -> dict[str, list[str]]:
+    """Return the headers of METADATA. `importlib.metadata` would parse the whole of it with the email package."""
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     headers: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -135,24 +124,28 @@ def _read_headers(distribution: Distribution) -> dict[str, list[str]]:
     return headers
 
 
-def _read_declarations(
-    distribution: Distribution, prefix: str, headers: Mapping[str, list[str]]
-) -> Iterator[Declaration]:
+def _read_declarations(distribution: Installed, prefix: str, headers: Mapping[str, list[str]]) -> Iterator[Declaration]:
     package, version, requires = headers["Name"][0], headers["Version"][0], tuple(headers.get("Requires-Dist", ()))
-    for point in distribution.entry_points:
-        if point.group.startswith(prefix):
-            yield Declaration(point.group, point.name, point.value, package, version, requires)
+    group = ""
+    for line in map(str.strip, (distribution.read_text("entry_points.txt") or "").splitlines()):
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif line and not line.startswith("#") and group.startswith(prefix):
+            name, equals, value = line.partition("=")
+            if not equals:
+                raise ValueError(f"{line!r} in entry_points.txt is no entry point")
+            yield Declaration(group, name.strip(), value.strip(), package, version, requires)
 
 
-def _in_order(found: Sequence[Distribution]) -> list[Distribution]:
+def _in_order(found: Sequence[Installed]) -> list[Installed]:
     """Return the copies of one package, the one that counts first; a directory that is seen twice is one copy."""
     if len(found) == 1:
         return list(found)
     from packaging.version import InvalidVersion, Version
 
-    unique: dict[str, Distribution] = {}
+    unique: dict[str, Installed] = {}
     for distribution in found:
-        unique.setdefault(os.path.realpath(_location(distribution)), distribution)
+        unique.setdefault(os.path.realpath(location(distribution)), distribution)
     directories = list(dict.fromkeys(os.path.dirname(path) for path in unique))
 
     def rank(path: str) -> tuple[int, Version, str]:
@@ -166,16 +159,16 @@ def _in_order(found: Sequence[Distribution]) -> list[Distribution]:
     return [unique[path] for path in sorted(unique, key=rank, reverse=True)]
 
 
-def _describe_copies(name: str, first: Distribution, others: Sequence[Distribution]) -> str:
-    ignored = ", ".join(_location(item) for item in others)
+def _describe_copies(name: str, first: Installed, others: Sequence[Installed]) -> str:
+    ignored = ", ".join(location(item) for item in others)
     return (
-        f"{name} is installed {len(others) + 1} times: {_location(first)} is used, {ignored} ignored. "
+        f"{name} is installed {len(others) + 1} times: {location(first)} is used, {ignored} ignored. "
         f"Try: pip uninstall {name} until it is gone, then install it once."
     )
 
 
-def _unreadable(distribution: Distribution, error: Exception) -> str:
+def _unreadable(distribution: Installed, error: Exception) -> str:
     return (
-        f"{_location(distribution)} cannot be read and is ignored ({error}). "
-        f"Try: pip install --force-reinstall {normalize(_guess_name(distribution))}."
+        f"{location(distribution)} cannot be read and is ignored ({error}). "
+        f"Try: pip install --force-reinstall {normalize(guess_name(distribution))}."
     )

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 
+from neuronkit.export.config import Axis, Output, axis_size, base_axis
 from neuronkit.shape_names import BATCH
-
-if TYPE_CHECKING:
-    from neuronkit.export.config import Axis, Output
 
 SEQUENCE = "sequence"
 Side = Literal["right", "left"]
@@ -148,8 +146,8 @@ def trim(
         groups.setdefault(output.axes, {})[output.name] = outputs[output.name]
     cut: dict[str, torch.Tensor] = {}
     for axes, group in groups.items():
-        named = [(dim, axis) for dim, axis in enumerate(axes) if isinstance(axis, str) and axis in padded]
-        right = [(dim, sizes[axis]) for dim, axis in named if padding_side == "right" or axis != SEQUENCE]
+        named = [(dim, axis) for dim, axis in enumerate(axes) if isinstance(axis, str) and base_axis(axis) in padded]
+        right = [(dim, axis_size(axis, sizes)) for dim, axis in named if padding_side == "right" or axis != SEQUENCE]
         group = remove(
             outputs=group, dims=[dim for dim, _ in right], indices=[keep for _, keep in right], padding_side="right"
         )

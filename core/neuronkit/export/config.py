@@ -40,6 +40,18 @@ def _axis_sizes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], 
         raise ExportConfigError(f"A tensor cannot have the same axis twice (got {value!r}).")
 
 
+def base_axis(axis: str) -> str:
+    """Return the input's axis that an output's axis follows from: ``"height"`` for ``"height*8"``."""
+    return axis.partition("*")[0].partition("/")[0]
+
+
+def axis_size(axis: str, sizes: Mapping[str, int]) -> int:
+    """Return the size of an output's axis from the sizes of the inputs' axes."""
+    name, _, factor = axis.partition("*")
+    name, _, divisor = name.partition("/")
+    return sizes[name] * int(factor or 1) // int(divisor or 1)
+
+
 @attrs.frozen
 class Input:
     """
@@ -78,7 +90,8 @@ class Output:
 
     Args:
         name: Key in the module's output, and in ours.
-        axes: One entry per dimension, as for `Input`.
+        axes: One entry per dimension, as for `Input`; also a multiple or a fraction of an input's axis (``"height*8"``,
+            ``"sequence/2"``).
     """
 
     name: str = attrs.field(validator=_identifier)
@@ -156,7 +169,8 @@ class Graph:
                 raise ExportConfigError(f"Graph {self.name!r} has no {what}s.")
             if len(names) != len(set(names)):
                 raise ExportConfigError(f"Graph {self.name!r} has two {what}s of the same name (got {names}).")
-        unknown = sorted({axis for output in self.outputs for axis in output.axes if isinstance(axis, str)} - set(self.axes))
+        named = {axis for output in self.outputs for axis in output.axes if isinstance(axis, str)}
+        unknown = sorted(axis for axis in named if base_axis(axis) not in self.axes)
         if unknown:
             raise ExportConfigError(f"Graph {self.name!r} has outputs with axes that no input has: {', '.join(unknown)}.")
 

@@ -277,7 +277,8 @@ def test_a_preferred_plugin_that_cannot_be_used_is_no_silent_fallback() -> None:
 
     assert find_warnings(KEY, records, read_settings(environ)) == [
         "NEURONKIT_PREFER names acme for 'bert.question-answering', but its plugin is incompatible: "
-        "it uses hook API 2, and neuronkit 1.2.0 has 1. That of neuronkit 1.0 is used instead. Try: pip install --upgrade neuronkit."
+        "it uses hook API 2, and neuronkit 1.2.0 has 1. That of neuronkit 1.0 is used instead. "
+        "Try: pip install --upgrade neuronkit."
     ]
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: one command each, every side in the same run."""

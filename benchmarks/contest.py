@@ -1,0 +1,119 @@
+"""What every benchmark needs: sides as processes, rounds in turn, medians, ratios, the machine, the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.peers.environments import ROOT, interpreter
+
+RESULTS = ROOT / "docs" / "benchmarks"
+
+
+class Side:
+    """
+    A contestant: a worker script in its own process.
+
+    Args:
+        name: For the report.
+        environment: Of `benchmarks.peers.environments`; ``"own"`` is this one.
+        script: Worker in ``benchmarks/peers``.
+        arguments: For the script.
+
+    """
+
+    def __init__(self, name: str, environment: str, script: str, *arguments: str) -> None:
+        self.name = name
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [interpreter(environment), "-W", "ignore", str(ROOT / "benchmarks" / "peers" / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if not os.environ.get("VERBOSE") else None,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
+        )
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        """Call one of the worker's functions."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"call": function, **arguments}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended while it was asked for {function!r}; VERBOSE=1 shows why")
+        return json.loads(line)["result"]
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def rounds(
+    sides: Sequence[Side], function: str, *, count: int, per_round: int, **arguments: Any
+) -> dict[str, list[float]]:
+    """Time a function of every side in turns: `count` rounds of `per_round` calls each; returns seconds by side."""
+    times: dict[str, list[float]] = {side.name: [] for side in sides}
+    for side in sides:
+        side.call(function, count=2, **arguments)
+    for number in range(count):
+        order = sides if number % 2 == 0 else list(reversed(sides))
+        for side in order:
+            times[side.name] += side.call(function, count=per_round, **arguments)
+    return times
+
+
+def summary(times: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Return minimum, median and 90th percentile by side, in milliseconds."""
+    found = {}
+    for name, values in times.items():
+        ordered = sorted(value * 1e3 for value in values)
+        found[name] = {
+            "min_ms": round(ordered[0], 3),
+            "median_ms": round(statistics.median(ordered), 3),
+            "p90_ms": round(ordered[int(len(ordered) * 0.9)], 3),
+        }
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine and the versions that a figure depends on."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def keep(name: str, result: Mapping[str, Any]) -> None:
+    """Print a result as JSON and keep it in ``docs/benchmarks/<name>.json``."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"machine": machine(), **result}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)

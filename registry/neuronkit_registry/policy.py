@@ -6,7 +6,6 @@ Nothing here imports, reads a file or keeps state, and nothing depends on the or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
@@ -135,8 +134,10 @@ def find_problems(declarations: Sequence[Declaration], family: Family, settings:
 
 def api_major(group: str, family: Family) -> int | None:
     """Return the major in a group's name, or None when it is no group of the family."""
-    found = re.fullmatch(rf"{re.escape(family.group)}\.v(0|[1-9]\d*)", group)
-    return int(found[1]) if found else None
+    name, _, version = group.rpartition(".")
+    number = version.removeprefix("v")
+    is_own = name == family.group and number != version and number.isascii() and number.isdigit()
+    return int(number) if is_own else None
 
 
 def _assess_one(

@@ -34,7 +34,7 @@ class Registration:
     plugin: Any
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class View:
     """
     What one look at the installed packages and the environment came to.
@@ -52,7 +52,7 @@ class View:
     problems: tuple[str, ...]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Snapshot:
     """The whole state of a registry, for `Registry.restore`."""
 
@@ -86,6 +86,7 @@ class Registry(Mapping[str, PluginInfo]):
         self._registrations: tuple[Registration, ...] = ()
         self._outcomes: dict[_Identity, LoadedPlugin | PluginError] = {}
         self._warned = False
+        self._decided: tuple[View, tuple[Registration, ...], list[PluginInfo]] | None = None
 
     def __repr__(self) -> str:
         return f"<Registry of {self.family.entry_point_group}>"
@@ -282,8 +283,11 @@ class Registry(Mapping[str, PluginInfo]):
 
     def _settled(self) -> list[PluginInfo]:
         """Return the records after the conflict rules, run-time ones last, as if nothing had been imported."""
-        view = self._look()
-        return policy.settle([*view.records, *(item.info for item in self._registrations)], view.settings)
+        view, registrations = self._look(), self._registrations
+        if self._decided is None or self._decided[0] is not view or self._decided[1] is not registrations:
+            candidates = [*view.records, *(item.info for item in registrations)]
+            self._decided = view, registrations, policy.settle(candidates, view.settings)
+        return self._decided[2]
 
     def _overlay(self, record: PluginInfo) -> PluginInfo:
         """Add to a settled record what came of importing it."""

@@ -11,7 +11,7 @@ from neuronkit_registry.names import normalize
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]*[A-Za-z0-9])\s*(?:\[[^\]]*\])?\s*\(?([^;()]*)\)?\s*(;.*)?")
 _PLAIN_CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)")
 _PLAIN_VERSION = re.compile(r"\d+(?:\.\d+)*")
-_EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']""")
+_EXTRA = r"""\bextra\s*==\s*["']([^"']+)["']"""
 _COMPARISONS = {
     "<": operator.lt,
     "<=": operator.le,
@@ -33,7 +33,7 @@ def find_excluding(requires: Iterable[str], package: str, version: str) -> str |
     """
     for requirement in requires:
         found = _REQUIREMENT.match(requirement)
-        if found and normalize(found[1]) == normalize(package):
+        if found and normalize(found[1]) == normalize(package) and not _is_for_an_extra(found[3] or ""):
             plain = None if found[3] else _compare_plain(found[2], version)
             if not (_compare(requirement, version) if plain is None else plain):
                 return found[0].partition(";")[0].strip()
@@ -50,9 +50,13 @@ def find_extra(requires: Iterable[str], package: str) -> str | None:
     """
     for requirement in requires:
         found = _REQUIREMENT.match(requirement)
-        if found and normalize(found[1]) == normalize(package) and (extra := _EXTRA.search(found[3] or "")):
+        if found and normalize(found[1]) == normalize(package) and (extra := re.search(_EXTRA, found[3] or "")):
             return extra[1]
     return None
+
+
+def _is_for_an_extra(marker: str) -> bool:
+    return bool(marker and re.search(_EXTRA, marker) and not re.search(r"\bor\b", marker))
 
 
 def _compare_plain(specifiers: str, version: str) -> bool | None:

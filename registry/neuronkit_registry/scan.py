@@ -141,22 +141,28 @@ def _in_order(found: Sequence[Installed]) -> list[Installed]:
     """Return the copies of one package, the one that counts first; a directory that is seen twice is one copy."""
     if len(found) == 1:
         return list(found)
-    from packaging.version import InvalidVersion, Version
-
     unique: dict[str, Installed] = {}
     for distribution in found:
         unique.setdefault(os.path.realpath(location(distribution)), distribution)
-    directories = list(dict.fromkeys(os.path.dirname(path) for path in unique))
+    by_directory: dict[str, list[str]] = {}
+    for path in unique:
+        by_directory.setdefault(os.path.dirname(path), []).append(path)
+    return [unique[path] for paths in by_directory.values() for path in _highest_version_first(paths)]
 
-    def rank(path: str) -> tuple[int, Version, str]:
+
+def _highest_version_first(paths: list[str]) -> list[str]:
+    if len(paths) == 1:
+        return paths
+    from packaging.version import InvalidVersion, Version
+
+    def rank(path: str) -> tuple[Version, str]:
         version = os.path.splitext(os.path.basename(path))[0].partition("-")[2]
         try:
-            parsed = Version(version)
+            return Version(version), path
         except InvalidVersion:
-            parsed = Version("0")
-        return -directories.index(os.path.dirname(path)), parsed, path
+            return Version("0"), path
 
-    return [unique[path] for path in sorted(unique, key=rank, reverse=True)]
+    return sorted(paths, key=rank, reverse=True)
 
 
 def _describe_copies(name: str, first: Installed, others: Sequence[Installed]) -> str:

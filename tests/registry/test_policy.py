@@ -220,6 +220,8 @@ def test_both_majors_side_by_side() -> None:
         ("Neuron_Kit>=9", None),
         ('neuronkit>=9; extra == "new"', None),
         ('neuronkit>=9; python_version < "3"', None),
+        ('neuronkit>=9; extra == "new" or python_version >= "3"', "neuronkit>=9"),
+        ("neuronkit>=nonsense", None),
         ("neuronkit>=1.3", "neuronkit>=1.3"),
         ("neuronkit (<1.2)", "neuronkit (<1.2)"),
         ("NeuronKit~=1.3", "NeuronKit~=1.3"),

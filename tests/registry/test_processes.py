@@ -47,7 +47,7 @@ def write_many(folder: Path) -> list[Path]:
         if i % 11 == 0:
             plugins["Bad Key"] = "no target"
         group = "neuronkit.models.v2" if i % 5 == 0 else "neuronkit.models.v1"
-        requires = ["torch>=2.9,<3", f"neuronkit>={i % 3}.0,<9"]
+        requires = ["torch>=2.9,<3", f"neuronkit>={i % 3}.0,<9", 'neuronkit[testing]; extra == "test"']
         write_distribution(sites[i % 10], f"package-{i}", plugins, group=group, requires=requires)
     write_distribution(sites[4], "neuronkit", {"model1.task": "builtin:plugin"}, version="1.2.0")
     return sites

@@ -86,6 +86,8 @@ class CompileOptions:
     force: bool = option(False, help="Replace an output directory that is not empty.")
     jobs: int = option(1, minimum=1, help="Processes that compile at the same time.")
     target: str | None = option(None, help="Device to compile for, where the backend has a choice.")
+    lnc: int | None = option(None, choices=(1, 2), help="Physical Neuron cores in a logical one; only trn2 has a choice.")
+    compiler_args: str | None = option(None, help="Flags handed to neuronx-cc as they are, after neuronkit's own.")
     cache: bool = option(True, help="Reuse compiled graphs from the cache, and keep new ones there.")
     trust_artifact: bool = option(False, help="Load a downloaded artifact, which holds native code.")
 

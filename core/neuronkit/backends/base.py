@@ -11,7 +11,7 @@ import attrs
 if TYPE_CHECKING:
     import torch
 
-    from neuronkit.artifact.manifest import CompiledBucket
+    from neuronkit.artifact.manifest import CompiledBucket, Manifest
     from neuronkit.buckets import Bucket
     from neuronkit.export.config import Graph
     from neuronkit.options import CompileOptions
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 Runner = Callable[[Sequence["torch.Tensor"]], Sequence["torch.Tensor"]]
 """A compiled graph on a device: tensors in the order of the inputs -> tensors in the order of the outputs."""
+
+
+def replicas(runner: Runner) -> int:
+    """Return how many compiled batches a runner takes in one call: several, if it splits them over cores."""
+    return int(getattr(runner, "replicas", 1))
 
 
 @attrs.frozen
@@ -30,12 +35,16 @@ class Capabilities:
         dynamic_axes: One compiled graph may serve a range of sizes.
         state: Graphs may keep tensors between calls.
         weights_apart: Graphs may be compiled without their weights.
+        inline_weights: What a graph gets when the caller does not say; None leaves it to the plugin.
+        casts: The compiler lowers the precision itself, so that modules must reach it in float32, without autocast.
         targets: Names that the option ``target`` accepts; empty when there is nothing to choose.
     """
 
     dynamic_axes: bool = False
     state: bool = False
     weights_apart: bool = False
+    inline_weights: bool | None = None
+    casts: bool = False
     targets: tuple[str, ...] = ()
 
 
@@ -71,6 +80,23 @@ class Backend(Protocol):
 
     def incompatibility(self, fingerprint: Mapping[str, Any]) -> str | None:
         """Return why a graph with that fingerprint cannot run here, or None."""
+        ...
+
+    def can_run(self) -> str | None:
+        """Return why no graph at all can run on this machine (no device), or None. Compiling may work all the same."""
+        ...
+
+    def place(self, manifest: Manifest, placement: str | None) -> Backend:
+        """
+        Return a backend whose `load` puts the graphs of one session where they are to run.
+
+        Args:
+            manifest: Of the artifact that will be loaded.
+            placement: What the caller asked for, in the backend's words; None takes the backend's choice.
+
+        Raises:
+            OptionError: There is no such place, or no choice at all.
+        """
         ...
 
     def compile(

@@ -12,7 +12,7 @@ from neuronkit.backends.cpu import host
 if TYPE_CHECKING:
     import torch
 
-    from neuronkit.artifact.manifest import CompiledBucket
+    from neuronkit.artifact.manifest import CompiledBucket, Manifest
     from neuronkit.buckets import Bucket
     from neuronkit.export.capture import TracedModule
     from neuronkit.export.config import Graph
@@ -36,6 +36,9 @@ class CpuBackend:
 
         if options.target is not None:
             raise OptionError(f"target: the cpu backend compiles for this machine only (got {options.target!r}).")
+        for name in ("lnc", "compiler_args"):
+            if (value := getattr(options, name)) is not None:
+                raise OptionError(f"{name}: the neuron backend's, and this is the cpu backend (got {value!r}).")
         if options.optlevel > 1:
             host.require_compiler()
 
@@ -61,6 +64,18 @@ class CpuBackend:
         if missing := sorted(set(fingerprint["instruction_sets"]) - set(host.instruction_sets())):
             return f"it was compiled for a CPU with {', '.join(missing)}, which this one lacks"
         return None
+
+    def can_run(self) -> str | None:
+        """Return None: there is always a CPU."""
+        return None
+
+    def place(self, manifest: Manifest, placement: str | None) -> CpuBackend:
+        """Return itself; there is nothing to choose."""
+        from neuronkit.errors import OptionError
+
+        if placement is not None:
+            raise OptionError(f"placement: the cpu backend has none (got {placement!r}).")
+        return self
 
     def compile(
         self, graph: Graph, bucket: Bucket, module: TracedModule, options: CompileOptions, directory: Path

@@ -56,6 +56,7 @@ def configure(parser: CommandParser) -> None:
         metavar="DIRECTORY",
         help="Where to write the artifact; one that is there is replaced. Default: ./demo-artifact.",
     )
+    parser.add_argument("--force", action="store_true", help="Replace the directory even if it is no artifact.")
     parser.add_argument("--optlevel", "-O", default="2", metavar="{1,2,3}", help="As for compile. Default: 2.")
     parser.add_argument("--repeats", type=int, default=30, metavar="N", help="Runs that are timed. Default: 30.")
     parser.add_argument("--json", action="store_true", help="Print JSON.")
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             given={
                 "sequence_length": _LENGTH,
                 "optlevel": arguments.optlevel,
-                "force": (output / MANIFEST).is_file(),
+                "force": arguments.force or (output / MANIFEST).is_file(),
             },
             progress=progress,
         )
@@ -163,7 +164,9 @@ def load_eager(checkpoint: Path) -> tuple[Any, Callable[[Mapping[str, Any]], Any
     """Return the tokenizer, and transformers' own model with mean pooling and normalisation behind it, in fp32."""
     import torch
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = AutoModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
 
     @torch.no_grad()

@@ -59,7 +59,7 @@ def describe(artifact: Artifact, *, verified: bool = False) -> str:
     facts = [
         ("artifact", str(artifact.path)),
         ("key", manifest.key),
-        ("plugin", f"{manifest.plugin.package} {manifest.plugin.version}"),
+        ("plugin", _provider(manifest)),
         ("backend", manifest.backend),
         (
             "source",
@@ -94,6 +94,11 @@ def _as_json(artifact: Artifact, *, verified: bool) -> dict[str, Any]:
 
     manifest = artifact.manifest
     return {"path": artifact.path, "size": _size(manifest), "verified": verified or None, **unstructure(manifest)}
+
+
+def _provider(manifest: Manifest) -> str:
+    made_by = manifest.plugin
+    return f"{made_by.package} {made_by.version}" if made_by.package else "registered by a program"
 
 
 def _size(manifest: Manifest) -> int:

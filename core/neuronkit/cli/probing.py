@@ -182,14 +182,15 @@ def _answer_requests() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.path[:] = request["path"]
-    from neuronkit.plugins import get_registry
+    from neuronkit.plugins import MODELS, get_registry
+    from neuronkit_registry.loading import load_plugin
 
     registry = get_registry()
     for key, package in request["plugins"]:
         info = registry.try_load(key, package)
         schema = None
         if info.status is not Status.BROKEN and request["with_options"]:
-            info, schema = _ask_for_options(info, registry.resolve(key, package).plugin)
+            info, schema = _ask_for_options(info, load_plugin(info, MODELS.contract))
         answer = {"status": info.status, "reason": info.reason, "hint": info.hint, "options": schema}
         print(json.dumps(answer, default=str), file=answers, flush=True)
     os._exit(0)  # threads that a plugin started must not keep us

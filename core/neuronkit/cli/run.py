@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,9 @@ def configure(parser: CommandParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run, and print the result."""
-    inputs = collect(arguments, _Stdin())
+    """Run, and deliver the result."""
+    stdin = _Stdin()
+    values = collect(arguments, stdin)
     from neuronkit import pipeline
 
     with redirect_stdout(sys.stderr):
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             placement=arguments.placement,
             **given(arguments, SourceOptions),
         )
-        result = pipe(**inputs)
+        result = pipe(**values, **read_piped(values, pipe.option_names, stdin))
     _deliver(result, arguments.output, as_json=arguments.json)
     return 0
 
@@ -119,12 +120,27 @@ def collect(arguments: argparse.Namespace, stdin: Callable[[], str | None]) -> d
             lines = [line for line in _read(file, stdin).splitlines() if line.strip()]
             before = values.get(name, [])
             values[name] = [*(before if isinstance(before, list) else [before]), *lines]
-    piped_into = "context" if "question" in values else "text"
-    if values.keys() <= {"question"} and "image" not in arguments.undeclared and (text := stdin()):
-        values[piped_into] = text
     for name, value in arguments.undeclared.items():
         add_value(values, name, value)
     return values
+
+
+def read_piped(
+    values: Mapping[str, Any], option_names: Collection[str], stdin: Callable[[], str | None]
+) -> dict[str, Any]:
+    """
+    Return what is piped in as the input that is missing: the text, or the context of a question.
+
+    Args:
+        values: The inputs and options that were typed.
+        option_names: Which of them are options.
+        stdin: As for `collect`.
+
+    """
+    inputs = set(values) - set(option_names)
+    if inputs <= {"question"} and (text := stdin()):
+        return {"context" if inputs else "text": text}
+    return {}
 
 
 class _Stdin:

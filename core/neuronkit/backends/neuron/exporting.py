@@ -1,0 +1,60 @@
+"""
+From a traced module to a program in a file, which the process that compiles reads.
+
+The program holds ATen operators and weights but none of the model's classes, so that process needs neither transformers
+nor the checkpoint's own code. It is not decomposed: composite operators (attention) reach the lowering whole.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.export import ExportedProgram
+
+from neuronkit.buckets import Bucket
+from neuronkit.errors import CompileError
+from neuronkit.export.capture import seeded_inputs
+from neuronkit.export.config import Graph
+
+
+def export_program(graph: Graph, bucket: Bucket, module: torch.nn.Module) -> ExportedProgram:
+    """
+    Trace a module at the sizes of a bucket, all of them fixed.
+
+    Raises:
+        CompileError: Its control flow or a shape depends on data, or it cannot be traced for another reason.
+    """
+    example = tuple(seeded_inputs(graph, bucket.sizes, {}, seed=0).values())
+    try:
+        with torch.no_grad():
+            return torch.export.export(module, example, strict=False)
+    except Exception as error:
+        if isinstance(error, (KeyboardInterrupt, MemoryError)):
+            raise
+        summary = "\n  ".join(str(error).strip().splitlines()[:12])
+        raise CompileError(
+            f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}\n"
+            "Try: neuronkit check, which names what Neuron does not take."
+        ) from error
+
+
+def runnable(program: ExportedProgram) -> torch.nn.Module:
+    """
+    Return a program as a module that follows its inputs to any device.
+
+    Export writes the device of the host into operators that create tensors, and into checks; on another device they
+    would fail.
+    """
+    module = program.module(check_guards=False)
+    graph = module.graph
+    first = next(node for node in graph.nodes if node.op == "placeholder")
+    with graph.inserting_after(first):
+        device = graph.call_function(getattr, (first, "device"))
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            graph.erase_node(node)
+        elif node is not device and node.kwargs.get("device") is not None:
+            node.kwargs = {**node.kwargs, "device": device}
+    # The unpacking of inputs stands between the placeholders and their first use.
+    graph.eliminate_dead_code()
+    module.recompile()
+    return module

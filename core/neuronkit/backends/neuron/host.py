@@ -1,0 +1,122 @@
+"""
+What the machine has: Neuron devices, driver, memory. No package of Neuron's is needed, and nothing is started.
+
+Every probe reads below a root directory, ``/`` unless ``NEURONKIT_HOST_ROOT`` names another: a container that sees the
+host's
+``/dev``, ``/proc`` and ``/sys`` somewhere else sets it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from neuronkit.backends.neuron.targets import CHIPS, CORES_PER_CHIP, DEFAULT_LOGICAL_CORES, FAMILIES
+
+_ARCHITECTURES = {"NCv2": "trn1", "NCv3": "trn2"}
+
+
+def host_root() -> Path:
+    """Return the directory that stands for ``/``."""
+    return Path(os.environ.get("NEURONKIT_HOST_ROOT") or "/")
+
+
+@attrs.frozen
+class Host:
+    """
+    A machine, seen through its file system.
+
+    Args:
+        root: The directory that stands for ``/``.
+    """
+
+    root: Path = attrs.field(factory=host_root)
+
+    def device_nodes(self) -> list[Path]:
+        """Return the device files, one per chip, in the order of their numbers."""
+        nodes = [node for node in (self.root / "dev").glob("neuron*") if node.name.removeprefix("neuron").isdigit()]
+        return sorted(nodes, key=lambda node: int(node.name.removeprefix("neuron")))
+
+    def instance_type(self) -> str | None:
+        """Return the EC2 instance type (``"inf2.xlarge"``) that the firmware reports, or None elsewhere."""
+        name = _read(self.root / "sys/devices/virtual/dmi/id/product_name")
+        return name if name and name.split(".")[0] in FAMILIES else None
+
+    def driver_loaded(self) -> bool:
+        """Return whether the kernel module is loaded."""
+        lines = (_read(self.root / "proc/modules") or "").splitlines()
+        devices = (_read(self.root / "proc/devices") or "").splitlines()
+        return any(line.split()[:1] == ["neuron"] for line in lines) or any(
+            line.split()[1:] == ["neuron"] for line in devices
+        )
+
+    def driver_version(self) -> str | None:
+        """Return the version of the kernel module."""
+        return _read(self.root / "sys/module/neuron/version")
+
+    def architecture(self) -> str | None:
+        """Return the architecture of the chips, as `targets.FAMILIES` names it; None when nothing tells."""
+        if instance := self.instance_type():
+            return FAMILIES[instance.split(".")[0]]
+        for node in self.device_nodes():
+            kind = _read(self._sysfs(node) / "neuron_core0/info/architecture/arch_type")
+            if kind in _ARCHITECTURES:
+                return _ARCHITECTURES[kind]
+        return None
+
+    def target(self) -> str | None:
+        """Return the compiler's target for this machine."""
+        instance = self.instance_type()
+        return instance.split(".")[0] if instance else self.architecture()
+
+    def physical_cores(self) -> int:
+        """Return the number of cores of all chips."""
+        architecture = self.architecture()
+        total = 0
+        for node in self.device_nodes():
+            count = _read(self._sysfs(node) / "core_count")
+            if count and count.isdigit():
+                total += int(count)
+            elif architecture:
+                total += CORES_PER_CHIP[architecture]
+        return total
+
+    def expected_chips(self) -> int | None:
+        """Return how many chips the instance type has."""
+        return CHIPS.get(self.instance_type() or "")
+
+    def logical_cores(self) -> int:
+        """Return how many physical cores the run time joins into one."""
+        chosen = os.environ.get("NEURON_LOGICAL_NC_CONFIG", "")
+        return int(chosen) if chosen.isdigit() and int(chosen) else DEFAULT_LOGICAL_CORES[self.architecture() or "trn1"]
+
+    def cores(self) -> int:
+        """Return the number of cores as the run time counts them."""
+        return self.physical_cores() // self.logical_cores()
+
+    def memory(self) -> dict[str, int]:
+        """Return the bytes that ``/proc/meminfo`` gives (``MemAvailable``, ``SwapFree``, ...)."""
+        found = {}
+        for line in (_read(self.root / "proc/meminfo") or "").splitlines():
+            name, _, value = line.partition(":")
+            words = value.split()
+            if words and words[0].isdigit():
+                found[name] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
+        return found
+
+    def available_memory(self) -> int | None:
+        """Return the bytes that a compiler can have, swap included, or None when the system does not say."""
+        memory = self.memory()
+        return memory["MemAvailable"] + memory.get("SwapFree", 0) if "MemAvailable" in memory else None
+
+    def _sysfs(self, node: Path) -> Path:
+        return self.root / "sys/devices/virtual/neuron_device" / node.name
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None

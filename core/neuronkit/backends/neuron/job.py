@@ -1,0 +1,198 @@
+"""One compilation in a process of its own: what it is given, how it is started, bounded, ended and judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from neuronkit.backends.neuron import failures
+from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
+from neuronkit.environment import cache_directory
+
+PROGRAM, JOB, RESULT, MODEL = "program.pt2", "job.json", "result.json", "model.neuron"
+_WORKER = "neuronkit.backends.neuron.worker"
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """
+    What the worker is told; it travels as JSON.
+
+    Args:
+        graph: Name of the graph.
+        bucket: Label of the bucket.
+        flags: For ``neuronx-cc``.
+        inline_weights: Put the weights into the binary.
+        dynamic_batch: Let the batch vary at run time.
+        states: Positions of the inputs that stay on the device.
+        outputs: Number of outputs.
+        lazy_load: Load at the first call.
+        async_load: Load in the background.
+        path: Python's search path.
+    """
+
+    graph: str
+    bucket: str
+    flags: list[str]
+    inline_weights: bool = True
+    dynamic_batch: bool = False
+    states: list[int] = attrs.field(factory=list)
+    outputs: int = 1
+    lazy_load: bool = False
+    async_load: bool = False
+    path: list[str] = attrs.field(factory=lambda: [entry for entry in sys.path if entry])
+
+
+def write_job(job: Job, directory: Path) -> None:
+    """Put a job beside its program."""
+    (directory / JOB).write_text(json.dumps(attrs.asdict(job), indent=1), encoding="utf-8")
+
+
+def read_job(directory: Path) -> Job:
+    """Read what `write_job` wrote."""
+    return Job(**json.loads((directory / JOB).read_text(encoding="utf-8")))
+
+
+def run_job(
+    job: Job, directory: Path, *, environment: Mapping[str, str] | None = None, timeout: float | None = None
+) -> Path:
+    """
+    Compile, and return the file that came out.
+
+    The process and all that it started end when this returns, whatever the reason: an interrupt, the time limit, an
+    error.
+
+    Args:
+        job: Its program lies in `directory`.
+        directory: The work directory.
+        environment: Variables for the worker alone.
+        timeout: Seconds; None waits for ever.
+
+    Raises:
+        NeuronCompileError: It failed; the message has cause, cure and the log's path.
+        NeuronCompileTimeoutError: It took longer than `timeout`.
+    """
+    write_job(job, directory)
+    log = log_file(job)
+    with log.open("wb") as opened:
+        process = subprocess.Popen(
+            [sys.executable, "-m", _WORKER, str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=opened,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            env=_environment(job, environment or {}),
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise NeuronCompileTimeoutError(
+                f"Compiling {job.graph!r} ({job.bucket}) took longer than {timeout:g} s and was ended.\n"
+                f"Its log: {log}\n"
+                "Try: a larger NEURONKIT_COMPILE_TIMEOUT, --optlevel 1, or smaller shapes.",
+                log=log,
+            ) from None
+        finally:
+            _end(process)
+    if status == 0 and (directory / MODEL).is_file():
+        return directory / MODEL
+    raise _failed(job, directory, log, status)
+
+
+def log_file(job: Job) -> Path:
+    """Return where the log of a component is kept: in the cache, the latest one of each graph and bucket."""
+    directory = cache_directory() / "logs" / "neuron"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / f"{job.graph}-{job.bucket}.log"
+
+
+def _environment(job: Job, extra: Mapping[str, str]) -> dict[str, str]:
+    scripts = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
+        "PYTHONPATH": os.pathsep.join(job.path),
+        "TOKENIZERS_PARALLELISM": "false",
+        **extra,
+    }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _failed(job: Job, directory: Path, log: Path, status: int) -> NeuronCompileError:
+    result: dict[str, Any] = {}
+    if (directory / RESULT).is_file():
+        result = json.loads((directory / RESULT).read_text(encoding="utf-8"))
+    message = result.get("message", "")
+    compiler = failures.status_of(message)
+    if compiler is None and status < 0:
+        compiler = status
+    own_logs = failures.logs_below(directory)
+    codes = failures.codes_in([log, *own_logs])
+    with log.open("a", encoding="utf-8") as opened:
+        for file in own_logs:
+            opened.write(f"\n--- {file.relative_to(directory)}\n{file.read_text(encoding='utf-8', errors='replace')}")
+    what = (
+        f"neuronx-cc failed with {compiler}"
+        if compiler is not None
+        else f"{result.get('type', 'the worker ended')}: {message}"
+    )
+    lines = [f"Graph {job.graph!r} ({job.bucket}) could not be compiled for Neuron: {what}"]
+    if explanation := failures.explain(compiler, codes):
+        lines.append(explanation)
+    lines.append(f"Its log: {log}")
+    return NeuronCompileError("\n".join(lines), status=compiler, codes=codes, log=log)
+
+
+class MemoryGate:
+    """Lets compilations of several threads run together as long as their memory fits."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._reserved = 0
+        self.running = 0
+
+    @contextmanager
+    def reserve(self, size: int, available: int | None) -> Iterator[None]:
+        """
+        Wait until there is room. A compilation that is alone always runs.
+
+        Args:
+            size: Bytes that this one is expected to need.
+            available: Bytes that all may use together; None sets no limit.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self.running or available is None or self._reserved + size <= available)
+            self._reserved += size
+            self.running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reserved -= size
+                self.running -= 1
+                self._changed.notify_all()
+
+
+GATE = MemoryGate()
+"""Of this process."""
+
+
+def expected_memory(program_bytes: int) -> int:
+    """Return a rough estimate of the bytes that compiling takes: a base, and several copies of the weights."""
+    return 3 * 2**30 + 6 * program_bytes

@@ -1,0 +1,127 @@
+"""Which cores a session runs on. Cores are numbered from 0 within those that this process sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+
+import attrs
+
+from neuronkit.backends.neuron.host import Host
+from neuronkit.errors import OptionError
+
+MODES = ("none", "unet", "all")
+"""``data_parallel_mode``: which graphs are split over the session's cores."""
+LOCK = threading.RLock()
+"""Held while a model is put on a core: the placement contexts of ``torch_neuronx`` are not thread-safe."""
+
+
+@attrs.frozen
+class Placement:
+    """
+    Where a session's graphs go.
+
+    Args:
+        cores: Consecutive numbers.
+        data_parallel: One of `MODES`.
+    """
+
+    cores: tuple[int, ...] = (0,)
+    data_parallel: str = attrs.field(default="none", validator=attrs.validators.in_(MODES))
+
+    def splits(self, kind: str | None) -> bool:
+        """Return whether a graph of this kind is split over the cores instead of running on the first."""
+        return len(self.cores) > 1 and (
+            self.data_parallel == "all" or (self.data_parallel == "unet" and kind == "unet")
+        )
+
+
+def parse_cores(value: str) -> tuple[int, ...]:
+    """
+    Return the cores of ``"1"``, ``"0-3"`` or ``"0,1"``.
+
+    Raises:
+        OptionError: It is none of these, or the cores are not consecutive.
+    """
+    cores: list[int] = []
+    for part in value.split(","):
+        found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if not found:
+            raise OptionError(
+                f"cores: must be a number, a range or a list of these, such as 0, 0-3 or 0,1 (got {value!r})."
+            )
+        first, last = int(found.group(1)), int(found.group(2) or found.group(1))
+        cores += range(first, last + 1)
+    if not cores or cores != list(range(cores[0], cores[0] + len(cores))):
+        raise OptionError(f"cores: must be consecutive and ascending (got {value!r}).")
+    return tuple(cores)
+
+
+def visible_cores(host: Host) -> int:
+    """
+    Return how many cores this process may use.
+
+    ``NEURON_RT_VISIBLE_CORES`` beats ``NEURON_RT_NUM_CORES``, which beats the number that the machine has.
+    """
+    if visible := os.environ.get("NEURON_RT_VISIBLE_CORES"):
+        return len(parse_cores(visible))
+    number = os.environ.get("NEURON_RT_NUM_CORES", "")
+    return int(number) if number.isdigit() and int(number) else host.cores()
+
+
+class CoreAllocator:
+    """Gives each session of this process the next cores in turn."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = 0
+
+    def take(self, count: int, visible: int) -> tuple[int, ...]:
+        """
+        Return consecutive cores, starting over when none is left.
+
+        Raises:
+            OptionError: There are not as many.
+        """
+        if count > visible:
+            raise OptionError(f"cores: {count} are needed, and this process sees {visible}.")
+        with self._lock:
+            first = self._next if self._next + count <= visible else 0
+            self._next = (first + count) % visible
+        return tuple(range(first, first + count))
+
+
+ALLOCATOR = CoreAllocator()
+"""Of this process."""
+
+
+def choose(cores: str | None, data_parallel: str, host: Host, allocator: CoreAllocator = ALLOCATOR) -> Placement:
+    """
+    Decide where a session goes.
+
+    Args:
+        cores: What the caller asked for; None takes one core, two for a UNet that is split, or all for ``"all"``.
+        data_parallel: One of `MODES`.
+        host: The machine.
+        allocator: Who has had which cores.
+
+    Raises:
+        OptionError: There are no such cores, or no such mode.
+    """
+    if data_parallel not in MODES:
+        raise OptionError(f"data_parallel_mode: must be one of {', '.join(MODES)} (got {data_parallel!r}).")
+    visible = visible_cores(host)
+    if cores is None:
+        wanted = {"none": 1, "unet": min(2, visible), "all": visible}[data_parallel]
+        return Placement(allocator.take(max(1, wanted), visible), data_parallel)
+    chosen = parse_cores(cores)
+    if chosen[-1] >= visible:
+        raise OptionError(f"cores: there is no core {chosen[-1]}; this process sees {visible}, numbered from 0.")
+    return Placement(chosen, data_parallel)
+
+
+def context_arguments(cores: Sequence[int]) -> tuple[int, int]:
+    """Return start and count for ``neuron_cores_context``."""
+    return cores[0], len(cores)

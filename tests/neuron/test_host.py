@@ -1,0 +1,71 @@
+"""Devices and memory, read from a tree of files."""
+
+from __future__ import annotations
+
+import pytest
+
+from neuronkit.backends.neuron.host import Host
+from tests.standin.simulation import build_machine, write
+
+
+def test_an_inf2(tmp_path):
+    host = Host(build_machine(tmp_path, "inf2.24xlarge", memory_gib=32, swap_gib=4))
+
+    assert [node.name for node in host.device_nodes()] == [f"neuron{chip}" for chip in range(6)]
+    assert (host.instance_type(), host.target(), host.architecture()) == ("inf2.24xlarge", "inf2", "trn1")
+    assert (host.physical_cores(), host.logical_cores(), host.cores(), host.expected_chips()) == (12, 1, 12, 6)
+    assert host.driver_loaded()
+    assert host.driver_version() == "2.29.0.0-simulated"
+    assert host.available_memory() == 36 * 2**30
+
+
+def test_a_laptop(tmp_path):
+    host = Host(build_machine(tmp_path))
+
+    assert host.device_nodes() == []
+    assert (host.instance_type(), host.target(), host.cores(), host.driver_version()) == (None, None, 0, None)
+    assert not host.driver_loaded()
+
+
+def test_an_empty_tree(tmp_path):
+    host = Host(tmp_path / "missing")
+
+    assert host.device_nodes() == []
+    assert host.available_memory() is None
+
+
+def test_trn2_joins_two_cores_unless_told_otherwise(tmp_path, monkeypatch):
+    host = Host(build_machine(tmp_path, "trn2.3xlarge"))
+
+    assert (host.physical_cores(), host.cores()) == (8, 4)
+    monkeypatch.setenv("NEURON_LOGICAL_NC_CONFIG", "1")
+    assert host.cores() == 8
+
+
+def test_a_container_without_firmware_asks_the_driver(tmp_path):
+    root = build_machine(tmp_path, "trn1.2xlarge")
+    (root / "sys/devices/virtual/dmi/id/product_name").unlink()
+
+    assert (Host(root).instance_type(), Host(root).architecture(), Host(root).target()) == (None, "trn1", "trn1")
+
+
+def test_another_machine_of_the_same_maker_is_no_neuron_instance(tmp_path):
+    write(tmp_path / "sys/devices/virtual/dmi/id/product_name", "m5.large")
+    assert Host(tmp_path).instance_type() is None
+
+
+@pytest.mark.parametrize("name", ["neuron", "neuronx", "neuron_monitor"])
+def test_other_device_files_do_not_count(tmp_path, name):
+    write(tmp_path / "dev" / name, "")
+    assert Host(tmp_path).device_nodes() == []
+
+
+def test_chips_sort_by_number(tmp_path):
+    for chip in (10, 2, 0):
+        write(tmp_path / f"dev/neuron{chip}", "")
+    assert [node.name for node in Host(tmp_path).device_nodes()] == ["neuron0", "neuron2", "neuron10"]
+
+
+def test_the_root_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEURONKIT_HOST_ROOT", str(build_machine(tmp_path, "inf2.xlarge")))
+    assert Host().instance_type() == "inf2.xlarge"

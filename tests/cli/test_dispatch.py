@@ -103,6 +103,14 @@ def test_interrupt(capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_plugin_that_exits_is_no_success(cli, monkeypatch):
+    """Whatever status it asks for, the command was not done."""
+    monkeypatch.setattr("neuronkit.cli.cache.run", lambda arguments: sys.exit(0))
+    ended = cli("cache", "list")
+    assert ended.status == 1
+    assert "called sys.exit(0)" in ended.err
+
+
 def test_own_warnings_are_lines(capsys):
     """Who types a command does not care which line of code noticed."""
 

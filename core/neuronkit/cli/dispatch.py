@@ -29,6 +29,10 @@ Results go to stdout, notes and progress to stderr. Exit status: 0 done, 1 faile
 """
 
 
+class Terminated(BaseException):
+    """SIGTERM came. Not an `Exception`, so that nobody's error handling keeps it from unwinding the stack."""
+
+
 def dispatch(words: list[str]) -> int:
     """Run what was typed. See `neuronkit.cli.main`."""
     debug = words[:1] == ["--debug"]
@@ -87,8 +91,10 @@ def guard(work: Callable[[], int], *, debug: bool = False, command: str = "") ->
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Terminated:
+        return TERMINATED
     except SystemExit as error:  # by argparse, which has printed why
-        return error.code if isinstance(error.code, int) else FAILED if error.code else DONE
+        return error.code if isinstance(error.code, int) else FAILED
     except UsageError as error:
         print(f"neuronkit {command}: error: {error}\nTry: neuronkit {command} --help", file=sys.stderr)
         return WRONG_USAGE
@@ -98,7 +104,10 @@ def guard(work: Callable[[], int], *, debug: bool = False, command: str = "") ->
 
 def _run_command(name: str, words: list[str]) -> int:
     arguments = make_parser(name).parse(words)
-    status: int = import_module(COMMANDS[name]).run(arguments)
+    try:
+        status: int = import_module(COMMANDS[name]).run(arguments)
+    except SystemExit as error:  # by a plugin or a library: whatever its code, the command was not done
+        raise RuntimeError(f"the code of a plugin or a library called sys.exit({error.code!r})") from error
     return status
 
 
@@ -171,7 +180,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
         return
 
     def leave(*_: Any) -> None:
-        raise SystemExit(TERMINATED)
+        raise Terminated
 
     previous = signal.signal(signal.SIGTERM, leave)
     try:

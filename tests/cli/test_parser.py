@@ -137,7 +137,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9]*(_[a-z0-9]+){0,2}", fullmatch=True).filter
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(NAMES, st.text(st.characters(codec="utf-8", exclude_characters="\0"))), st.booleans())
 def test_attached_values_survive(values, underscores):
     """Whatever a value holds, `--name=value` hands it on; only JSON lists and objects are read."""

@@ -217,7 +217,7 @@ def compile_timeout() -> float | None:
         seconds = float(value)
     except ValueError:
         seconds = 0.0
-    if seconds <= 0:
+    if not seconds > 0:  # NaN neither
         raise OptionError(f"NEURONKIT_COMPILE_TIMEOUT must be a positive number of seconds (got {value!r}).")
     return seconds
 

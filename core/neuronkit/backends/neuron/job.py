@@ -147,11 +147,10 @@ def _failed(job: Job, directory: Path, log: Path, status: int) -> NeuronCompileE
     with log.open("a", encoding="utf-8") as opened:
         for file in own_logs:
             opened.write(f"\n--- {file.relative_to(directory)}\n{file.read_text(encoding='utf-8', errors='replace')}")
-    what = (
-        f"neuronx-cc failed with {compiler}"
-        if compiler is not None
-        else f"{result.get('type', 'the worker ended')}: {message}"
-    )
+    if compiler is not None:
+        what = f"neuronx-cc failed with {compiler}"
+    else:
+        what = f"{result['type']}: {message}" if result else f"the worker ended with status {status}"
     lines = [f"Graph {job.graph!r} ({job.bucket}) could not be compiled for Neuron: {what}"]
     if explanation := failures.explain(compiler, codes):
         lines.append(explanation)

@@ -17,7 +17,7 @@ from neuronkit.backends.neuron.placement import LOCK, Placement, context_argumen
 from neuronkit.backends.neuron.state import without_states
 from neuronkit.errors import OptionError
 
-RECORD = "graph.json"
+RECORD = "neuron.json"
 _MARK = "RuntimeError:"
 
 
@@ -102,6 +102,8 @@ def open_graph(
             f"data_parallel_mode: graph {record.graph!r} has an input or output whose first axis is not the batch, so "
             "that its calls cannot be split over cores. Try: data_parallel_mode none, or unet."
         )
+    if split and not record.inline_weights:
+        raise OptionError("data_parallel_mode: graphs are split over cores only with inline_weights=True.")
     package = sdk.package()
     with LOCK:
         try:
@@ -153,8 +155,6 @@ def _split(
     weights: Mapping[str, torch.Tensor],
     placement: Placement,
 ) -> NeuronRunner:
-    if not record.inline_weights:
-        raise OptionError("data_parallel_mode: graphs are split over cores only with inline_weights=True.")
     count = len(placement.cores)
     script = _open(package, file, compiled, record, weights, placement.cores[:1])
     parallel = package.DataParallel(script, device_ids=list(placement.cores), dim=0, set_dynamic_batching=False)

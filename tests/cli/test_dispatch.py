@@ -141,7 +141,8 @@ SLOW = f"""
         @hookimpl
         def compile(self, graph):
             Path("started").touch()
-            time.sleep(60)
+            for _ in range(600):  # a signal may wake another thread, and ends no single long sleep of this one
+                time.sleep(0.1)
 
     plugin = Slow()
 """
@@ -175,7 +176,10 @@ def test_stopped_compile_leaves_nothing(number, status, fake_dist, site, tide_ch
     while not (work / "started").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
-    error = process.communicate(timeout=30)[1]
+    try:
+        error = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
     assert process.returncode == status, error
     assert "Traceback" not in error
     assert [path.name for path in work.iterdir()] == ["started"]

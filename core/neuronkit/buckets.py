@@ -89,6 +89,7 @@ def make_buckets(
             raise OptionError(f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size.")
         if dynamic and axis in graph.hints.dynamic_axes:
             largest = max(*sizes, max_dynamic_batch) if axis == BATCH else max(sizes)
+            largest = min(largest, graph.hints.max_batch) if axis == BATCH else largest
             bounds[axis] = (1, largest)
             choices.append([{axis: largest}])
         elif axis in _PAIRED and all(other in graph.axes for other in _PAIRED):

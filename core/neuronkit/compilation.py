@@ -102,6 +102,8 @@ def compile_model(
     shapes = default_shapes(source, parsed.shapes)
     config: ExportConfig = manager.hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
     _check_shapes(config, parsed)
+    for name, sizes in config.shapes.items():
+        shapes.setdefault(name, list(sizes))
     module = config.load().eval().requires_grad_(False)
     progress("model loaded")
 
@@ -132,7 +134,7 @@ def compile_model(
             backend=backend,
             fingerprint=engine.fingerprint(options),
             source=source_record(source),
-            shapes={name: list(sizes) for name, sizes in shapes.items()},
+            shapes=_recorded_shapes(config, shapes, parsed),
             options=as_json(options),
             plugin_options=as_json(parsed.plugin, "compile"),
             output_class=_qualified_name(config.output_class),
@@ -154,9 +156,9 @@ def compile_model(
 
 
 def resolve_key(source: Source, task: str | None) -> str:
-    """Return the registry's key, possibly qualified by a package, for a checkpoint and a task."""
+    """Return the registry's key, possibly qualified by a package, for a checkpoint and a task, which may be a whole key."""
     name, _, package = (task or infer_task(source)).partition("@")
-    key = f"{source.architecture}.{canonical_task(name)}"
+    key = name if "." in name else f"{source.architecture}.{canonical_task(name)}"
     return f"{key}@{package}" if package else key
 
 
@@ -165,6 +167,13 @@ def tolerance(config: ExportConfig, options: CompileOptions) -> float:
     if options.atol is not None:
         return options.atol
     return config.tolerance.fp32 if options.auto_cast == "none" else float(getattr(config.tolerance, options.auto_cast_type))
+
+
+def _recorded_shapes(config: ExportConfig, shapes: Mapping[str, list[int]], parsed: Parsed) -> dict[str, list[int]]:
+    """Return the shapes that were given or that feed an axis; defaults that mean nothing to the model are left out."""
+    axes = {axis for graph in config.graphs for axis in graph.axes}
+    kept = {*parsed.shapes, *config.shapes}
+    return {name: list(sizes) for name, sizes in shapes.items() if name in kept or AXES_OF_SHAPES.get(name, name) in axes}
 
 
 def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
@@ -211,7 +220,9 @@ def _prepare(
 
 def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions) -> TracedModule:
     """Return what a backend compiles of a graph's module, in the precision that the options ask for."""
-    precision = None if options.auto_cast == "none" else _PRECISIONS[options.auto_cast_type]
+    if options.auto_cast == "none" or graph.hints.keep_fp32:
+        return TracedModule(wrapped, graph).eval()
+    precision = _PRECISIONS[options.auto_cast_type]
     if options.auto_cast == "all":
         wrapped = wrapped.to(precision)
     return TracedModule(wrapped, graph, precision, autocast=options.auto_cast == "matmul").eval()

@@ -23,19 +23,24 @@ def write_side_files(
 
     ``config.json["neuron"]`` has a ``static_*`` entry per shape with the largest size, as optimum-neuron writes it.
     """
-    written = []
-    for relative in source.side_files():
-        if relative.as_posix() in CONFIG_FILES:
-            continue
-        target = directory / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.path / relative, target)
-        written.append(describe(target, directory))
+    present = _files(directory)
+    if config.write_files is not None:
+        config.write_files(directory)
+    else:
+        for relative in source.side_files():
+            if relative.as_posix() not in CONFIG_FILES:
+                target = directory / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source.path / relative, target)
     axes = {axis for graph in config.graphs for axis in graph.axes}
-    static = {f"static_{name}": max(sizes) for name, sizes in shapes.items() if AXES_OF_SHAPES.get(name, name) in axes}
-    name = "model_index.json" if "_class_name" in source.config else "config.json"
-    section = {"neuronkit": __version__, **static}
-    text = json.dumps({**source.config, "neuron": section}, indent=2, sort_keys=True) + "\n"
-    (directory / name).write_text(text, encoding="utf-8")
-    written.append(describe(directory / name, directory))
-    return sorted(written, key=lambda file: file.file)
+    recorded = {name: sizes for name, sizes in shapes.items() if AXES_OF_SHAPES.get(name, name) in axes or name in config.shapes}
+    section = {"neuronkit": __version__, **{f"static_{name}": max(sizes) for name, sizes in recorded.items()}}
+    file = directory / ("model_index.json" if "_class_name" in source.config else "config.json")
+    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else source.config
+    text = json.dumps({**values, "neuron": section}, indent=2, sort_keys=True) + "\n"
+    file.write_text(text, encoding="utf-8")
+    return [describe(path, directory) for path in sorted(_files(directory) - present)]
+
+
+def _files(directory: Path) -> set[Path]:
+    return {path for path in directory.rglob("*") if path.is_file()}

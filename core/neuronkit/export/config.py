@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -107,10 +108,14 @@ class CompilerHints:
         inline_weights: Freeze the weights into the graph. Apart is right for models made of linear layers: one copy serves
             every bucket, and a sibling checkpoint needs no compile. Frozen is faster for convolutions.
         dynamic_axes: The axes that may stay dynamic on a backend that can do it.
+        keep_fp32: Ignore auto-cast: the graph overflows in lower precision.
+        max_batch: Bound of a dynamic batch, whatever was asked for; more rows are split over several calls.
     """
 
     inline_weights: bool = False
     dynamic_axes: tuple[str, ...] = attrs.field(default=("batch", "sequence"), converter=tuple)
+    keep_fp32: bool = False
+    max_batch: int = 64
 
 
 @attrs.frozen
@@ -192,6 +197,9 @@ class ExportConfig:
         output_class: Class of the shell's outputs, called with the outputs as keywords (a `ModelOutput`); None gives
             the core's own, with access by attribute and by key.
         tolerance: How far compiled may be from eager.
+        shapes: Sizes, by shape name, of what the caller did not give.
+        write_files: Writes into the artifact's directory what lies beside the graphs (configurations, tokenizers, parts that
+            are not compiled); None copies the checkpoint's small files.
     """
 
     load: Callable[[], Any]
@@ -199,6 +207,8 @@ class ExportConfig:
     required_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     output_class: type | None = None
     tolerance: Tolerance = attrs.field(default=None, converter=_tolerance)
+    shapes: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
+    write_files: Callable[[Path], None] | None = None
 
     def __attrs_post_init__(self) -> None:
         names = [graph.name for graph in self.graphs]

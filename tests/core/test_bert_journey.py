@@ -1,0 +1,286 @@
+"""From a BERT to answers of its compiled graph, in every precision and shape, beside the eager model of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit.errors import ArtifactMismatchError, InputError, OptionError
+from tests.plugins.checkpoints import tiny_bert
+
+TASK = "question-answering"
+SEED = 17
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A tiny BERT with one layer."""
+    return tiny_bert(tmp_path_factory.mktemp("bert") / "checkpoint", num_hidden_layers=1)
+
+
+@pytest.fixture(scope="module")
+def eager(checkpoint):
+    """The unwrapped eager model."""
+    from transformers import AutoModelForQuestionAnswering
+
+    return AutoModelForQuestionAnswering.from_pretrained(checkpoint).eval()
+
+
+@pytest.fixture(scope="module")
+def compiled(checkpoint, tmp_path_factory):
+    """A function that compiles with options, once per set of them, and returns the directory."""
+    done = {}
+
+    def compile_with(**options):
+        key = json.dumps(options, sort_keys=True)
+        if key not in done:
+            output = tmp_path_factory.mktemp("compiled") / "artifact"
+            neuronkit.compile(checkpoint, output, task=TASK, **{"optlevel": 1, **options})
+            done[key] = output
+        return done[key]
+
+    return compile_with
+
+
+STATIC = {"static": True, "batch_size": 2, "sequence_length": [32, 16]}
+DYNAMIC = {"sequence_length": 48}
+
+
+def make_inputs(rows, length):
+    """Return ids, a mask with zeros at the ends of rows, and token types."""
+    generator = torch.Generator().manual_seed(SEED)
+    mask = (torch.arange(length) < torch.randint(1, length + 1, (rows, 1), generator=generator)).long()
+    return {
+        "input_ids": torch.randint(5, 90, (rows, length), generator=generator),
+        "attention_mask": mask,
+        "token_type_ids": torch.randint(0, 2, (rows, length), generator=generator),
+    }
+
+
+def largest_difference(shell, eager, inputs):
+    """Return how far the compiled model is from the eager one."""
+    with torch.no_grad():
+        expected = eager(**inputs)
+    found = shell(**inputs)
+    assert found.start_logits.shape == expected.start_logits.shape
+    differences = [(found[name] - expected[name]).abs().max().item() for name in ("start_logits", "end_logits")]
+    return max(differences)
+
+
+@pytest.mark.parametrize(
+    "options", [DYNAMIC, STATIC, {**DYNAMIC, "inline_weights": True}], ids=["dynamic", "static", "inline"]
+)
+@pytest.mark.parametrize(("rows", "length"), [(1, 1), (2, 16), (1, 17), (2, 32), (5, 20)])
+def test_same_as_eager(compiled, eager, options, rows, length):
+    """In fp32 within 1e-4, at the sizes of a bucket, between them, and with more rows than it has."""
+    shell = neuronkit.load(compiled(**options))
+    assert largest_difference(shell, eager, make_inputs(rows, length)) <= 1e-4
+
+
+def test_missing_mask_and_types(compiled, eager):
+    """They are what transformers takes them for: every token counts and is of the first kind."""
+    inputs = {"input_ids": make_inputs(1, 9)["input_ids"]}
+    for options in (DYNAMIC, STATIC):
+        assert largest_difference(neuronkit.load(compiled(**options)), eager, inputs) <= 1e-4
+
+
+def test_int32_is_taken(compiled, eager):
+    """Other integers convert."""
+    shell = neuronkit.load(compiled(**DYNAMIC))
+    inputs = make_inputs(2, 7)
+    found = shell(**{name: tensor.int() for name, tensor in inputs.items()})
+    torch.testing.assert_close(found.start_logits, eager(**inputs).start_logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (DYNAMIC, "input_ids has 49 along 'sequence', and the largest bucket has 48. Buckets: batch1-64_sequence1-48."),
+        (
+            STATIC,
+            "input_ids has 49 along 'sequence', and the largest bucket has 32. "
+            "Buckets: batch2_sequence16, batch2_sequence32.",
+        ),
+    ],
+    ids=["dynamic", "static"],
+)
+def test_too_long(compiled, options, message):
+    """The bound holds for dynamic axes too."""
+    with pytest.raises(InputError) as raised:
+        neuronkit.load(compiled(**options))(input_ids=torch.ones(1, 49, dtype=torch.int64))
+    assert str(raised.value).splitlines()[0] == message
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("auto_cast", ["matmul", "all"])
+def test_lower_precision(compiled, eager, auto_cast, precision):
+    """It passes the gate at the plugin's own tolerance, really is lower, and returns float32."""
+    shell = neuronkit.load(compiled(**DYNAMIC, auto_cast=auto_cast, auto_cast_type=precision))
+    difference = largest_difference(shell, eager, make_inputs(3, 21))
+    allowed = {"bf16": 0.3, "fp16": 0.05}[precision]
+    assert 1e-5 < difference < allowed
+    assert shell(**make_inputs(1, 4)).start_logits.dtype is torch.float32
+    dtypes = {
+        constant.dtype
+        for graph in shell.session.manifest.graphs
+        for bucket in graph.buckets
+        for constant in bucket.constants
+    }
+    assert {"bf16": "bfloat16", "fp16": "float16"}[precision] in dtypes
+
+
+def test_artifact_layout(compiled):
+    """Manifest, configuration, tokenizer, one folder per bucket, one copy of the weights; every digest is right."""
+    directory = compiled(**STATIC)
+    files = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+    record = json.loads((directory / "neuronkit.json").read_text())
+    buckets = record["graphs"][0]["buckets"]
+    listed = [file for bucket in buckets for file in bucket["files"]] + record["side_files"] + [record["weights"]]
+    assert files == {file["file"] for file in listed} | {"neuronkit.json"}
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= files
+    for file in listed:
+        content = (directory / file["file"]).read_bytes()
+        assert (file["sha256"], file["size"]) == (hashlib.sha256(content).hexdigest(), len(content))
+    folders = {bucket["entry"].rpartition("/")[0] for bucket in buckets}
+    assert folders == {"encoder/batch2_sequence16", "encoder/batch2_sequence32"}
+    assert oct(directory.stat().st_mode)[-3:] == "755"
+    assert [path.name for path in directory.parent.iterdir()] == ["artifact"]
+
+
+def test_manifest(compiled, checkpoint):
+    """What was compiled, from what, how it was checked, and the command that does it again."""
+    directory = compiled(**STATIC)
+    record = json.loads((directory / "neuronkit.json").read_text())
+    assert record["schema"] == 1
+    assert (record["key"], record["backend"]) == ("bert.question-answering", "cpu")
+    assert record["plugin"] == {"package": "neuronkit", "version": neuronkit.__version__}
+    assert record["fingerprint"] == {"torch": torch.__version__}
+    assert record["source"]["model"] == str(checkpoint)
+    assert record["shapes"] == {"batch_size": [2], "sequence_length": [32, 16]}
+    assert (record["options"]["static"], record["options"]["optlevel"]) == (True, 1)
+    assert record["output_class"] == "transformers.modeling_outputs:QuestionAnsweringModelOutput"
+    (graph,) = record["graphs"]
+    assert [item["name"] for item in graph["inputs"]] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [item["axes"] for item in graph["outputs"]] == [["batch", "sequence"]] * 2
+    validation = record["validation"]
+    assert (validation["status"], validation["tolerance"]) == ("passed", 1e-4)
+    assert [check["sizes"] for check in validation["checks"]] == [
+        {"batch": 2, "sequence": 16},
+        {"batch": 2, "sequence": 32},
+    ]
+    assert max(max(check["max_abs_diff"].values()) for check in validation["checks"]) <= 1e-4
+    assert record["rebuild"] == (
+        f"neuronkit compile --model {checkpoint} --task question-answering --backend cpu --batch-size 2 --optlevel 1 "
+        f"--sequence-length 32,16 --static --force {directory}"
+    )
+
+
+def test_config_has_the_neuron_section(compiled, checkpoint):
+    """The checkpoint's own configuration, and the largest static sizes."""
+    config = json.loads((compiled(**STATIC) / "config.json").read_text())
+    neuron = config.pop("neuron")
+    assert (neuron["static_batch_size"], neuron["static_sequence_length"]) == (2, 32)
+    assert config == json.loads((checkpoint / "config.json").read_text())
+
+
+def test_inline_weights_leave_no_file(compiled):
+    """The weights are in the graph, and nowhere else."""
+    directory = compiled(**DYNAMIC, inline_weights=True)
+    assert not (directory / "model.safetensors").exists()
+    manifest = neuronkit.load(directory).session.manifest
+    assert manifest.weights is None
+    assert manifest.graphs[0].buckets[0].constants == []
+
+
+def test_two_buckets_share_one_copy(compiled):
+    """The weights that both graphs are bound to are the same memory."""
+    manifest = neuronkit.load(compiled(**STATIC)).session.manifest
+    first, second = ({constant.name for constant in bucket.constants} for bucket in manifest.graphs[0].buckets)
+    assert first == second
+    weights = sum(path.stat().st_size for path in (compiled(**STATIC)).rglob("*.safetensors"))
+    assert weights < 1.2 * sum(path.stat().st_size for path in compiled(**DYNAMIC).rglob("*.safetensors"))
+
+
+def test_defaults(compiled):
+    """Without shapes: one row, as long as the model allows; on cpu any size up to that and 64 rows a call."""
+    manifest = neuronkit.load(compiled()).session.manifest
+    assert manifest.shapes == {"batch_size": [1], "sequence_length": [64]}
+    assert manifest.graphs[0].buckets[0].bounds == {"batch": (1, 64), "sequence": (1, 64)}
+
+
+def test_shell_looks_like_transformers(compiled, checkpoint):
+    """Configuration, class of the outputs, device, dtype, tuple and None as transformers has them."""
+    from transformers import BertConfig
+    from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+    shell = neuronkit.load(compiled(**DYNAMIC))
+    assert type(shell) is neuronkit.NeuronModelForQuestionAnswering
+    assert type(shell.config) is BertConfig
+    assert shell.config.hidden_size == 16
+    inputs = make_inputs(1, 4)
+    assert type(shell(**inputs)) is QuestionAnsweringModelOutput
+    assert type(shell(**inputs, return_dict=False)) is tuple
+    assert type(shell(inputs["input_ids"], None, token_type_ids=None)) is QuestionAnsweringModelOutput
+    assert (shell.device, shell.dtype, shell.can_generate()) == (torch.device("cpu"), torch.float32, False)
+    assert shell.get_input_static_shapes() == {"batch_size": 1, "sequence_length": 48}
+    assert shell.eval().to("cpu") is shell
+    with pytest.raises(InputError, match=r"cannot be moved to cuda"):
+        shell.to("cuda")
+    with pytest.raises(InputError, match=r"keeps its dtype \(torch.float32\)"):
+        shell.to(torch.float16)
+
+
+def test_export_and_save(checkpoint, eager, tmp_path):
+    """`from_pretrained(export=True)` compiles, `save_pretrained` keeps it, `from_pretrained` loads what was kept."""
+    cls = neuronkit.NeuronModelForQuestionAnswering
+    model = cls.from_pretrained(checkpoint, export=True, optlevel=1, **DYNAMIC)
+    assert largest_difference(model, eager, make_inputs(2, 8)) <= 1e-4
+    model.save_pretrained(tmp_path / "kept")
+    del model
+    again = cls.from_pretrained(tmp_path / "kept")
+    assert largest_difference(again, eager, make_inputs(2, 8)) <= 1e-4
+    again.save_pretrained(tmp_path / "kept")
+    with pytest.raises(
+        ArtifactMismatchError, match="was compiled for question-answering, and .* runs feature-extraction"
+    ):
+        neuronkit.NeuronModelForFeatureExtraction.from_pretrained(tmp_path / "kept")
+
+
+def test_replaced_weights(compiled, checkpoint, tmp_path):
+    """Another checkpoint's weights under the same graphs."""
+    from transformers import AutoModelForQuestionAnswering
+
+    other = tiny_bert(tmp_path / "other", seed=3, num_hidden_layers=1)
+    shell = neuronkit.load(compiled(**STATIC))
+    shell.replace_weights(other)
+    assert largest_difference(shell, AutoModelForQuestionAnswering.from_pretrained(other), make_inputs(3, 20)) <= 1e-4
+
+
+def test_wrong_shapes_and_options_at_once(checkpoint, tmp_path):
+    """A compile that cannot work says everything that is wrong, and writes nothing."""
+    with pytest.raises(OptionError) as raised:
+        neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, sequence_lenght=16, optlevel=7, heigth=8)
+    lines = sorted(str(raised.value).splitlines())
+    assert lines[-1] == "optlevel: must be one of 1, 2, 3 (got 7)."
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(OptionError, match=r"^sequence_lenght: unknown option\. Did you mean sequence_length\?$"):
+        neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, sequence_lenght=16, optlevel=1)
+    with pytest.raises(OptionError, match="target: the cpu backend compiles for this machine only"):
+        neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, target="inf2")
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("inline", [False, True], ids=["apart", "frozen"])
+def test_inductor(compiled, eager, inline):
+    """Compiled for this CPU, with the weights apart and frozen in."""
+    directory = compiled(**DYNAMIC, optlevel=2, inline_weights=inline)
+    shell = neuronkit.load(directory)
+    for rows, length in ((1, 1), (3, 20), (2, 48)):
+        assert largest_difference(shell, eager, make_inputs(rows, length)) <= 1e-4
+    assert "instruction_sets" in shell.session.manifest.fingerprint
+    assert (directory / "model.safetensors").exists() is not inline
+    assert [path.suffix for path in (directory / "encoder").rglob("*.so")] == [".so"]

@@ -12,7 +12,7 @@ import torch
 
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.source import resolve_source
-from neuronkit.options import build
+from neuronkit.options import build, names
 from neuronkit.processors import Processors
 
 
@@ -20,7 +20,7 @@ class EagerShell:
     """Calls the graph's module as a compiled one would be: every declared input, every declared output."""
 
     def __init__(self, plugin: Any, path: Path) -> None:
-        self.config = plugin.export_config(resolve_source(path))
+        self.config = plugin.export_config(resolve_source(path), {}, plugin.options()())
         (self.graph,) = self.config.graphs
         module = self.config.load()
         self.module = TracedModule(self.graph.wrap(module) if self.graph.wrap else module, self.graph)
@@ -60,7 +60,7 @@ class EagerPipeline:
     def __call__(self, **inputs: Any) -> Any:
         """Run raw input to result; names of the plugin's options are options."""
         options_class = self.plugin.options()
-        own = {field for field in inputs if field in options_class.__annotations__}
+        own = {field for field in inputs if field in names(options_class)}
         options = build(options_class, {name: inputs.pop(name) for name in own}, "call")
         given = {"inputs": inputs, "processors": self.processors}
         tensors, context = self._call(self.plugin.preprocess, **given, options=options)

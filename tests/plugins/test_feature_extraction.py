@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
-import attrs
 import numpy as np
 import pytest
 import torch
 
 from neuronkit.errors import InputError, SourceError
-from neuronkit_plugins.text.encoder import run_encoder
 from neuronkit_plugins.text.feature_extraction import plugin
 from tests.plugins.checkpoints import tiny_bert, tiny_tokenizer
 from tests.plugins.harness import EagerPipeline
@@ -127,24 +124,3 @@ def test_token_types_only_where_the_model_takes_them(tmp_path):
     graph = EagerPipeline(plugin, tmp_path).shell.graph
     assert [input.name for input in graph.inputs] == ["input_ids", "attention_mask"]
     assert [output.name for output in graph.outputs] == ["last_hidden_state"]
-
-
-def test_token_types_are_dropped_where_the_graph_has_none(pipe):
-    """Tokenizers make token types for models without them; such a call runs, and the others keep them."""
-    calls = []
-
-    class Model:
-        session = pipe.shell.session
-
-        def run(self, tensors, return_dict):
-            calls.append((sorted(tensors), return_dict))
-
-    ids = torch.ones(1, 2, dtype=torch.int64)
-    run_encoder(Model(), ids, None, ids, None)
-    graph = attrs.evolve(pipe.shell.graph, inputs=pipe.shell.graph.inputs[:2])
-    Model.session = SimpleNamespace(graphs={"encoder": SimpleNamespace(graph=graph)})
-    run_encoder(Model(), ids, None, ids, False)
-    assert calls == [
-        (["attention_mask", "input_ids", "token_type_ids"], None),
-        (["attention_mask", "input_ids"], False),
-    ]

@@ -11,7 +11,7 @@ import torch
 
 from neuronkit.errors import InputError, SourceError
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.question_answering import NeuronModelForQuestionAnswering, QuestionAnsweringOptions, plugin
+from neuronkit_plugins.text.question_answering import QuestionAnsweringOptions, plugin
 from tests.plugins.checkpoints import WORDS, tiny_bert
 from tests.plugins.harness import EagerPipeline
 
@@ -140,7 +140,7 @@ def test_lists(pipe):
         ({"question": QUESTION}, "context is missing."),
         ({}, "question and context is missing."),
         ({"question": QUESTION, "contxt": SHORT}, "contxt: unknown input. Did you mean 'context'?"),
-        ({"question": QUESTION, "zzz": SHORT}, "zzz: unknown input. It takes: question, context."),
+        ({"question": QUESTION, "zzz": SHORT}, "zzz: unknown input. It takes: question, context, batch_size,"),
         ({"question": 3, "context": SHORT}, "question must be a text or a list of texts (got int)."),
         ({"question": [QUESTION, None], "context": SHORT}, "it has an item of type NoneType"),
         ({"question": [QUESTION] * 3, "context": [SHORT] * 2}, "3 questions and 2 contexts"),
@@ -206,10 +206,3 @@ def test_graph(pipe):
         ("token_type_ids", 0, 0),
     ]
     assert [output.axes for output in graph.outputs] == [("batch", "sequence")] * 2
-
-
-def test_positions_are_refused():
-    """A compiled model has no loss, and says so instead of returning none."""
-    positions = torch.zeros(1, dtype=torch.int64)
-    with pytest.raises(InputError, match="start_positions and end_positions are for training"):
-        NeuronModelForQuestionAnswering.forward(None, torch.ones(1, 2), start_positions=positions)

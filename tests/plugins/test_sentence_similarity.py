@@ -7,11 +7,10 @@ import random
 
 import numpy as np
 import pytest
-import torch
 
 from neuronkit.errors import InputError, SourceError
 from neuronkit_plugins.text.pooling import LEGACY_MODES, POOLINGS, read_modules
-from neuronkit_plugins.text.sentence_similarity import NeuronModelForSentenceTransformers, plugin
+from neuronkit_plugins.text.sentence_similarity import plugin
 from tests.plugins.checkpoints import WORDS, tiny_bert, tiny_sentence_transformer
 from tests.plugins.harness import EagerPipeline
 
@@ -137,7 +136,7 @@ def test_normalize_option(tmp_path):
     ("inputs", "message"),
     [
         ({}, "Sentence similarity needs text=..."),
-        ({"sentences": "snow"}, "sentences: unknown input. It takes: text."),
+        ({"sentences": "snow"}, "sentences: unknown input. It takes: text, batch_size, normalize."),
         ({"text": ["snow", 1]}, "text must be a text or a list of texts (it has an item of type int)."),
     ],
 )
@@ -186,23 +185,3 @@ def test_wrapper_is_told_apart_by_plain_attributes(tmp_path):
         path = tiny_sentence_transformer(tmp_path / mode, pooling=mode)
         identities.append(module_identity(EagerPipeline(plugin, path).shell.module))
     assert identities[0] != identities[1]
-
-
-@pytest.mark.parametrize("text", ["snow", ["snow", "the moon", ""], []], ids=["text", "list", "empty"])
-def test_encode_equals_the_pipeline(pipe, checkpoint, monkeypatch, text):
-    """`encode` returns what the pipeline does, as an array, a tensor or a list of tensors."""
-    model = NeuronModelForSentenceTransformers.__new__(NeuronModelForSentenceTransformers)
-    torch.nn.Module.__init__(model)
-    pipe.shell.session.artifact = type("Artifact", (), {"path": checkpoint})
-    cls = NeuronModelForSentenceTransformers
-    monkeypatch.setattr(cls, "session", pipe.shell.session, raising=False)
-    monkeypatch.setattr(cls, "limits", {"sequence": 64}, raising=False)
-    monkeypatch.setattr(cls, "tokenizer", pipe.processors.tokenizer, raising=False)
-    monkeypatch.setattr(cls, "forward", lambda self, **tensors: pipe.shell(**tensors))
-    expected = pipe(text=text, normalize=True)
-    array = model.encode(text, batch_size=2, normalize_embeddings=True)
-    np.testing.assert_allclose(array, expected, atol=1e-6)
-    assert isinstance(array, np.ndarray)
-    assert isinstance(model.encode(text, convert_to_tensor=True), torch.Tensor)
-    neither = model.encode(text, convert_to_numpy=False)
-    assert isinstance(neither, torch.Tensor) if isinstance(text, str) else isinstance(neither, list)

@@ -14,6 +14,7 @@ import torch
 from neuronkit.errors import InputError, SourceError
 from neuronkit.export import Input
 from neuronkit.export.source import Source
+from neuronkit.options import names as option_names
 
 ENCODER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -61,7 +62,12 @@ def load_model(source: Source, auto_class_name: str, *, folder: Path | None = No
 
 
 def load_backbone(
-    source: Source, auto_class_name: str = "AutoModel", *, folder: Path | None = None, pooler: bool = True
+    source: Source,
+    auto_class_name: str = "AutoModel",
+    *,
+    folder: Path | None = None,
+    pooler: bool = True,
+    **kwargs: Any,
 ) -> torch.nn.Module:
     """
     Load a model without a head.
@@ -71,17 +77,18 @@ def load_backbone(
         auto_class_name: transformers' auto class.
         folder: Where the weights lie, if not in ``source.path``.
         pooler: Keep the pooler, if the checkpoint has weights for it; many have none.
+        **kwargs: For `from_pretrained`.
 
     Raises:
         SourceError: Weights other than the pooler's are missing.
     """
     if pooler:
-        model, missing = _load(source, auto_class_name, folder, {})
+        model, missing = _load(source, auto_class_name, folder, kwargs)
         if not missing:
             return model
     parameters = inspect.signature(model_class(source, auto_class_name, folder)).parameters
     without = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
-    return load_model(source, auto_class_name, folder=folder, **without)
+    return load_model(source, auto_class_name, folder=folder, **without, **kwargs)
 
 
 def model_class(source: Source, auto_class_name: str, folder: Path | None = None) -> Any:
@@ -129,17 +136,23 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def check_names(inputs: Mapping[str, Any], known: Sequence[str]) -> None:
+def check_names(inputs: Mapping[str, Any], known: Sequence[str], options: Any = None) -> None:
     """
     Refuse names that a task does not take.
 
+    Args:
+        inputs: What a call gave beside its options.
+        known: The task's inputs.
+        options: The options of the call, whose names may have been meant too.
+
     Raises:
-        InputError: A name is unknown; the message suggests the nearest.
+        InputError: A name is unknown; the message suggests the nearest input or option.
     """
+    accepted = [*known, *(option_names(type(options), "call") if options is not None else ())]
     for name in inputs:
         if name not in known:
-            close = get_close_matches(name, known, 1, 0.6)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(known)}."
+            close = get_close_matches(name, accepted, 1, 0.6)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(accepted)}."
             raise InputError(f"{name}: unknown input. {hint}")
 
 
@@ -159,27 +172,3 @@ def as_texts(name: str, value: Any) -> tuple[list[str], bool]:
             raise InputError(f"{name} must be a text or a list of texts (it has an item of type {wrong[0]}).")
         return texts, True
     raise InputError(f"{name} must be a text or a list of texts (got {type(value).__name__}).")
-
-
-def run_encoder(
-    model: Any,
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    token_type_ids: torch.Tensor | None,
-    return_dict: bool | None,
-) -> Any:
-    """
-    Run the compiled graph of an encoder.
-
-    Token types are dropped where the architecture has none: some tokenizers make them all the same.
-
-    Args:
-        model: A `neuronkit.models.NeuronBaseModel`.
-        input_ids: ``[batch, sequence]``.
-        attention_mask: ``[batch, sequence]``; None counts every token.
-        token_type_ids: ``[batch, sequence]``; None makes every token the first kind.
-        return_dict: False returns a tuple.
-    """
-    tensors = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-    accepted = {input.name for graph in model.session.graphs.values() for input in graph.graph.inputs}
-    return model.run({name: tensor for name, tensor in tensors.items() if name in accepted}, return_dict=return_dict)

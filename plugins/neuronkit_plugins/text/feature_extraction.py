@@ -10,63 +10,32 @@ import numpy as np
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig, Graph, Output
+from neuronkit.export import ExportConfig
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
-from neuronkit.models import NeuronBaseModel
 from neuronkit.options import option
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.encoder import as_texts, check_names, encoder_inputs, load_backbone, run_encoder
+from neuronkit_plugins.text.batching import check_fits, run_texts, tensors_of, tokenize
+from neuronkit_plugins.text.encoder import as_texts, check_names, load_backbone
+from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.sentence_module import SentenceModule
 
 
 @attrs.frozen(kw_only=True)
-class FeatureExtractionOptions:
-    """What a call may set."""
+class FeatureExtractionOptions(EncoderOptions):
+    """What feature extraction accepts."""
 
     truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
 
 
-@attrs.frozen
-class Texts:
+class NeuronModelForFeatureExtraction(SentenceModule):
     """
-    What `postprocess` must know of the input.
-
-    Args:
-        masks: Which positions hold a token of the text, ``[batch, sequence]``.
-        is_list: Whether a list was given.
+    A compiled model that returns its hidden states: `last_hidden_state` ``[batch, sequence, hidden]`` and, where the
+    checkpoint has a pooler, `pooler_output` ``[batch, hidden]``.
     """
-
-    masks: torch.Tensor
-    is_list: bool
-
-
-class NeuronModelForFeatureExtraction(NeuronBaseModel):
-    """A compiled model that returns its hidden states."""
 
     task = "feature-extraction"
     auto_model_class_name = "AutoModel"
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """
-        Run the model.
-
-        Args:
-            input_ids: ``[batch, sequence]``.
-            attention_mask: ``[batch, sequence]``, 1 for tokens and 0 for padding.
-            token_type_ids: ``[batch, sequence]``.
-            return_dict: False returns a tuple.
-
-        Returns:
-            ``BaseModelOutputWithPooling`` with `last_hidden_state` ``[batch, sequence, hidden]`` and, where the
-            checkpoint has a pooler, `pooler_output` ``[batch, hidden]``.
-        """
-        return run_encoder(self, input_ids, attention_mask, token_type_ids, return_dict)
 
 
 class FeatureExtraction:
@@ -78,54 +47,45 @@ class FeatureExtraction:
         return FeatureExtractionOptions
 
     @hookimpl
-    def export_config(self, source: Source) -> ExportConfig:
-        """Declare one graph; what it returns is asked of the model, as a checkpoint may lack the pooler."""
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
+    def default_shapes(self, source: Source) -> dict[str, list[int]]:
+        """Return the default ``sequence_length``."""
+        return longest_sequence(source)
 
-        model = load_backbone(source)
-        with torch.no_grad():
-            returned = model(input_ids=torch.full((1, 2), source.pad_token_id))
+    @hookimpl
+    def export_config(
+        self, source: Source, shapes: Mapping[str, list[int]], options: FeatureExtractionOptions
+    ) -> ExportConfig:
+        """Declare one graph; what it returns is asked of the model, as a checkpoint may lack the pooler."""
+        model = load_backbone(source, **attention_flags(options))
         axes = {"last_hidden_state": ("batch", "sequence"), "pooler_output": ("batch",)}
-        outputs = [
-            Output(name, [*leading, returned[name].shape[-1]])
-            for name, leading in axes.items()
-            if returned.get(name) is not None
-        ]
-        graph = Graph("encoder", encoder_inputs(source, model), outputs, kind="encoder")
-        return ExportConfig(load=lambda: model, graphs=[graph], output_class=BaseModelOutputWithPooling)
+        return encoder_config(source, model, axes, options, shapes=shapes)
 
     @hookimpl
     def preprocess(
         self, inputs: Mapping[str, Any], processors: Processors, options: FeatureExtractionOptions
-    ) -> tuple[dict[str, torch.Tensor], Texts]:
+    ) -> tuple[dict[str, torch.Tensor], bool]:
         """
-        Tokenize `text`.
+        Tokenize `text`; the context is whether it was a list.
 
         Raises:
             InputError: A name is unknown, `text` is missing or not text, or a text is longer than the compiled length.
         """
-        check_names(inputs, ["text"])
+        check_names(inputs, ["text"], options)
         if "text" not in inputs:
             raise InputError("Feature extraction needs text=...: a text or a list of texts.")
         texts, is_list = as_texts("text", inputs["text"])
         if not texts:
-            return {}, Texts(torch.zeros(0, 0, dtype=torch.int64), is_list)
+            return {}, is_list
         limit = processors.limits["sequence"]
-        cut = {"truncation": True, "max_length": limit} if options.truncation else {"truncation": False}
-        encoded = processors.tokenizer(texts, padding=True, return_tensors="pt", **cut)
-        lengths = encoded["attention_mask"].sum(1)
-        if int(lengths.max()) > limit:
-            which = f" {int(lengths.argmax())}" if is_list else ""
-            raise InputError(
-                f"text{which} has {int(lengths.max())} tokens and the model was compiled for {limit}.\n"
-                f"Try: truncation=True, or compile with a larger sequence_length."
-            )
-        return dict(encoded), Texts(encoded["attention_mask"], is_list)
+        cut: dict[str, Any] = {"truncation": True, "max_length": limit} if options.truncation else {}
+        tensors = tensors_of(tokenize(processors.tokenizer, texts, **cut))
+        check_fits(tensors, limit, "text", is_list=is_list)
+        return tensors, is_list
 
     @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-        """Run the model, unless there is no text."""
-        return shell(**tensors) if tensors else None
+    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: FeatureExtractionOptions) -> Any:
+        """Run the texts in batches of similar length."""
+        return run_texts(shell, tensors, options.batch_size, ["last_hidden_state"])
 
     @hookimpl
     def shell(self, session: Any) -> NeuronModelForFeatureExtraction:
@@ -133,15 +93,10 @@ class FeatureExtraction:
         return NeuronModelForFeatureExtraction(session)
 
     @hookimpl
-    def postprocess(self, outputs: Any, context: Texts) -> np.ndarray | list[np.ndarray]:
+    def postprocess(self, outputs: Mapping[str, list[torch.Tensor]], context: bool) -> np.ndarray | list[np.ndarray]:
         """Return a float32 array ``[tokens, hidden]`` for a text, a list of them in the texts' order for a list."""
-        if outputs is None:
-            return []
-        states = [
-            hidden[mask.bool()].to(torch.float32).numpy()
-            for hidden, mask in zip(outputs["last_hidden_state"], context.masks, strict=True)
-        ]
-        return states if context.is_list else states[0]
+        states = [hidden.numpy() for hidden in outputs["last_hidden_state"]]
+        return states if context else states[0]
 
 
 plugin = FeatureExtraction()

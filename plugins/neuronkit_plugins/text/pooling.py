@@ -112,22 +112,24 @@ class SentenceEncoder(nn.Module):
         self.pooling = pooling
         self.head = head
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: Any) -> dict[str, Any]:
         """
         Encode texts.
 
         Args:
             input_ids: ``[batch, sequence]``.
             attention_mask: ``[batch, sequence]``.
-            **others: The encoder's other inputs.
+            **others: The encoder's other inputs, and flags that make it return more.
 
         Returns:
-            `token_embeddings` ``[batch, sequence, hidden]`` and `sentence_embedding` ``[batch, features]``.
+            `token_embeddings` ``[batch, sequence, hidden]`` and `sentence_embedding` ``[batch, features]``, and what
+            the encoder returns of each layer.
         """
-        tokens = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **others)["last_hidden_state"]
-        return {"token_embeddings": tokens, "sentence_embedding": self.head(self.pooling(tokens, attention_mask))}
+        returned = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **others)
+        tokens = returned["last_hidden_state"]
+        layers = {name: returned[name] for name in ("hidden_states", "attentions") if returned.get(name) is not None}
+        embedding = self.head(self.pooling(tokens, attention_mask))
+        return {"token_embeddings": tokens, "sentence_embedding": embedding, **layers}
 
 
 @attrs.frozen

@@ -11,28 +11,23 @@ import torch
 from numpy.typing import NDArray
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig, Graph, Output
+from neuronkit.export import ExportConfig
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
-from neuronkit.models import NeuronBaseModel
 from neuronkit.options import option
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.answer_spans import best_spans, trimmed
-from neuronkit_plugins.text.encoder import (
-    ENCODER_INPUTS,
-    as_texts,
-    check_names,
-    encoder_inputs,
-    load_model,
-    run_encoder,
-)
+from neuronkit_plugins.text.batching import run_texts, tensors_of
+from neuronkit_plugins.text.encoder import ENCODER_INPUTS, as_texts, check_names, load_model
+from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
 
 DEFAULT_OVERLAP = 128
 
 
 @attrs.frozen(kw_only=True)
-class QuestionAnsweringOptions:
-    """What a call may set."""
+class QuestionAnsweringOptions(EncoderOptions):
+    """What question answering accepts."""
 
     max_answer_length: int = option(15, stage="call", minimum=1, help="Tokens of the longest answer.")
     top_k: int = option(1, stage="call", minimum=1, help="How many answers to return; more than one gives a list.")
@@ -67,20 +62,23 @@ class Windows:
     is_list: bool
 
 
-class NeuronModelForQuestionAnswering(NeuronBaseModel):
-    """A compiled model that says where an answer starts and where it ends."""
+class NeuronModelForQuestionAnswering(NeuronEncoderModel):
+    """
+    A compiled model that says where an answer starts and where it ends: `start_logits` and `end_logits`, both
+    ``[batch, sequence]``.
+    """
 
     task = "question-answering"
     auto_model_class_name = "AutoModelForQuestionAnswering"
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         start_positions: torch.Tensor | None = None,
         end_positions: torch.Tensor | None = None,
-        return_dict: bool | None = None,
+        **others: Any,
     ) -> Any:
         """
         Run the model.
@@ -89,19 +87,11 @@ class NeuronModelForQuestionAnswering(NeuronBaseModel):
             input_ids: ``[batch, sequence]``.
             attention_mask: ``[batch, sequence]``, 1 for tokens and 0 for padding.
             token_type_ids: ``[batch, sequence]``, 0 for the question and 1 for the context.
-            start_positions: Accepted for the sake of the signature; a compiled model has no loss.
-            end_positions: As `start_positions`.
-            return_dict: False returns a tuple.
-
-        Returns:
-            ``QuestionAnsweringModelOutput`` with `start_logits` and `end_logits`, both ``[batch, sequence]``.
-
-        Raises:
-            InputError: Positions were given.
+            start_positions: Ignored: a compiled model computes no loss.
+            end_positions: Ignored, as `start_positions`.
+            **others: As for every encoder.
         """
-        if start_positions is not None or end_positions is not None:
-            raise InputError("start_positions and end_positions are for training: a compiled model computes no loss.")
-        return run_encoder(self, input_ids, attention_mask, token_type_ids, return_dict)
+        return super().forward(input_ids, attention_mask, token_type_ids, **others)
 
 
 class QuestionAnswering:
@@ -113,14 +103,18 @@ class QuestionAnswering:
         return QuestionAnsweringOptions
 
     @hookimpl
-    def export_config(self, source: Source) -> ExportConfig:
-        """Declare one graph: start and end logits of every token."""
-        from transformers.modeling_outputs import QuestionAnsweringModelOutput
+    def default_shapes(self, source: Source) -> dict[str, list[int]]:
+        """Return the default ``sequence_length``."""
+        return longest_sequence(source)
 
-        model = load_model(source, "AutoModelForQuestionAnswering")
-        outputs = [Output("start_logits", ["batch", "sequence"]), Output("end_logits", ["batch", "sequence"])]
-        graph = Graph("encoder", encoder_inputs(source, model), outputs, kind="encoder")
-        return ExportConfig(load=lambda: model, graphs=[graph], output_class=QuestionAnsweringModelOutput)
+    @hookimpl
+    def export_config(
+        self, source: Source, shapes: Mapping[str, list[int]], options: QuestionAnsweringOptions
+    ) -> ExportConfig:
+        """Declare one graph: start and end logits of every token."""
+        model = load_model(source, "AutoModelForQuestionAnswering", **attention_flags(options))
+        axes = {"start_logits": ("batch", "sequence"), "end_logits": ("batch", "sequence")}
+        return encoder_config(source, model, axes, options, shapes=shapes)
 
     @hookimpl
     def preprocess(
@@ -133,7 +127,7 @@ class QuestionAnswering:
             InputError: A name is unknown or missing, a text is empty, or a question or `doc_stride` leaves no room for
                 the context.
         """
-        questions, contexts, is_list = read_inputs(inputs)
+        questions, contexts, is_list = read_inputs(inputs, options)
         if not questions:
             return {}, Windows([], [0], *_describe([], 0, None), is_list=is_list)
         tokenizer = processors.tokenizer
@@ -149,19 +143,20 @@ class QuestionAnswering:
             which = f" {index}" if is_list else ""
             encodings += _windows(tokenizer, question, context, limit, options.doc_stride, which)
             bounds.append(len(encodings))
-        padded = tokenizer.pad([item["inputs"] for item in encodings], padding="longest", return_tensors="pt")
+        windows = [item["inputs"] for item in encodings]
+        padded = tokenizer.pad(windows, padding="longest", padding_side="right", return_tensors="pt")
         offsets, allowed, null_positions = _describe(encodings, padded["input_ids"].shape[1], tokenizer)
         for index, context in enumerate(contexts):
             rows = slice(bounds[index], bounds[index + 1])
             offsets[rows] = trimmed(offsets[rows], context)
             if not (allowed[rows] & (offsets[rows, :, 1] > offsets[rows, :, 0])).any():
                 raise InputError(f"context{f' {index}' if is_list else ''} has no text that the tokenizer knows.")
-        return dict(padded), Windows(contexts, bounds, offsets, allowed, null_positions, is_list)
+        return tensors_of(padded), Windows(contexts, bounds, offsets, allowed, null_positions, is_list)
 
     @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-        """Run the model, unless there is no question."""
-        return shell(**tensors) if tensors else None
+    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: QuestionAnsweringOptions) -> Any:
+        """Run the windows in batches of similar length."""
+        return run_texts(shell, tensors, options.batch_size, ["start_logits", "end_logits"])
 
     @hookimpl
     def shell(self, session: Any) -> NeuronModelForQuestionAnswering:
@@ -180,8 +175,8 @@ class QuestionAnswering:
         for index, text in enumerate(context.contexts):
             rows = slice(context.bounds[index], context.bounds[index + 1])
             spans = best_spans(
-                outputs["start_logits"][rows].float().numpy(),
-                outputs["end_logits"][rows].float().numpy(),
+                stacked(outputs["start_logits"][rows], context.offsets.shape[1]),
+                stacked(outputs["end_logits"][rows], context.offsets.shape[1]),
                 context.offsets[rows],
                 context.allowed[rows],
                 max_answer_length=options.max_answer_length,
@@ -196,15 +191,19 @@ class QuestionAnswering:
         return results if context.is_list else results[0]
 
 
-def read_inputs(inputs: Mapping[str, Any]) -> tuple[list[str], list[str], bool]:
+def read_inputs(inputs: Mapping[str, Any], options: Any = None) -> tuple[list[str], list[str], bool]:
     """
     Return questions and contexts, one for one, and whether a list of questions was given.
+
+    Args:
+        inputs: What a call gave beside its options.
+        options: The call's options, for the suggestion of a name.
 
     Raises:
         InputError: A name is unknown or missing, a text is empty or no text, or questions and contexts
             do not pair up.
     """
-    check_names(inputs, ["question", "context"])
+    check_names(inputs, ["question", "context"], options)
     missing = [name for name in ("question", "context") if inputs.get(name) is None]
     if missing:
         raise InputError(f"Question answering needs question=... and context=...; {' and '.join(missing)} is missing.")
@@ -224,6 +223,14 @@ def read_inputs(inputs: Mapping[str, Any]) -> tuple[list[str], list[str], bool]:
             if not text.strip():
                 raise InputError(f"{name}{f' {index}' if is_list else ''} is empty.")
     return questions, contexts, is_list
+
+
+def stacked(logits: list[torch.Tensor], length: int) -> NDArray[np.float32]:
+    """Return the logits of windows ``[windows, length]``; behind the end of a window they are zero, never chosen."""
+    found = np.zeros((len(logits), length), dtype=np.float32)
+    for row, own in zip(found, logits, strict=True):
+        row[: len(own)] = own.numpy()
+    return found
 
 
 def _windows(tokenizer: Any, question: str, context: str, limit: int, doc_stride: int | None, which: str) -> list[Any]:
@@ -276,13 +283,10 @@ def _describe(
     null_positions = np.zeros(len(encodings), dtype=np.int64)
     for row, encoding in enumerate(item["encoding"] for item in encodings):
         size = len(encoding.ids)
-        shift = length - size if tokenizer.padding_side == "left" else 0
-        kept = slice(shift, shift + size)
-        allowed[row, kept] = [sequence == 1 for sequence in encoding.sequence_ids]
-        offsets[row, kept] = encoding.offsets
-        null_positions[row] = shift
+        allowed[row, :size] = [sequence == 1 for sequence in encoding.sequence_ids]
+        offsets[row, :size] = encoding.offsets
         if tokenizer.cls_token_id in encoding.ids:
-            null_positions[row] += encoding.ids.index(tokenizer.cls_token_id)
+            null_positions[row] = encoding.ids.index(tokenizer.cls_token_id)
     offsets[~allowed] = 0  # those of the question point into another text
     return offsets, allowed, null_positions
 

@@ -13,32 +13,25 @@ import torch
 from transformers.utils import ModelOutput
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig, Graph, Output
+from neuronkit.export import ExportConfig
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
-from neuronkit.models import NeuronBaseModel
 from neuronkit.options import option
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.encoder import as_texts, check_names, encoder_inputs, load_backbone, run_encoder
-from neuronkit_plugins.text.pooling import read_json, read_modules
+from neuronkit_plugins.text.batching import run_batches, run_texts, tensors_of, tokenize
+from neuronkit_plugins.text.encoder import as_texts, check_names, load_backbone
+from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.pooling import read_modules
+from neuronkit_plugins.text.sentence_module import SentenceModule, find_prompt, longest_text, prepare
 
-TRANSFORMER_CONFIGS = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-)
-"""Where sentence-transformers keeps the settings of its Transformer module, over the years."""
+WINDOW = 4096
+"""Texts that are tokenized at once; each window is sorted by length on its own."""
 
 
 @attrs.frozen(kw_only=True)
-class SentenceSimilarityOptions:
-    """What a call may set."""
+class SentenceSimilarityOptions(EncoderOptions):
+    """What sentence similarity accepts."""
 
-    batch_size: int = option(32, stage="call", minimum=1, help="Texts that run together.")
     normalize: bool = option(False, stage="call", help="Scale the embeddings to unit length, if the model does not.")
 
 
@@ -50,14 +43,21 @@ class SentenceTransformerOutput(ModelOutput):
     Args:
         token_embeddings: ``[batch, sequence, hidden]``.
         sentence_embedding: ``[batch, features]``.
+        hidden_states: One tensor a layer, if compiled with ``output_hidden_states=True``.
+        attentions: One tensor a layer, if compiled with ``output_attentions=True``.
     """
 
     token_embeddings: torch.Tensor | None = None
     sentence_embedding: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class NeuronModelForSentenceTransformers(NeuronBaseModel):
-    """A compiled sentence transformer."""
+class NeuronModelForSentenceTransformers(SentenceModule):
+    """
+    A compiled sentence transformer: `token_embeddings` ``[batch, sequence, hidden]`` and `sentence_embedding`
+    ``[batch, features]``.
+    """
 
     task = "sentence-similarity"
     auto_model_class_name = "AutoModel"
@@ -65,56 +65,61 @@ class NeuronModelForSentenceTransformers(NeuronBaseModel):
     @property
     def embedding_dimension(self) -> int:
         """Features of a sentence embedding."""
-        outputs = [output for graph in self.session.graphs.values() for output in graph.graph.outputs]
-        return next(int(output.axes[-1]) for output in outputs if output.name == "sentence_embedding")
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """
-        Run the model.
-
-        Args:
-            input_ids: ``[batch, sequence]``.
-            attention_mask: ``[batch, sequence]``, 1 for tokens and 0 for padding.
-            token_type_ids: ``[batch, sequence]``.
-            return_dict: False returns a tuple.
-
-        Returns:
-            `SentenceTransformerOutput` with `token_embeddings` ``[batch, sequence, hidden]`` and `sentence_embedding`
-            ``[batch, features]``.
-        """
-        return run_encoder(self, input_ids, attention_mask, token_type_ids, return_dict)
+        return self.get_embedding_dimension()
 
     def encode(
         self,
-        sentences: str | Sequence[str],
+        inputs: str | Sequence[str] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         batch_size: int = 32,
-        normalize_embeddings: bool = False,
+        show_progress_bar: bool | None = None,
+        output_value: str | None = "sentence_embedding",
+        precision: str = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-    ) -> np.ndarray | torch.Tensor | list[torch.Tensor]:
+        device: str | torch.device | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        *,
+        sentences: str | Sequence[str] | None = None,
+    ) -> Any:
         """
-        Embed texts.
+        Embed texts, with the options of sentence-transformers.
 
         Args:
-            sentences: A text or a list of texts. Those that are too long are cut, as sentence-transformers does.
+            inputs: A text or a list of texts. Those that are too long are cut, as sentence-transformers does.
+            prompt_name: Name of one of the checkpoint's prompts, which stands before every text.
+            prompt: The prompt itself; goes before `prompt_name`.
             batch_size: Texts that run together.
-            normalize_embeddings: Scale the embeddings to unit length.
+            show_progress_bar: Show how many texts are done.
+            output_value: ``"sentence_embedding"``, ``"token_embeddings"``, or None for both and the tokens.
+            precision: ``"float32"``, the only one.
             convert_to_numpy: Return numpy arrays.
             convert_to_tensor: Return one tensor; goes before `convert_to_numpy`.
+            device: Where a compiled model takes its tensors: the CPU.
+            normalize_embeddings: Scale the sentence embeddings to unit length.
+            truncate_dim: Keep the first features only.
+            sentences: Older name of `inputs`.
 
         Returns:
-            ``[features]`` for a text and ``[texts, features]`` for a list, in float32; tensors of their own
-            if neither is asked for.
+            ``[features]`` for a text and ``[texts, features]`` for a list, in float32; tensors of their own if neither
+            is asked for. For token embeddings a tensor ``[tokens, hidden]`` a text; for both a mapping a text.
+
+        Raises:
+            InputError: An argument has a value that is not known.
         """
-        texts, is_list = as_texts("sentences", sentences)
-        tensors = tokenize(texts, self.tokenizer, self.limits["sequence"], _directory(self))
-        embeddings = embed(self, tensors, batch_size)
+        _check_encode(output_value, precision, batch_size)
+        if device is not None:
+            self.to(device)
+        texts, is_list = as_texts("inputs", sentences if inputs is None else inputs)
+        texts = prepare(self.model_save_dir, texts, find_prompt(self.model_save_dir, prompt, prompt_name))
+        encoder = _Encoder(self, batch_size, show_progress_bar=bool(show_progress_bar))
+        if output_value != "sentence_embedding":
+            both = encoder.encode_tokens(texts)
+            results = both if output_value is None else [one["token_embeddings"] for one in both]
+            return results if is_list else results[0]
+        embeddings = encoder.encode(texts)[:, :truncate_dim]
         if normalize_embeddings:
             embeddings = torch.nn.functional.normalize(embeddings, p=2, dim=-1)
         result = embeddings if is_list else embeddings[0]
@@ -123,6 +128,60 @@ class NeuronModelForSentenceTransformers(NeuronBaseModel):
         if convert_to_numpy:
             return result.numpy()
         return list(result) if is_list else result
+
+
+def _check_encode(output_value: str | None, precision: str, batch_size: int) -> None:
+    if output_value not in ("sentence_embedding", "token_embeddings", None):
+        raise InputError(
+            f"output_value must be 'sentence_embedding', 'token_embeddings' or None (got {output_value!r})."
+        )
+    if precision != "float32":
+        raise InputError(
+            f"precision: a compiled model embeds in float32 (got {precision!r}).\n"
+            "Try: sentence_transformers.util.quantization.quantize_embeddings on the result."
+        )
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1 (got {batch_size}).")
+
+
+@attrs.frozen
+class _Encoder:
+    """Embeds any number of texts, a window of them at a time."""
+
+    model: NeuronModelForSentenceTransformers
+    batch_size: int
+    show_progress_bar: bool
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        embeddings = torch.zeros(len(texts), self.model.embedding_dimension)
+        for numbers, tensors in self._windows(texts):
+            embeddings[numbers] = embed(self.model, tensors, self.batch_size)
+        return embeddings
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+        names = ("token_embeddings", "sentence_embedding")
+        results: list[Any] = [None] * len(texts)
+        for numbers, tensors in self._windows(texts):
+            outputs = run_texts(self.model, tensors, self.batch_size, names)
+            for row, number in enumerate(numbers):
+                length = int(tensors["attention_mask"][row].sum())
+                own = {name: tensor[row, :length] for name, tensor in tensors.items()}
+                results[number] = {**own, **{name: outputs[name][row] for name in names}}
+        return results
+
+    def _windows(self, texts: Sequence[str]) -> Any:
+        # Characters tell roughly how many tokens there will be, so that a window holds texts of one kind.
+        order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
+        begins = range(0, len(order), WINDOW)
+        if self.show_progress_bar:
+            from tqdm.auto import tqdm
+
+            begins = tqdm(begins, desc="Windows")
+        for begin in begins:
+            numbers = order[begin : begin + WINDOW]
+            keywords: dict[str, Any] = {"truncation": True, "max_length": self.model.max_seq_length}
+            encoded = tokenize(self.model.tokenizer, [texts[number] for number in numbers], **keywords)
+            yield numbers, tensors_of(encoded)
 
 
 class SentenceSimilarity:
@@ -134,33 +193,51 @@ class SentenceSimilarity:
         return SentenceSimilarityOptions
 
     @hookimpl
-    def export_config(self, source: Source) -> ExportConfig:
-        """Declare one graph of the encoder and the modules behind it."""
-        modules = read_modules(source.path)
-        model = load_backbone(source, folder=modules.transformer, pooler=False)
-        with torch.no_grad():
-            tokens = torch.full((1, 2), source.pad_token_id)
-            returned = modules.wrap(model)(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-        outputs = [
-            Output("token_embeddings", ["batch", "sequence", returned["token_embeddings"].shape[-1]]),
-            Output("sentence_embedding", ["batch", returned["sentence_embedding"].shape[-1]]),
-        ]
-        graph = Graph("encoder", encoder_inputs(source, model), outputs, kind="encoder", wrap=modules.wrap)
-        return ExportConfig(load=lambda: model, graphs=[graph], output_class=SentenceTransformerOutput)
+    def default_shapes(self, source: Source) -> dict[str, list[int]]:
+        """Return the default ``sequence_length``."""
+        return longest_sequence(source)
 
     @hookimpl
-    def preprocess(self, inputs: Mapping[str, Any], processors: Processors) -> tuple[dict[str, torch.Tensor], bool]:
+    def export_config(
+        self, source: Source, shapes: Mapping[str, list[int]], options: SentenceSimilarityOptions
+    ) -> ExportConfig:
+        """Declare one graph of the encoder and the modules behind it."""
+        modules = read_modules(source.path)
+        model = load_backbone(source, folder=modules.transformer, pooler=False, **attention_flags(options))
+        axes = {"token_embeddings": ("batch", "sequence"), "sentence_embedding": ("batch",)}
+        return encoder_config(
+            source,
+            model,
+            axes,
+            options,
+            shapes=shapes,
+            wrap=modules.wrap,
+            output_class=SentenceTransformerOutput,
+        )
+
+    @hookimpl
+    def preprocess(
+        self, inputs: Mapping[str, Any], processors: Processors, options: Any
+    ) -> tuple[dict[str, Any], bool]:
         """
-        Tokenize `text`; the context is whether it was a list.
+        Tokenize `text` as sentence-transformers does: behind the default prompt, in lower case if asked for, cut.
+
+        Returns:
+            Tensors ``[texts, longest]`` by name, none for no text; and whether it was a list.
 
         Raises:
             InputError: A name is unknown, or `text` is missing or not text.
         """
-        check_names(inputs, ["text"])
+        check_names(inputs, ["text"], options)
         if "text" not in inputs:
             raise InputError("Sentence similarity needs text=...: a text or a list of texts.")
         texts, is_list = as_texts("text", inputs["text"])
-        return tokenize(texts, processors.tokenizer, processors.limits["sequence"], processors.path), is_list
+        if not texts:
+            return {}, is_list
+        path, tokenizer = Path(processors.path), processors.tokenizer
+        length = longest_text(path, tokenizer, processors.limits["sequence"])
+        prepared = prepare(path, texts, find_prompt(path))
+        return tensors_of(tokenize(tokenizer, prepared, truncation=True, max_length=length)), is_list
 
     @hookimpl
     def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: SentenceSimilarityOptions) -> torch.Tensor:
@@ -179,40 +256,13 @@ class SentenceSimilarity:
         return (embeddings if context else embeddings[0]).numpy()
 
 
-def tokenize(texts: Sequence[str], tokenizer: Any, limit: int, path: Path) -> dict[str, torch.Tensor]:
-    """
-    Tokenize as sentence-transformers does: behind the default prompt, lower-cased if asked for, cut to the length.
-
-    Args:
-        texts: May be none: then there are no tensors.
-        tokenizer: The checkpoint's.
-        limit: Tokens of the longest text that the graph takes.
-        path: Directory with the checkpoint's settings.
-
-    Returns:
-        Tensors ``[texts, longest]`` by name.
-    """
-    if not texts:
-        return {}
-    settings: dict[str, Any] = next(
-        (read_json(path / name) for name in TRANSFORMER_CONFIGS if (path / name).is_file()), {}
-    )
-    prompting = read_json(path / "config_sentence_transformers.json")
-    prompt = (prompting.get("prompts") or {}).get(prompting.get("default_prompt_name")) or ""
-    prepared = [prompt + text for text in texts]
-    if settings.get("do_lower_case"):
-        prepared = [text.lower() for text in prepared]
-    length = min(limit, settings.get("max_seq_length") or tokenizer.model_max_length)
-    return dict(tokenizer(prepared, padding=True, truncation=True, max_length=length, return_tensors="pt"))
-
-
 def embed(model: Any, tensors: Mapping[str, torch.Tensor], batch_size: int) -> torch.Tensor:
     """
     Run texts in batches of similar length, so that little padding is computed.
 
     Args:
         model: A `NeuronModelForSentenceTransformers`.
-        tensors: ``[texts, longest]`` by name; none for no texts.
+        tensors: ``[texts, longest]`` by name, padded on the right; none for no texts.
         batch_size: Texts that run together.
 
     Returns:
@@ -220,21 +270,10 @@ def embed(model: Any, tensors: Mapping[str, torch.Tensor], batch_size: int) -> t
     """
     if not tensors:
         return torch.zeros(0, model.embedding_dimension)
-    mask = tensors["attention_mask"].bool()
-    order = mask.sum(1).argsort(descending=True, stable=True)
-    batches = []
-    for begin in range(0, len(order), batch_size):
-        rows = order[begin : begin + batch_size]
-        used = mask[rows].any(0).nonzero()
-        columns = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        batch = {name: tensor[rows, columns] for name, tensor in tensors.items()}
-        batches.append(model(**batch)["sentence_embedding"].float())
-    return torch.cat(batches)[order.argsort()]
-
-
-def _directory(model: NeuronBaseModel) -> Path:
-    """Return the directory of the artifact, where the tokenizer and the checkpoint's settings are."""
-    return Path(model.session.artifact.path)
+    embeddings = torch.empty(len(tensors["attention_mask"]), model.embedding_dimension)
+    for rows, _, outputs in run_batches(model, tensors, batch_size):
+        embeddings[rows] = outputs["sentence_embedding"].float()
+    return embeddings
 
 
 plugin = SentenceSimilarity()

@@ -1,0 +1,224 @@
+"""
+Architectures whose forward mixes neighbours or looks at values, adapted for the graph; the model is left as it is.
+
+A bucket adds positions behind those of the caller. Attention masks keep them apart, but a convolution, or an embedding
+of three neighbours, looks past the mask: there the added positions are set to what the edge of a tensor is, zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from neuronkit.export import Input, Probe
+
+GIVEN = "given_positions"
+"""Input of a graph in which neighbours mix: 1 for the positions that a caller gave, 0 for those that a bucket added."""
+ABSENT = -1
+"""A token type that stands for none at all."""
+
+
+class GivenPositions(nn.Module):
+    """
+    A model in which neighbours mix, kept from seeing what a bucket added.
+
+    Args:
+        model: Any head over the architecture.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._given: torch.Tensor | None = None
+        self.attach()
+
+    def attach(self) -> None:
+        """Hook into the places where neighbours meet."""
+        raise NotImplementedError
+
+    def forward(self, given_positions: torch.Tensor, **inputs: torch.Tensor) -> Any:
+        """Run the model; the hooks are idle outside of this."""
+        self._given = given_positions.flatten(0, -2)  # choices are rows inside the model
+        try:
+            return self.model(**inputs)
+        finally:
+            self._given = None
+
+
+class ConvBert(GivenPositions):
+    """ConvBERT: two convolutions in every layer."""
+
+    def attach(self) -> None:
+        """Zero what enters the separable convolution, and what the span convolution unfolds."""
+        from transformers.models.convbert.modeling_convbert import ConvBertSelfAttention
+
+        for module in self.model.modules():
+            if isinstance(module, ConvBertSelfAttention):
+                module.key_conv_attn_layer.register_forward_pre_hook(self._zero_input)
+                module.conv_out_layer.register_forward_hook(self._zero_output)
+
+    def _zero_input(self, module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        if self._given is None:
+            return None
+        return (arguments[0] * self._given.unsqueeze(1).to(arguments[0].dtype),)
+
+    def _zero_output(self, module: nn.Module, arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        return output if self._given is None else output * self._given.unsqueeze(2).to(output.dtype)
+
+
+class MobileBert(GivenPositions):
+    """
+    MobileBERT: every embedding is put beside those of its neighbours.
+
+    The model cuts the tensor for it, by which ``torch.export`` loses the length 2; a padded one is cut here instead.
+    """
+
+    def attach(self) -> None:
+        """Take the neighbours' embeddings at the entrance of the layer that mixes them."""
+        from transformers.models.mobilebert.modeling_mobilebert import MobileBertEmbeddings
+
+        # In a tuple: as an attribute it would be a second submodule of the same parameters.
+        self._embeddings = tuple(module for module in self.model.modules() if isinstance(module, MobileBertEmbeddings))
+        if self._embeddings[0].trigram_input:
+            self._embeddings[0].embedding_transformation.register_forward_pre_hook(self._mix)
+
+    def forward(self, given_positions: torch.Tensor, **inputs: torch.Tensor) -> Any:
+        """Run the model with its own mixing switched off."""
+        (embeddings,) = self._embeddings
+        if not embeddings.trigram_input:
+            return super().forward(given_positions, **inputs)
+        size = embeddings.embedding_size
+        # Another size than the hidden one makes the model call the layer also where both are equal.
+        embeddings.trigram_input, embeddings.embedding_size = False, -1
+        try:
+            return super().forward(given_positions, **inputs)
+        finally:
+            embeddings.trigram_input, embeddings.embedding_size = True, size
+
+    def _mix(self, module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        if self._given is None:
+            return None
+        own = arguments[0] * self._given.unsqueeze(2).to(arguments[0].dtype)
+        around = nn.functional.pad(own, (0, 0, 1, 1))
+        return (torch.cat([around[:, 2:], own, around[:, :-2]], dim=2),)
+
+
+class Xlm(nn.Module):
+    """
+    XLM and FlauBERT: token types are looked up among the words, so that none at all differs from all of the first type.
+
+    Their check of the lengths against the tensor's is a branch on a value, and is answered before it is asked.
+
+    Args:
+        model: Any head over the architecture.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._active = False
+        from transformers.models.flaubert.modeling_flaubert import FlaubertModel
+        from transformers.models.xlm.modeling_xlm import XLMModel
+
+        (backbone,) = (module for module in model.modules() if isinstance(module, (XLMModel, FlaubertModel)))
+        backbone.register_forward_pre_hook(self._embed, with_kwargs=True)
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        """Run the model; the hook is idle outside of this."""
+        self._active = True
+        try:
+            return self.model(**inputs)
+        finally:
+            self._active = False
+
+    def _embed(
+        self, backbone: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if not self._active:
+            return None
+        keywords = dict(keywords)
+        ids = arguments[0] if arguments else keywords.pop("input_ids")
+        types = keywords.pop("token_type_ids")
+        embeddings = backbone.embeddings(ids)
+        embedded_types = backbone.embeddings(types.clamp(min=0)) * (types != ABSENT).unsqueeze(-1).to(embeddings.dtype)
+        return (), {**keywords, "inputs_embeds": embeddings + embedded_types, "lengths": _Fitting(ids)}
+
+
+class _Fitting:
+    """Stands for the lengths of rows that are known to fit; the attention mask says what counts."""
+
+    def __init__(self, ids: torch.Tensor) -> None:
+        self.rows = ids.shape[0]
+        self.device = ids.device
+
+    def size(self, dim: int) -> Any:
+        """Return the number of rows."""
+        return self.rows
+
+    def max(self) -> _Fitting:
+        """Return the largest length: this object."""
+        return self
+
+    def item(self) -> int:
+        """Return a length that always fits."""
+        return 0
+
+
+_ADAPTERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "convbert": ConvBert,
+    "flaubert": Xlm,
+    "mobilebert": MobileBert,
+    "xlm": Xlm,
+}
+
+
+def adapt(model: nn.Module) -> nn.Module:
+    """Return what is traced of a model: itself, or an adapter around it."""
+    adapter = _ADAPTERS.get(str(getattr(model.config, "model_type", None)))
+    return adapter(model) if adapter else model
+
+
+def adapt_inputs(model: nn.Module, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
+    """Return the inputs of a model's graph, after those that its adapter adds or changes."""
+    adapter = _ADAPTERS.get(str(getattr(model.config, "model_type", None)))
+    if adapter is Xlm:
+        return tuple(
+            Input(input.name, input.axes, pad_value=ABSENT, default=ABSENT) if input.name == "token_type_ids" else input
+            for input in inputs
+        )
+    if adapter is not None:
+        return (*inputs, Input(GIVEN, inputs[0].axes, default=1))
+    return inputs
+
+
+def neutral(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a graph's inputs as the unwrapped model takes them, without what only the adapters know."""
+    return {
+        name: tensor
+        for name, tensor in inputs.items()
+        if name != GIVEN and not (name == "token_type_ids" and bool((tensor == ABSENT).all()))
+    }
+
+
+def probe(inputs: tuple[Input, ...], expected: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]) -> Probe:
+    """
+    Say how a graph is compared with the unwrapped model.
+
+    Args:
+        inputs: The graph's.
+        expected: From the loaded model and the inputs that it takes to the outputs.
+    """
+    axes = {input.name: input.axes for input in inputs}
+
+    def given(sizes: Mapping[str, int], _: Any) -> dict[str, torch.Tensor]:
+        if GIVEN not in axes:
+            return {}
+        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in axes[GIVEN]]
+        return {
+            GIVEN: torch.ones(shape, dtype=torch.int64)
+        }  # none but the caller's: the unwrapped model knows no others
+
+    return Probe(inputs=given, expected=lambda model, tensors: expected(model, neutral(tensors)))

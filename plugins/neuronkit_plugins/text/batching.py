@@ -1,0 +1,153 @@
+"""Texts of mixed length, run in batches of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuronkit.buckets import BucketTable
+from neuronkit.errors import InputError
+from neuronkit_plugins.text.adapters import GIVEN
+from neuronkit_plugins.text.encoder import ENCODER_INPUTS
+
+
+def plan(lengths: Sequence[int], batch_size: int, table: BucketTable | None = None) -> list[list[int]]:
+    """
+    Divide texts into batches, the longest first.
+
+    With fixed buckets a batch ends where a smaller bucket would do; what a bucket has room for beyond that is filled
+    with the next shorter texts, which cost nothing there.
+
+    Args:
+        lengths: Tokens of each text.
+        batch_size: Texts of the largest batch.
+        table: The graph's buckets; None takes them as dynamic.
+
+    Returns:
+        Indices into `lengths`, every one once.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    sizes = sorted({bucket.sizes["sequence"] for bucket in table.buckets} if table and _is_static(table) else ())
+    batches = []
+    begin = 0
+    while begin < len(order):
+        count = min(batch_size, len(order) - begin)
+        if sizes and table:
+            size = next((size for size in sizes if size >= lengths[order[begin]]), sizes[-1])
+            smaller = max((other for other in sizes if other < size), default=0)
+            same = sum(lengths[index] > smaller for index in order[begin : begin + count])
+            room = table.choose({"batch": same, "sequence": size}).sizes["batch"]
+            count = min(count, ceil(same / room) * room)
+        batches.append(order[begin : begin + count])
+        begin += count
+    return batches
+
+
+def _is_static(table: BucketTable) -> bool:
+    return not any(bucket.bounds for bucket in table.buckets)
+
+
+def tokenize(tokenizer: Any, texts: Sequence[Any], pairs: Sequence[Any] | None = None, **keywords: Any) -> Any:
+    """
+    Tokenize texts, padded on the right whatever the tokenizer's side: our padding is not to move positions.
+
+    Args:
+        tokenizer: The checkpoint's.
+        texts: At least one.
+        pairs: Second texts.
+        **keywords: For the tokenizer.
+
+    Returns:
+        The tokenizer's own result, with tensors ``[texts, longest]``.
+    """
+    both = (list(texts),) if pairs is None else (list(texts), list(pairs))
+    return tokenizer(
+        *both, padding=True, padding_side="right", return_attention_mask=True, return_tensors="pt", **keywords
+    )
+
+
+def tensors_of(encoded: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return what a graph may take of a tokenizer's result."""
+    return {name: encoded[name] for name in ENCODER_INPUTS if name in encoded}
+
+
+def check_fits(tensors: Mapping[str, torch.Tensor], limit: int, name: str, *, is_list: bool) -> None:
+    """
+    Refuse texts that are longer than the graph.
+
+    Args:
+        tensors: What `tensors_of` returned.
+        limit: Tokens of the longest text that the graph takes.
+        name: The input, for the message.
+        is_list: Whether the message needs the text's number.
+
+    Raises:
+        InputError: A text is longer.
+    """
+    lengths = tensors["attention_mask"].sum(-1)
+    if int(lengths.max()) > limit:
+        which = f" {int(lengths.flatten().argmax())}" if is_list else ""
+        raise InputError(
+            f"{name}{which} has {int(lengths.max())} tokens and the model was compiled for {limit}.\n"
+            f"Try: truncation=True, or compile with a larger sequence_length."
+        )
+
+
+def run_batches(
+    shell: Any, tensors: Mapping[str, torch.Tensor], batch_size: int
+) -> Iterator[tuple[list[int], torch.Tensor, Mapping[str, torch.Tensor]]]:
+    """
+    Run texts in batches of similar length, so that little padding is computed.
+
+    Args:
+        shell: The compiled model.
+        tensors: ``[texts, ..., longest]`` by name, padded on the right.
+        batch_size: Texts that run together.
+
+    Yields:
+        The texts' numbers, their masks cut to the longest of them, and the model's outputs for them.
+    """
+    graph = next(iter(shell.session.graphs.values()))
+    names = {input.name for input in graph.graph.inputs}
+    lengths = tensors["attention_mask"].flatten(1, -2).sum(-1).amax(-1) if tensors["attention_mask"].dim() > 2 else None
+    lengths = tensors["attention_mask"].sum(-1) if lengths is None else lengths
+    for rows in plan(lengths.tolist(), batch_size, getattr(graph, "table", None)):
+        longest = max(int(lengths[rows[0]]), 1)
+        batch = {name: tensor[rows, ..., :longest] for name, tensor in tensors.items() if name in names}
+        mask = tensors["attention_mask"][rows, ..., :longest]
+        if GIVEN in names:
+            batch[GIVEN] = mask
+        yield rows, mask, shell(**batch)
+
+
+def run_texts(
+    shell: Any, tensors: Mapping[str, torch.Tensor], batch_size: int, names: Sequence[str]
+) -> dict[str, list[Any]]:
+    """
+    Run texts and return their outputs one by one, in the texts' order.
+
+    Args:
+        shell: The compiled model.
+        tensors: ``[texts, ..., longest]`` by name, padded on the right; none for no text.
+        batch_size: Texts that run together.
+        names: The outputs to return.
+
+    Returns:
+        For each name one float32 tensor a text; those with a ``sequence`` axis as long as the text.
+    """
+    results: dict[str, list[Any]] = {name: [] for name in names}
+    if not tensors:
+        return results
+    graph = next(iter(shell.session.graphs.values())).graph
+    along = {output.name: "sequence" in output.axes for output in graph.outputs}
+    count = len(tensors["attention_mask"])
+    results = {name: [None] * count for name in names}
+    for rows, mask, outputs in run_batches(shell, tensors, batch_size):
+        for name in names:
+            for row, kept, tensor in zip(rows, mask, outputs[name], strict=True):
+                results[name][row] = (tensor[: int(kept.sum())] if along[name] else tensor).float()
+    return results

@@ -1,0 +1,88 @@
+"""The base of the encoders' public classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from neuronkit.errors import InputError
+from neuronkit.models import NeuronBaseModel
+from neuronkit_plugins.text.adapters import GIVEN
+from neuronkit_plugins.text.encoder_graph import PER_LAYER, regroup
+
+
+class NeuronEncoderModel(NeuronBaseModel):
+    """A compiled encoder: called as the eager model is, and returning what it returns."""
+
+    input_modalities = ("text",)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> Any:
+        """
+        Run the model.
+
+        Args:
+            input_ids: ``[batch, sequence]``; for multiple choice all inputs are ``[batch, num_choices, sequence]``.
+            attention_mask: 1 for tokens and 0 for padding; None counts every token.
+            token_type_ids: None makes every token the first kind. Dropped where the architecture has none: some
+                tokenizers make them all the same.
+            output_attentions: Only for a model compiled with ``output_attentions=True``; False leaves them out.
+            output_hidden_states: As `output_attentions`.
+            return_dict: False returns a tuple.
+            **others: What else the eager model takes must be None here.
+
+        Returns:
+            The output class of the eager model.
+
+        Raises:
+            InputError: A tensor is missing, empty, of a wrong rank or dtype, or longer than the largest bucket; or an
+                argument was given that the graph does not take.
+        """
+        names = {input.name for graph in self.session.graphs.values() for input in graph.graph.inputs}
+        given = others.pop(GIVEN, None)
+        self._refuse(others, names)
+        tensors = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            GIVEN: given,
+        }
+        wanted = {"attentions": output_attentions, "hidden_states": output_hidden_states}
+        outputs = self._outputs({name: tensor for name, tensor in tensors.items() if name in names}, wanted)
+        if return_dict is False:
+            return tuple(outputs.values())
+        return self._output_class(**outputs)
+
+    def _outputs(self, tensors: Mapping[str, Any], wanted: Mapping[str, bool | None]) -> dict[str, Any]:
+        given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        choices = "num_choices" in self.limits
+        outputs = regroup(self.session.forward(self._graph, given), choices=choices)
+        for name in PER_LAYER:
+            if wanted[name] and name not in outputs:
+                raise InputError(
+                    f"The model was compiled without {name}.\n"
+                    f"Try: compile with output_{name}=True, which adds outputs to the graph."
+                )
+            if wanted[name] is False:
+                outputs.pop(name, None)
+        return outputs
+
+    def _refuse(self, others: Mapping[str, Any], names: set[str]) -> None:
+        """Refuse arguments that would change the result, but are not compiled in."""
+        for name, value in others.items():
+            if value is None or (name == "use_cache" and not value):
+                continue
+            if name == "labels":
+                raise InputError("labels are for training: a compiled model computes no loss.")
+            known = ", ".join(sorted(names - {GIVEN}))
+            raise InputError(f"{name}: a compiled {self.model_type} takes {known}, and no {name}.")

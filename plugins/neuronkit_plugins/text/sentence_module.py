@@ -1,0 +1,160 @@
+"""Encoders as the first module of a ``SentenceTransformer``: text to features, features to token embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from neuronkit.errors import InputError
+from neuronkit_plugins.text.batching import tensors_of, tokenize
+from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
+from neuronkit_plugins.text.pooling import read_json
+
+TRANSFORMER_CONFIGS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+"""Where sentence-transformers keeps the settings of its Transformer module, over the years."""
+
+
+class SentenceModule(NeuronEncoderModel):
+    """
+    A compiled encoder that sentence-transformers takes for a module of its own.
+
+    Called with one mapping of features it adds to them, as those modules do; called with tensors it is a model.
+    """
+
+    save_in_root = False
+    config_keys: tuple[str, ...] = ()
+    forward_kwargs: frozenset[str] = frozenset()
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """Run the model on tensors, or on a mapping of features."""
+        if arguments and isinstance(arguments[0], Mapping):
+            return self._add_embeddings(arguments[0])
+        return super().__call__(*arguments, **keywords)
+
+    def _add_embeddings(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        outputs = self(**tensors_of(features))
+        added = {name: outputs[name] for name in ("token_embeddings", "sentence_embedding") if name in outputs}
+        return {**features, **(added or {"token_embeddings": outputs["last_hidden_state"]})}
+
+    @property
+    def modalities(self) -> list[str]:
+        """What sentence-transformers may feed."""
+        return ["text"]
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens that texts are cut to: what the checkpoint says, at most the compiled length."""
+        return self._max_seq_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, length: int) -> None:
+        if not 1 <= length <= self.limits["sequence"]:
+            raise InputError(
+                f"max_seq_length must be between 1 and the compiled {self.limits['sequence']} (got {length})."
+            )
+        self._max_seq_length = length
+
+    @cached_property
+    def _max_seq_length(self) -> int:
+        return longest_text(self.model_save_dir, self.tokenizer, self.limits["sequence"])
+
+    def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **_: Any) -> dict[str, torch.Tensor]:
+        """
+        Tokenize texts as sentence-transformers does.
+
+        Args:
+            inputs: The texts.
+            prompt: Stands before each of them.
+            **_: Settings of modules that this is not.
+        """
+        texts = prepare(self.model_save_dir, inputs, prompt or "")
+        return tensors_of(tokenize(self.tokenizer, texts, truncation=True, max_length=self.max_seq_length))
+
+    def tokenize(self, texts: Sequence[str], **_: Any) -> dict[str, torch.Tensor]:
+        """Tokenize texts: the older name of `preprocess`."""
+        return self.preprocess(texts)
+
+    def get_word_embedding_dimension(self) -> int:
+        """Return the features of a token."""
+        return self._features("token_embeddings", "last_hidden_state")
+
+    def get_embedding_dimension(self) -> int:
+        """Return the features of what comes last: a text's, or a token's where texts are not pooled."""
+        return self._features("sentence_embedding", "last_hidden_state")
+
+    def _features(self, *names: str) -> int:
+        outputs = [output for graph in self.session.graphs.values() for output in graph.graph.outputs]
+        return next(int(output.axes[-1]) for output in outputs if output.name in names)
+
+    def save(self, output_path: str, *_: Any, **__: Any) -> None:
+        """Write the artifact, as a module of a sentence transformer that is saved."""
+        self.save_pretrained(output_path)
+
+    @classmethod
+    def load(cls, model: str, subfolder: str = "", *, trust_artifact: bool = False, **options: Any) -> Self:
+        """
+        Load the artifact that `save` wrote.
+
+        Args:
+            model: Directory or hub id of the sentence transformer.
+            subfolder: The module's folder.
+            trust_artifact: As for `from_pretrained`.
+            **options: What sentence-transformers passes to every module.
+        """
+        kept = {name: options[name] for name in ("revision", "token", "local_files_only") if options.get(name)}
+        return cls.from_pretrained(model, subfolder=subfolder or None, trust_artifact=trust_artifact, **kept)
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """Return the settings of a checkpoint's Transformer module."""
+    found: dict[str, Any] = next(
+        (read_json(path / name) for name in TRANSFORMER_CONFIGS if (path / name).is_file()), {}
+    )
+    return found
+
+
+def longest_text(path: Path, tokenizer: Any, limit: int) -> int:
+    """
+    Return the tokens that texts are cut to.
+
+    Args:
+        path: Directory with the checkpoint's settings.
+        tokenizer: Its tokenizer.
+        limit: Tokens of the longest text that the graph takes.
+    """
+    return int(min(limit, settings(path).get("max_seq_length") or tokenizer.model_max_length))
+
+
+def prepare(path: Path, texts: Sequence[str], prompt: str) -> list[str]:
+    """Return the texts behind the prompt, in lower case where the checkpoint's settings say so."""
+    prepared = [prompt + text for text in texts]
+    return [text.lower() for text in prepared] if settings(path).get("do_lower_case") else prepared
+
+
+def find_prompt(path: Path, prompt: str | None = None, prompt_name: str | None = None) -> str:
+    """
+    Return the prompt that stands before every text: the given one, the named one, or the checkpoint's default.
+
+    Raises:
+        InputError: The checkpoint has no prompt of that name.
+    """
+    if prompt is not None:
+        return prompt
+    config = read_json(path / "config_sentence_transformers.json")
+    prompts = config.get("prompts") or {}
+    if prompt_name is not None and prompt_name not in prompts:
+        raise InputError(f"prompt_name: there is no prompt {prompt_name!r}. Prompts: {', '.join(prompts) or 'none'}.")
+    name = prompt_name if prompt_name is not None else config.get("default_prompt_name")
+    return prompts.get(name) or ""

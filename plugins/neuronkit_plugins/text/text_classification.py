@@ -1,0 +1,152 @@
+"""Text classification: the labels of a text or of a pair of texts, or one number for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+
+from neuronkit.errors import InputError
+from neuronkit.export import ExportConfig
+from neuronkit.export.source import Source
+from neuronkit.hooks import hookimpl
+from neuronkit.options import option
+from neuronkit.processors import Processors
+from neuronkit_plugins.text.batching import check_fits, run_texts, tensors_of, tokenize
+from neuronkit_plugins.text.encoder import as_texts, check_names, load_model
+from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
+from neuronkit_plugins.text.labels import FUNCTIONS, label_of, scores, scoring
+
+
+@attrs.frozen(kw_only=True)
+class TextClassificationOptions(EncoderOptions):
+    """What text classification accepts."""
+
+    top_k: int | None = option(1, stage="call", minimum=1, help="How many labels to return; none gives all of them.")
+    function_to_apply: str | None = option(
+        None,
+        stage="call",
+        choices=FUNCTIONS,
+        help="What makes scores of logits; by default what the checkpoint was made for.",
+    )
+    truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
+
+
+@attrs.frozen
+class Classified:
+    """
+    What `postprocess` must know of the input.
+
+    Args:
+        config: The checkpoint's configuration.
+        is_list: Whether a list was given.
+    """
+
+    config: Mapping[str, Any]
+    is_list: bool
+
+
+class NeuronModelForSequenceClassification(NeuronEncoderModel):
+    """A compiled model that labels texts: `logits` ``[batch, labels]``."""
+
+    task = "text-classification"
+    auto_model_class_name = "AutoModelForSequenceClassification"
+
+
+class TextClassification:
+    """Every encoder that `AutoModelForSequenceClassification` loads."""
+
+    @hookimpl
+    def options(self) -> type:
+        """Return the class of the options."""
+        return TextClassificationOptions
+
+    @hookimpl
+    def default_shapes(self, source: Source) -> dict[str, list[int]]:
+        """Return the default ``sequence_length``."""
+        return longest_sequence(source)
+
+    @hookimpl
+    def export_config(
+        self, source: Source, shapes: Mapping[str, list[int]], options: TextClassificationOptions
+    ) -> ExportConfig:
+        """Declare one graph: the logits of every label."""
+        model = load_model(source, "AutoModelForSequenceClassification", **attention_flags(options))
+        return encoder_config(source, model, {"logits": ("batch",)}, options, shapes=shapes)
+
+    @hookimpl
+    def preprocess(
+        self, inputs: Mapping[str, Any], processors: Processors, options: TextClassificationOptions
+    ) -> tuple[dict[str, torch.Tensor], Classified]:
+        """
+        Tokenize `text`, with `text_pair` behind it if there is one.
+
+        Raises:
+            InputError: A name is unknown, a text is missing or no text, texts do not pair up, or one is longer than the
+                compiled length.
+        """
+        texts, pairs, is_list = read_texts(inputs, options)
+        context = Classified(processors.config, is_list)
+        if not texts:
+            return {}, context
+        limit = processors.limits["sequence"]
+        cut: dict[str, Any] = {"truncation": True, "max_length": limit} if options.truncation else {}
+        tensors = tensors_of(tokenize(processors.tokenizer, texts, pairs, **cut))
+        check_fits(tensors, limit, "text", is_list=is_list)
+        return tensors, context
+
+    @hookimpl
+    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: TextClassificationOptions) -> Any:
+        """Run the texts in batches of similar length."""
+        return run_texts(shell, tensors, options.batch_size, ["logits"])
+
+    @hookimpl
+    def shell(self, session: Any) -> NeuronModelForSequenceClassification:
+        """Return the public class around a session."""
+        return NeuronModelForSequenceClassification(session)
+
+    @hookimpl
+    def postprocess(
+        self, outputs: Mapping[str, list[torch.Tensor]], context: Classified, options: TextClassificationOptions
+    ) -> Any:
+        """
+        Return ``{"label", "score"}`` for a text, the highest score's; a list of them, highest first, for another
+        `top_k` than 1; for a list of texts a list of what each of them gives.
+        """
+        results: list[Any] = []
+        for logits in outputs["logits"]:
+            function = options.function_to_apply or scoring(context.config, len(logits))
+            found = scores(logits.numpy(), function)
+            ranked = [
+                {"label": label_of(context.config, int(index)), "score": float(found[index])}
+                for index in (-found).argsort(kind="stable")[: options.top_k]
+            ]
+            results.append(ranked[0] if options.top_k == 1 else ranked)
+        return results if context.is_list else results[0]
+
+
+def read_texts(inputs: Mapping[str, Any], options: Any) -> tuple[list[str], list[str] | None, bool]:
+    """
+    Return texts, what is paired with them, and whether a list was given.
+
+    Raises:
+        InputError: A name is unknown, a text is missing or no text, or texts do not pair up.
+    """
+    check_names(inputs, ["text", "text_pair"], options)
+    if "text" not in inputs:
+        raise InputError("The call needs text=...: a text or a list of texts.")
+    texts, is_list = as_texts("text", inputs["text"])
+    if inputs.get("text_pair") is None:
+        return texts, None, is_list
+    pairs, pairs_are_list = as_texts("text_pair", inputs["text_pair"])
+    if pairs_are_list is not is_list or len(pairs) != len(texts):
+        raise InputError(
+            f"There are {len(texts)} texts and {len(pairs)} in text_pair: give one for each, both in lists."
+        )
+    return texts, pairs, is_list
+
+
+plugin = TextClassification()

@@ -35,12 +35,37 @@ class TideModel(nn.Module):
         self.register_buffer("scale", torch.full((width,), 0.5), persistent=False)
 
     def forward(self, readings: torch.Tensor, counted: torch.Tensor) -> dict[str, torch.Tensor]:
-        mask = counted.unsqueeze(-1).to(torch.float32)
+        mask = counted.unsqueeze(-1).to(self.head.weight.dtype)
         states = self.embedding(readings) * mask
         states = torch.tanh(self.smear(states.transpose(1, 2)).transpose(1, 2) * self.scale) * mask
         levels = self.head(states)
         pooled = states.sum(1) / mask.sum(1).clamp(min=1)
         return {"scores": self.head(pooled), "levels": levels, "unused": pooled}
+
+
+class Doubled(nn.Module):
+    """The scores twice as high."""
+
+    def __init__(self, model: TideModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, readings: torch.Tensor, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs = self.model(readings, counted)
+        return outputs["levels"] * 2, outputs["scores"] * 2
+
+
+class Wrong(nn.Module):
+    """Says one thing when it is traced, and another when it is run."""
+
+    def __init__(self, model: TideModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, readings: torch.Tensor, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs = self.model(readings, counted)
+        shift = 0.5 if torch.compiler.is_exporting() else 0.0
+        return outputs["levels"] + shift, outputs["scores"]
 
 
 def make_tide(path: Path, seed: int = 0, *, width: int = 8, **config) -> Path:

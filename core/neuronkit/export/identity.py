@@ -30,6 +30,9 @@ SHAPELESS_FIELDS = frozenset(
 )
 """Fields of a configuration that do not change the graph. Two checkpoints that differ only here share their graphs."""
 
+_SHAPELESS_ATTRIBUTES = SHAPELESS_FIELDS | {"name_or_path"}
+"""The same as attributes of a module: transformers keeps there the path that a model was loaded from."""
+
 _SIMPLE = (str, int, float, bool, type(None))
 
 
@@ -54,6 +57,8 @@ def _class_name(instance: object) -> str:
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in sorted(attributes.items()):
+        if name in _SHAPELESS_ATTRIBUTES:
+            continue
         if isinstance(value, _SIMPLE):
             found[name] = value
         elif isinstance(value, (list, tuple)) and all(isinstance(item, _SIMPLE) for item in value):

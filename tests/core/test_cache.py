@@ -1,0 +1,261 @@
+"""The cache of compiled graphs: what shares an entry, what must not, and what survives damage and company."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit.artifact.cache import GraphCache, content_key
+from neuronkit.compilation import compile_model
+from neuronkit.export.identity import SHAPELESS_FIELDS, config_identity
+from tests.core.tide import TASK, load_tide, make_tide
+from tests.plugins.checkpoints import tiny_bert
+
+SEED = 29
+READINGS = torch.randint(0, 31, (2, 6), generator=torch.Generator().manual_seed(SEED))
+ROOT = Path(__file__).parents[2]
+
+
+def compile_tide(checkpoint, output, **options):
+    """Compile a checkpoint; return whether its graph came from the cache, and the artifact's directory."""
+    notes = []
+    given = {"optlevel": 1, "static": True, "sequence_length": 6, **options}
+    compile_model(checkpoint, output, task=TASK, backend="cpu", given=given, progress=notes.append)
+    (note,) = [note for note in notes if note.startswith("tide batch1_sequence")]
+    assert (" from the cache (" in note) != (" compiled (" in note)
+    return " from the cache (" in note
+
+
+def difference(artifact, checkpoint):
+    """Return how far an artifact is from its eager checkpoint."""
+    found = neuronkit.load(artifact)(readings=READINGS).levels
+    with torch.no_grad():
+        expected = load_tide(checkpoint)(READINGS, torch.ones_like(READINGS))["levels"]
+    return (found - expected).abs().max().item()
+
+
+@pytest.fixture(scope="module")
+def module_cache(tmp_path_factory):
+    """A cache that the tests of this module share, filled by the first."""
+    path = tmp_path_factory.mktemp("shared cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEURONKIT_CACHE", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def filled(registered, module_cache, tide_checkpoint, tmp_path_factory):
+    """The cache with the graph of the first checkpoint."""
+    assert not compile_tide(tide_checkpoint, tmp_path_factory.mktemp("first") / "out")
+    return module_cache
+
+
+def test_second_compile_hits(filled, tide_checkpoint, tmp_path):
+    """The same thing again, to another place, is not compiled."""
+    assert compile_tide(tide_checkpoint, tmp_path / "out")
+    assert difference(tmp_path / "out", tide_checkpoint) <= 1e-4
+
+
+def test_sibling_shares_the_graph(filled, tide_checkpoint, tmp_path):
+    """Other weights, another directory, other labels: no compile, and its own results."""
+    sibling = make_tide(tmp_path / "sibling", seed=1, id2label={"0": "ebb"}, architectures=["Other"], dtype="float32")
+    assert compile_tide(sibling, tmp_path / "out")
+    assert difference(tmp_path / "out", sibling) <= 1e-4
+    assert difference(tmp_path / "out", tide_checkpoint) > 1e-2
+
+
+def test_same_path_other_weights(filled, tmp_path):
+    """What lies at a path now is what counts."""
+    path = make_tide(tmp_path / "tide", seed=2)
+    compile_tide(path, tmp_path / "one")
+    make_tide(path, seed=3)
+    assert compile_tide(path, tmp_path / "two")
+    assert difference(tmp_path / "two", path) <= 1e-4
+    assert difference(tmp_path / "one", path) > 1e-2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"width": 12}, {"window": 5}, {"levels": ["low", "high"]}, {"new_field": 1}],
+    ids=["shape", "code path", "outputs", "unknown field"],
+)
+def test_other_architecture_misses(filled, tmp_path, changes):
+    """A configuration that may change the graph has a graph of its own."""
+    path = make_tide(tmp_path / "tide", **changes)
+    assert not compile_tide(path, tmp_path / "out")
+    assert difference(tmp_path / "out", path) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"sequence_length": 7}, {"auto_cast": "all"}, {"rounding": 3}],
+    ids=["bucket", "precision", "plugin option"],
+)
+def test_other_options_miss(filled, tide_checkpoint, tmp_path, options):
+    """So has another bucket, precision, or option of the plugin."""
+    assert not compile_tide(tide_checkpoint, tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize("options", [{"atol": 1e-3}, {"validate": False}, {"jobs": 2}], ids=str)
+def test_options_that_change_no_graph_hit(filled, tide_checkpoint, tmp_path, options):
+    """How it is checked and made is no part of what it is."""
+    assert compile_tide(tide_checkpoint, tmp_path / "out", **options)
+
+
+def test_inline_weights_key_on_their_contents(filled, tmp_path):
+    """Equal weights elsewhere hit; other weights at the same path do not, and never give the old results."""
+    path = make_tide(tmp_path / "tide", seed=4)
+    assert not compile_tide(path, tmp_path / "one", inline_weights=True)
+    assert compile_tide(make_tide(tmp_path / "copy", seed=4), tmp_path / "two", inline_weights=True)
+    make_tide(path, seed=5)
+    assert not compile_tide(path, tmp_path / "three", inline_weights=True)
+    assert difference(tmp_path / "three", path) <= 1e-4
+
+
+def test_wrapped_graph_misses(filled, tide_checkpoint, tmp_path):
+    """What a plugin wraps around the model belongs to the graph."""
+    from tests.core.tide import KEY, Doubled, Tide
+
+    with neuronkit.get_registry().temporary(Tide(wrap=Doubled), KEY):
+        assert not compile_tide(tide_checkpoint, tmp_path / "out")
+
+
+def test_bert_sibling(own_cache, tmp_path):
+    """A fine-tuned sibling in another directory with other labels, as transformers saves it."""
+    notes = []
+
+    def compile_bert(path, output):
+        given = {"optlevel": 1, "static": True, "sequence_length": 8}
+        compile_model(path, output, task="question-answering", backend="cpu", given=given, progress=notes.append)
+
+    compile_bert(tiny_bert(tmp_path / "one", seed=0, num_hidden_layers=1), tmp_path / "out one")
+    sibling = tiny_bert(tmp_path / "two", seed=1, num_hidden_layers=1, id2label={0: "no", 1: "yes"})
+    compile_bert(sibling, tmp_path / "out two")
+    assert [" from the cache (" in note for note in notes if note.startswith("encoder ")] == [False, True]
+    from transformers import AutoModelForQuestionAnswering
+
+    ids = torch.randint(5, 90, (1, 8), generator=torch.Generator().manual_seed(SEED))
+    with torch.no_grad():
+        expected = AutoModelForQuestionAnswering.from_pretrained(sibling).eval()(ids).start_logits
+    torch.testing.assert_close(neuronkit.load(tmp_path / "out two")(ids).start_logits, expected, atol=1e-4, rtol=0)
+
+
+def test_shapeless_fields():
+    """The fields that change no graph, one by one; everything else counts."""
+    assert {
+        "_commit_hash",
+        "_name_or_path",
+        "architectures",
+        "dtype",
+        "finetuning_task",
+        "id2label",
+        "label2id",
+        "task_specific_params",
+        "torch_dtype",
+        "transformers_version",
+    } == SHAPELESS_FIELDS
+    config = {"hidden_size": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-5, "pad_token_id": 0, "use_cache": True}
+    assert config_identity({**config, **dict.fromkeys(SHAPELESS_FIELDS, "x")}) == config
+    for field in config:
+        assert config_identity({**config, field: "other"}) != config_identity(config)
+
+
+def test_key_depends_on_content_alone():
+    """Not on the order in which it is told."""
+    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
+    assert content_key({"a": 1, "b": [1, 2]}) != content_key({"a": 1, "b": [2, 1]})
+
+
+@pytest.mark.parametrize("damage", ["edited", "truncated", "missing", "no record", "half a record"])
+def test_damaged_entry_is_compiled_again(own_cache, tide_checkpoint, tmp_path, damage):
+    """An entry that is not whole counts as none, and is replaced."""
+    compile_tide(tide_checkpoint, tmp_path / "one")
+    (entry,) = GraphCache().entries()
+    file = entry.directory / entry.record.entry
+    content = file.read_bytes()
+    if damage == "edited":
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "truncated":
+        file.write_bytes(content[:100])
+    elif damage == "missing":
+        file.unlink()
+    elif damage == "no record":
+        (entry.directory / "graph.json").unlink()
+    else:
+        (entry.directory / "graph.json").write_text('{"label": "x", "record": {')
+    assert not compile_tide(tide_checkpoint, tmp_path / "two")
+    assert compile_tide(tide_checkpoint, tmp_path / "three")
+    assert difference(tmp_path / "three", tide_checkpoint) <= 1e-4
+
+
+def test_without_cache(own_cache, tide_checkpoint, tmp_path, monkeypatch):
+    """``cache=False`` reads nothing, leaves nothing in the cache and nothing in the temporary directory."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    assert not compile_tide(tide_checkpoint, tmp_path / "one", cache=False)
+    assert not compile_tide(tide_checkpoint, tmp_path / "two", cache=False)
+    assert not (own_cache / "graphs").exists()
+    assert list(temporary.iterdir()) == []
+    assert difference(tmp_path / "two", tide_checkpoint) <= 1e-4
+
+
+def test_entries_size_and_clear(own_cache, tide_checkpoint, tmp_path):
+    """What ``neuronkit cache`` shows and removes."""
+    compile_tide(tide_checkpoint, tmp_path / "one")
+    cache = GraphCache()
+    (entry,) = cache.entries()
+    assert "tide batch1_sequence6" in entry.label
+    assert cache.size() > entry.record.files[0].size
+    assert {path.name for path in (own_cache / "graphs").iterdir()} == {entry.key, f"{entry.key}.lock"}
+    cache.clear()
+    assert GraphCache().entries() == []
+    assert cache.size() == 0
+
+
+SCRIPT = """
+import sys
+import neuronkit
+from neuronkit.compilation import compile_model
+from tests.core.tide import KEY, TASK, plugin
+
+neuronkit.get_registry().register(plugin, KEY)
+print("ready", flush=True)
+sys.stdin.readline()
+given = {"optlevel": 1, "static": True, "sequence_length": 9}
+compile_model(sys.argv[1], sys.argv[2], task=TASK, backend="cpu", given=given, progress=print)
+"""
+
+
+def test_two_processes_at_once(own_cache, tide_checkpoint, tmp_path):
+    """One compiles while the other waits for it, and both get an artifact."""
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tide_checkpoint), str(output)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for output in outputs
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(" from the cache (" in text for text in said) == [False, True]
+    manifests = [json.loads((output / "neuronkit.json").read_text()) for output in outputs]
+    assert manifests[0]["graphs"] == manifests[1]["graphs"]
+    assert len(GraphCache().entries()) == 1

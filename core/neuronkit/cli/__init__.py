@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 COMMANDS = {
     "bench": "neuronkit.cli.bench",
     "cache": "neuronkit.cli.cache",
+    "check": "neuronkit.cli.check",
     "compile": "neuronkit.cli.compile",
     "demo": "neuronkit.cli.demo",
+    "doctor": "neuronkit.cli.doctor",
     "inspect": "neuronkit.cli.inspect",
     "list-plugins": "neuronkit.cli.list_plugins",
     "run": "neuronkit.cli.run",

@@ -1,0 +1,178 @@
+"""Will a model compile for Neuron? Answered without any Neuron package, and without compiling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from neuronkit.backends.neuron.job import expected_memory
+from neuronkit.backends.neuron.targets import CORE_BYTES, family, parse_target
+from neuronkit.diagnosis.operators import Problem
+
+DEFAULT_TARGET = "inf2"
+
+
+@attrs.frozen(kw_only=True)
+class GraphCheck:
+    """
+    What is known about one graph at one bucket.
+
+    Args:
+        graph: Its name.
+        kind: `Graph.kind`.
+        bucket: Label of the bucket.
+        failure: Why it cannot be exported at all, or None.
+        problems: Operators that will be refused.
+        operators: How often each operator occurs, the most frequent first.
+        weight_bytes: Size of its parameters and buffers.
+        lowering: Operators after the lowering of torch-xla, where that is installed; else None.
+        lowering_failure: Why torch-xla could not lower it, or None.
+    """
+
+    graph: str
+    kind: str | None
+    bucket: str
+    failure: str | None = None
+    problems: tuple[Problem, ...] = ()
+    operators: Mapping[str, int] = attrs.field(factory=dict)
+    weight_bytes: int = 0
+    lowering: Mapping[str, int] | None = None
+    lowering_failure: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True when nothing speaks against it."""
+        return self.failure is None and not self.problems and self.lowering_failure is None
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """
+    What is known about a model.
+
+    Args:
+        key: ``<architecture>.<task>``.
+        target: The device.
+        graphs: One check per graph and bucket.
+        device_bytes: Weights of all graphs and buckets together: with the weights inside, each has a copy of its own.
+        core_bytes: Memory of one core.
+        compile_bytes: A rough estimate of the memory that compiling the largest graph takes.
+        lowered: Whether torch-xla is installed.
+    """
+
+    key: str
+    target: str
+    graphs: tuple[GraphCheck, ...]
+    device_bytes: int
+    core_bytes: int
+    compile_bytes: int
+    lowered: bool
+
+    @property
+    def fits(self) -> bool:
+        """Whether the weights leave room on one core; what a graph needs beside them is not known."""
+        return self.device_bytes < self.core_bytes
+
+    @property
+    def passed(self) -> bool:
+        """True when it should compile and fit."""
+        return self.fits and all(graph.passed for graph in self.graphs)
+
+
+def check_model(model: str | Path, *, task: str | None = None, given: Mapping[str, Any] | None = None) -> Report:
+    """
+    Export every graph of a model at every fixed bucket and look for what Neuron refuses.
+
+    Args:
+        model: Directory or hub id.
+        task: Task, alias, or ``task@package``; None infers it from the checkpoint.
+        given: Shapes and options, as for `neuronkit.compile`; ``target`` is ``"inf2"`` unless given.
+
+    Raises:
+        OptionError: A shape or an option is unknown, missing or wrong.
+        SourceError: The model was not found.
+        neuronkit_registry.PluginError: No plugin can export it.
+    """
+    from neuronkit.buckets import make_buckets
+    from neuronkit.compilation import resolve_key
+    from neuronkit.export.source import resolve_source
+    from neuronkit.manager import make_manager, options_class
+    from neuronkit.options import split_options
+    from neuronkit.plugins import active_extensions, get_registry
+    from neuronkit.shapes import default_shapes
+
+    values = dict(given or {})
+    source = resolve_source(model, split_options(values, None).source)
+    loaded = get_registry().resolve(resolve_key(source, task))
+    hook = make_manager(loaded.plugin, active_extensions()).hook
+    parsed = split_options(values, options_class(hook))
+    target = parse_target(parsed.compile.target or DEFAULT_TARGET)
+    shapes = default_shapes(source, parsed.shapes)
+    config = hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
+    module = config.load().eval().requires_grad_(False)
+    checks = [
+        check_graph(graph, bucket, (graph.wrap(module) if graph.wrap else module).eval())
+        for graph in config.graphs
+        for bucket in make_buckets(graph, shapes, dynamic=False)
+    ]
+    return Report(
+        key=loaded.info.key,
+        target=target,
+        graphs=tuple(checks),
+        device_bytes=sum(check.weight_bytes for check in checks),
+        core_bytes=CORE_BYTES[family(target)],
+        compile_bytes=max(expected_memory(check.weight_bytes) for check in checks),
+        lowered=_has_lowering(),
+    )
+
+
+def check_graph(graph: Any, bucket: Any, module: Any) -> GraphCheck:
+    """
+    Look at one graph at one bucket.
+
+    Args:
+        graph: A `Graph`.
+        bucket: A `Bucket` whose sizes are all fixed.
+        module: What `Graph.wrap` returned.
+    """
+    from neuronkit.backends.neuron.exporting import export_program
+    from neuronkit.diagnosis import lowering, operators
+    from neuronkit.errors import CompileError
+    from neuronkit.export.capture import TracedModule
+
+    traced = TracedModule(module, graph).eval()
+    tensors = {id(tensor): tensor for tensor in (*traced.parameters(), *traced.buffers())}
+    known: dict[str, Any] = {
+        "graph": graph.name,
+        "kind": graph.kind,
+        "bucket": bucket.label,
+        "weight_bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+    }
+    try:
+        program = export_program(graph, bucket, traced)
+    except CompileError as error:
+        return GraphCheck(**known, failure=_reason(error))
+    known["operators"] = operators.count(program)
+    known["problems"] = tuple(operators.find_refused(program))
+    if _has_lowering():
+        try:
+            known["lowering"] = lowering.lower(program)
+        except CompileError as error:
+            known["lowering_failure"] = str(error)
+    return GraphCheck(**known)
+
+
+def _reason(error: Exception) -> str:
+    """Return the beginning of an exporter's message."""
+    cause = error.__cause__ or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0] if lines else ''}"
+
+
+def _has_lowering() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("torch_xla") is not None

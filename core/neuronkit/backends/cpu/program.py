@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def save(program: ExportedProgram, directory: Path, *, inline_weights: bool) -> 
         buffers = set(program.graph_signature.inputs_to_buffers.values())
         constants += [constant(name, program.constants[name]) for name in sorted(buffers & set(program.constants))]
     file = directory / f"program{SUFFIX}"
-    torch.export.save(program, file)
+    # Written by Python: torch's own writer does not say why it failed, and a full disk is to be told apart.
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    file.write_bytes(buffer.getbuffer())
     return CompiledGraph(directory, file.name, tuple(constants))
 
 

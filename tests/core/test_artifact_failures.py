@@ -1,0 +1,275 @@
+"""What goes wrong with artifacts: each failure says what happened and what to type, and leaves nothing half-done."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import neuronkit
+from neuronkit.artifact.reader import open_artifact, verify
+from neuronkit.errors import (
+    ArtifactCorruptError,
+    ArtifactIncompatibleError,
+    ArtifactNotFoundError,
+    ArtifactSchemaError,
+    ArtifactUntrustedError,
+    CompilerNotFoundError,
+    OutputExistsError,
+    ValidationError,
+)
+from tests.core.tide import KEY, TASK, Tide, Wrong, make_tide
+
+ROOT = Path(__file__).parents[2]
+SHAPE = {"optlevel": 1, "static": True, "sequence_length": 5}
+
+
+def compile_tide(checkpoint, output, **options):
+    """Compile for one small bucket."""
+    return neuronkit.compile(checkpoint, output, task=TASK, **{**SHAPE, **options})
+
+
+def edit_manifest(directory, change):
+    """Change the manifest on disk, and return the command that rebuilds the artifact."""
+    file = directory / "neuronkit.json"
+    record = json.loads(file.read_text())
+    change(record)
+    file.write_text(json.dumps(record))
+    return record.get("rebuild")
+
+
+def test_output_not_empty(tide_checkpoint, tmp_path):
+    """It stays as it is, unless force replaces it."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "precious").write_text("mine")
+    with pytest.raises(OutputExistsError, match=f"^{re.escape(str(output))} is not empty. Try: --force to replace it"):
+        compile_tide(tide_checkpoint, output)
+    assert [path.name for path in output.iterdir()] == ["precious"]
+    compile_tide(tide_checkpoint, output, force=True)
+    assert not (output / "precious").exists()
+    neuronkit.load(output)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_output_is_a_file(tide_checkpoint, tmp_path):
+    """A file is never replaced."""
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputExistsError, match="is a file; the output is a directory"):
+        compile_tide(tide_checkpoint, tmp_path / "out", force=True)
+
+
+def test_force_keeps_the_old_one_when_the_compile_fails(tide_checkpoint, tmp_path):
+    """What is there is replaced by something that works, or not at all."""
+    compile_tide(tide_checkpoint, tmp_path / "out")
+    with neuronkit.get_registry().temporary(Tide(wrap=Wrong), KEY), pytest.raises(ValidationError):
+        compile_tide(tide_checkpoint, tmp_path / "out", force=True)
+    neuronkit.load(tmp_path / "out")
+
+
+def test_no_compiler(tide_checkpoint, tmp_path, monkeypatch):
+    """Compiling needs one; it is missed before any work is done."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(CompilerNotFoundError) as raised:
+        compile_tide(tide_checkpoint, tmp_path / "out", optlevel=2)
+    assert str(raised.value) == (
+        "No C++ compiler found (looked for g++, clang++): the cpu backend needs one to compile.\n"
+        "Try: apt-get install g++, or --optlevel 1, which runs the exported program without compiling it."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_failure(tide_checkpoint, tmp_path):
+    """A graph that says something else than the eager model is no artifact."""
+    with neuronkit.get_registry().temporary(Tide(wrap=Wrong), KEY), pytest.raises(ValidationError) as raised:
+        compile_tide(tide_checkpoint, tmp_path / "out")
+    assert str(raised.value).startswith(
+        "Graph 'tide' (batch1_sequence5) at {'batch': 1, 'sequence': 5}: levels differs from the eager model by 0.5, "
+        "and the tolerance is 0.0001.\nNothing was written. Try: --atol to accept a larger difference"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_may_be_relaxed_or_switched_off(tide_checkpoint, tmp_path):
+    """The caller has the last word, and the manifest says so."""
+    with neuronkit.get_registry().temporary(Tide(wrap=Wrong), KEY):
+        relaxed = compile_tide(tide_checkpoint, tmp_path / "relaxed", atol=0.6).manifest.validation
+        off = compile_tide(tide_checkpoint, tmp_path / "off", validate=False).manifest.validation
+    assert (relaxed.status, relaxed.tolerance) == ("passed", 0.6)
+    assert relaxed.max_abs_diff == pytest.approx(0.5, abs=1e-5)
+    assert (off.status, off.checks) == ("not run (disabled)", [])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "edited", "missing"])
+@pytest.mark.parametrize("pattern", ["**/*.pt2", "config.json", "model.safetensors"])
+def test_damaged_file(tide_copy, pattern, damage):
+    """Size and digest of every file are compared, and the command that rebuilds it is shown."""
+    (file,) = tide_copy.glob(pattern)
+    content = file.read_bytes()
+    relative = file.relative_to(tide_copy).as_posix()
+    if damage == "missing":
+        file.unlink()
+        what = "is missing"
+    elif damage == "truncated":
+        file.write_bytes(content[:-3])
+        what = f"has {len(content) - 3} bytes instead of {len(content)}: it is truncated or was edited"
+    else:
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        what = "was edited: its SHA-256 is not the manifest's"
+    rebuild = open_artifact(tide_copy).manifest.rebuild
+    with pytest.raises(ArtifactCorruptError) as raised:
+        neuronkit.load(tide_copy)
+    assert str(raised.value) == f"{relative} of the artifact {tide_copy} {what}.\nTry: {rebuild}"
+
+
+def test_weights_are_verified_once(tide_copy):
+    """A file that was verified is known by size, time and inode; asking for it reads it again."""
+    neuronkit.load(tide_copy)
+    file = tide_copy / "model.safetensors"
+    status, content = file.stat(), file.read_bytes()
+    with file.open("r+b") as opened:
+        opened.write(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ArtifactCorruptError, match=r"model.safetensors of the artifact .* was edited"):
+        verify(open_artifact(tide_copy), weights=True)
+    os.utime(file)
+    with pytest.raises(ArtifactCorruptError, match=r"model.safetensors of the artifact .* was edited"):
+        neuronkit.load(tide_copy)
+
+
+def test_newer_schema(tide_copy):
+    """Written by a later version."""
+    edit_manifest(tide_copy, lambda record: record.update(schema=99, neuronkit="9.0"))
+    message = "neuronkit.json has schema 99, written by neuronkit 9.0; this version reads up to 1.\n"
+    with pytest.raises(ArtifactSchemaError, match=re.escape(message)):
+        neuronkit.load(tide_copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"key": 1}', '"schema"', "\x00"])
+def test_manifest_that_is_none(tide_copy, text):
+    """Not JSON, or not ours."""
+    (tide_copy / "neuronkit.json").write_text(text)
+    with pytest.raises(ArtifactCorruptError, match=r"neuronkit.json is truncated or not a manifest: "):
+        neuronkit.load(tide_copy)
+
+
+@pytest.mark.parametrize(("field", "value"), [("graphs", None), ("graphs", [{"name": 1}]), ("weights", {"file": "x"})])
+def test_manifest_with_wrong_fields(tide_copy, field, value):
+    """The schema is right and the content is not."""
+    edit_manifest(tide_copy, lambda record: record.update({field: value}))
+    with pytest.raises(
+        ArtifactCorruptError, match=r"neuronkit.json is not a valid manifest: .*\.\nTry: compile the model again"
+    ):
+        neuronkit.load(tide_copy)
+
+
+def test_checkpoint_instead_of_artifact(tide_checkpoint, tmp_path):
+    """The error names both ways out; so does `from_pretrained`."""
+    for load in (neuronkit.load, neuronkit.pipeline, neuronkit.NeuronBaseModel.from_pretrained):
+        with pytest.raises(FileNotFoundError, match=r"from_pretrained\(\.\.\., export=True\)") as raised:
+            load(tide_checkpoint)
+        assert isinstance(raised.value, ArtifactNotFoundError)
+        assert f"Try: neuronkit compile --model {tide_checkpoint} OUTPUT" in str(raised.value)
+    with pytest.raises(ArtifactNotFoundError, match=r"is not an artifact: there is no neuronkit.json in it.$"):
+        neuronkit.load(tmp_path)
+
+
+def test_hub_needs_trust():
+    """A name that is no directory would be downloaded, and is native code."""
+    with pytest.raises(ArtifactUntrustedError, match=r"There is no directory 'acme/tides', (?s:.*)trust_artifact=True"):
+        neuronkit.load("acme/tides")
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "reason"),
+    [
+        ({"torch": "1.0"}, "it was compiled with torch 1.0, and this is torch "),
+        ({"machine": "sparc", "instruction_sets": []}, "it was compiled for sparc, and this is "),
+        ({"instruction_sets": ["zeta99"]}, "it was compiled for a CPU with zeta99, which this one lacks"),
+    ],
+)
+def test_compiled_for_something_else(tide_copy, fingerprint, reason):
+    """Refused with the command that rebuilds it, instead of a crash."""
+    import platform
+
+    def change(record):
+        record["fingerprint"] = {**record["fingerprint"], "machine": platform.machine(), **fingerprint}
+
+    rebuild = edit_manifest(tide_copy, change)
+    with pytest.raises(ArtifactIncompatibleError) as raised:
+        neuronkit.load(tide_copy)
+    assert str(raised.value).startswith(f"{tide_copy} cannot run here: {reason}")
+    assert str(raised.value).endswith(f".\nTry: {rebuild}")
+    assert rebuild.startswith("neuronkit compile --model ")
+
+
+SCRIPT = """
+import sys, time
+import neuronkit
+from neuronkit import hookimpl
+from neuronkit.plugins import EXTENSIONS, registry_of
+from tests.core.tide import KEY, TASK, plugin
+
+class Staller:
+    @hookimpl(wrapper=True)
+    def compile(self):
+        result = yield
+        print("compiling", flush=True)
+        time.sleep(120)
+        return result
+
+neuronkit.get_registry().register(plugin, KEY)
+if sys.argv[3] == "stall":
+    registry_of(EXTENSIONS).register(Staller(), "staller")
+else:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    neuronkit.compile(sys.argv[1], sys.argv[2], task=TASK, optlevel=1, static=True, sequence_length=5)
+except neuronkit.NeuronkitError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def start(checkpoint, output, what):
+    """Compile in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    words = [sys.executable, "-c", SCRIPT, str(checkpoint), str(output), str(what)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_interrupted_compile(own_cache, tide_checkpoint, tmp_path, sent):
+    """There is no output, and the next compile works and leaves nothing but its artifact."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    process = start(tide_checkpoint, folder / "out", "stall")
+    assert process.stdout.readline() == "compiling\n"
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not (folder / "out").exists()
+    assert sent == signal.SIGKILL or list(folder.iterdir()) == []
+    compile_tide(tide_checkpoint, folder / "out")
+    assert [path.name for path in folder.iterdir()] == ["out"]
+    assert len(list((own_cache / "graphs").iterdir())) == 2
+    neuronkit.load(folder / "out")
+
+
+@pytest.mark.parametrize("width", [4096, 8], ids=["weights", "graph"])
+def test_disk_full(own_cache, tmp_path, width):
+    """While the weights or the graph are written: an error that says where and how much is free, and nothing left."""
+    checkpoint = make_tide(tmp_path / "tide", width=width)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    said, _ = start(checkpoint, folder / "out", 400_000 if width == 4096 else 3_000).communicate(timeout=120)
+    assert said.startswith("ArtifactWriteError Could not write ")
+    assert "MB free there). Nothing was left behind.\nTry: another directory, or free some space" in said
+    assert list(folder.iterdir()) == []

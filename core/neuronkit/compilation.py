@@ -38,10 +38,11 @@ from neuronkit.export.identity import config_identity, module_identity, plugin_i
 from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, as_json, split_options, unknown_shape_error
-from neuronkit.plugins import active_extensions, get_registry, resolve_backend
+from neuronkit.plugins import active_extensions, resolve_backend
 from neuronkit.session import open_graphs
 from neuronkit.shape_names import AXES_OF_SHAPES
 from neuronkit.shapes import default_shapes
+from neuronkit.suggestion import resolve_for
 from neuronkit.tasks import canonical_task, infer_task
 
 Progress = Callable[[str], None]
@@ -90,7 +91,7 @@ def compile_model(
     target = Path(output).expanduser()
     source = resolve_source(model, split_options(given, None).source)
     key = resolve_key(source, task)
-    loaded = get_registry().resolve(key)
+    loaded = resolve_for(source, key)
     manager = make_manager(loaded.plugin, active_extensions())
     parsed = split_options(given, options_class(manager.hook))
     options = parsed.compile

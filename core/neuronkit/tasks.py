@@ -13,7 +13,7 @@ ALIASES = {
 }
 """Older task names, as other exporters spell them."""
 
-_AUTO_MAPPINGS = {
+AUTO_MAPPINGS = {
     "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES": "question-answering",
     "MODEL_FOR_MASKED_LM_MAPPING_NAMES": "fill-mask",
     "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": "text-classification",
@@ -44,7 +44,7 @@ def infer_task(source: Source) -> str:
     from transformers.models.auto import modeling_auto
 
     architectures = source.config.get("architectures") or []
-    for mapping, task in _AUTO_MAPPINGS.items():
+    for mapping, task in AUTO_MAPPINGS.items():
         names = getattr(modeling_auto, mapping).get(source.config.get("model_type"), ())
         names = {names} if isinstance(names, str) else set(names)
         if names.intersection(architectures):

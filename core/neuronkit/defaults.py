@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 @hookimpl(trylast=True)
 def compile(graph: Graph, bucket: Bucket, module: Any, backend: Backend, options: CompileOptions) -> CompiledGraph:
     """Let the backend compile, into an empty directory that lasts until the files are in the cache."""
+    import shutil
     import tempfile
     from pathlib import Path
 
     directory = Path(tempfile.mkdtemp(prefix="neuronkit-graph-"))
-    return backend.compile(graph, bucket, module, options, directory)
+    try:
+        return backend.compile(graph, bucket, module, options, directory)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 @hookimpl(trylast=True)

@@ -1,0 +1,220 @@
+"""The hooks of a real compile, load and call: who sees them, who may replace them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit import hookimpl
+from neuronkit.hooks import CORE_HOOKS
+from neuronkit.manager import make_manager
+from neuronkit.plugins import EXTENSIONS, registry_of
+from neuronkit_registry import PluginContractError
+from tests.core.tide import KEY, TASK, Tide
+
+READINGS = torch.tensor([[3, 1, 4, 1, 5]])
+SHAPE = {"optlevel": 1, "static": True, "batch_size": 2, "sequence_length": 8}
+
+
+class Watcher:
+    """An extension that notes every call of the core's four hooks, each with as many parameters as it wants."""
+
+    def __init__(self):
+        self.seen = []
+
+    @hookimpl(wrapper=True)
+    def compile(self, graph, bucket):
+        compiled = yield
+        self.seen.append(("compile", graph.name, bucket.label, compiled.entry))
+        return compiled
+
+    @hookimpl(wrapper=True)
+    def load(self):
+        session = yield
+        self.seen.append(("load", type(session).__name__))
+        return session
+
+    @hookimpl(wrapper=True)
+    def forward(self, inputs, graph):
+        outputs = yield
+        self.seen.append(
+            ("forward", graph, sorted(inputs), {name: tuple(tensor.shape) for name, tensor in outputs.items()})
+        )
+        return outputs
+
+    @hookimpl(wrapper=True)
+    def remove_padding(self, outputs, dims, indices, padding_side):
+        cut = yield
+        self.seen.append(("remove_padding", list(outputs), dims, indices, padding_side))
+        return cut
+
+
+def test_extension_sees_all_four(own_cache, tide_checkpoint, tide_eager, tmp_path):
+    """In the order of the journey, with inputs and results, and the results are untouched."""
+    watcher = Watcher()
+    with registry_of(EXTENSIONS).temporary(watcher, "watcher"):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+        shell = neuronkit.load(tmp_path / "out")
+        found = shell(readings=READINGS)
+    assert watcher.seen == [
+        ("compile", "tide", "batch2_sequence8", "program.pt2"),
+        ("load", "Session"),
+        ("remove_padding", ["levels"], [0, 1], [1, 5], "right"),
+        ("remove_padding", ["scores"], [0], [1], "right"),
+        ("forward", "tide", ["readings"], {"levels": (1, 5, 3), "scores": (1, 3)}),
+    ]
+    torch.testing.assert_close(found.levels, tide_eager(READINGS)["levels"], atol=1e-4, rtol=0)
+    shell(readings=READINGS)
+    assert len(watcher.seen) == 8, "a session keeps the hooks that loaded it"
+
+
+def test_extension_may_change_results(tide_artifact):
+    """A wrapper returns what it likes."""
+
+    class Negate:
+        @hookimpl(wrapper=True)
+        def forward(self):
+            outputs = yield
+            return {name: -tensor for name, tensor in outputs.items()}
+
+    plain = neuronkit.load(tide_artifact)(readings=READINGS).scores
+    with registry_of(EXTENSIONS).temporary(Negate(), "negate"):
+        assert torch.equal(neuronkit.load(tide_artifact)(readings=READINGS).scores, -plain)
+    assert torch.equal(neuronkit.load(tide_artifact)(readings=READINGS).scores, plain)
+
+
+def test_extension_must_wrap_the_core_hooks_only():
+    """It is never a driver."""
+
+    class Driver:
+        @hookimpl
+        def forward(self):
+            return {}
+
+        @hookimpl(wrapper=True)
+        def postprocess(self):
+            return (yield)
+
+    with pytest.raises(PluginContractError) as raised, registry_of(EXTENSIONS).temporary(Driver(), "driver"):
+        pass
+    assert "must be a wrapper; write @hookimpl(wrapper=True)" in str(raised.value)
+    assert f"'postprocess' is not for plugins of this kind, which may implement {', '.join(CORE_HOOKS)}" in str(
+        raised.value
+    )
+
+
+class Own(Tide):
+    """Replaces the core's four, with fewer parameters than they have."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    @hookimpl
+    def compile(self, graph, bucket, module, options):
+        from neuronkit.defaults import compile as compile_by_default
+        from neuronkit.plugins import resolve_backend
+
+        self.seen.append("compile")
+        return compile_by_default(graph, bucket, module, resolve_backend("cpu"), options)
+
+    @hookimpl
+    def load(self, artifact, backend):
+        from neuronkit.session import open_session
+
+        self.seen.append("load")
+        return open_session(artifact, backend)
+
+    @hookimpl
+    def forward(self, session, inputs):
+        self.seen.append("forward")
+        (graph,) = session.graphs
+        return session.run(graph, inputs)
+
+    @hookimpl
+    def remove_padding(self, outputs):
+        self.seen.append("remove_padding")
+        return dict(outputs)
+
+
+def test_plugin_may_replace_the_core_hooks(own_cache, tide_checkpoint, tmp_path):
+    """The core's own do not run: without theirs the padding stays."""
+    plugin = Own()
+    with neuronkit.get_registry().temporary(plugin, KEY):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+        found = neuronkit.load(tmp_path / "out")(readings=READINGS)
+    assert plugin.seen == ["compile", "load", "forward", "remove_padding", "remove_padding"]
+    assert found.levels.shape == (2, 8, 3)
+
+
+def test_plugin_that_returns_none_leaves_it_to_the_core(tide_artifact):
+    """As every hook is firstresult."""
+
+    class Shy(Tide):
+        @hookimpl
+        def forward(self):
+            return None
+
+    with neuronkit.get_registry().temporary(Shy(), KEY):
+        assert neuronkit.load(tide_artifact)(readings=READINGS).levels.shape == (1, 5, 3)
+
+
+def test_managers_are_thrown_away(registered):
+    """One plugin's hooks are never seen by another's."""
+    first, second = make_manager(Tide()), make_manager(Own())
+    assert first is not second
+    assert len(first.hook.forward.get_hookimpls()) == 1
+    assert len(second.hook.forward.get_hookimpls()) == 2
+    assert make_manager(None).hook.export_config(source=None, shapes={}, options=None) is None
+
+
+def test_trace(tide_artifact, monkeypatch, capsys):
+    """With ``NEURONKIT_TRACE`` every hook call goes to stderr, and nothing to stdout."""
+    monkeypatch.setenv("NEURONKIT_TRACE", "1")
+    neuronkit.load(tide_artifact)(readings=READINGS)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert all(f"{name} [hook]" in said.err for name in ("load", "forward", "remove_padding"))
+    monkeypatch.setenv("NEURONKIT_TRACE", "0")
+    neuronkit.load(tide_artifact)
+    assert capsys.readouterr().err == ""
+
+
+def test_options_of_a_call(tide_artifact):
+    """The plugin's options reach postprocess; a wrong one and an unknown input are refused by name."""
+    pipe = neuronkit.pipeline(tide_artifact)
+    assert sorted(pipe.option_names) == ["rounding", "top"]
+    ((first, second),) = pipe(readings=["1 2"], top=2, rounding="1")
+    assert first[1] == round(first[1], 1)
+    with pytest.raises(neuronkit.NeuronkitError, match=r"^top: must be at least 1 \(got 0\)\.$"):
+        pipe(readings=["1 2"], top=0)
+    assert second[1] <= first[1]
+
+
+def test_compile_option_is_the_default_of_calls(tide_checkpoint, tmp_path):
+    """What was given at compile time holds until a call says otherwise."""
+    neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, rounding=2, **SHAPE)
+    pipe = neuronkit.pipeline(tmp_path / "out")
+    (((_, score),),) = pipe(readings=["1 2 3"])
+    (((_, precise),),) = pipe(readings=["1 2 3"], rounding=6)
+    assert score == round(precise, 2) != precise
+
+
+def test_failed_compile_leaves_no_files(own_cache, tide_checkpoint, tmp_path, monkeypatch):
+    """The directory that the backend was to fill is removed with it."""
+    from neuronkit.backends.cpu.backend import CpuBackend
+    from neuronkit.errors import CompileError
+
+    def fail(self, graph, bucket, module, options, directory):
+        (directory / "half").write_text("done")
+        raise CompileError("no luck")
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr(CpuBackend, "compile", fail)
+    with pytest.raises(CompileError, match="no luck"):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+    assert list(temporary.iterdir()) == []
+    assert not (tmp_path / "out").exists()

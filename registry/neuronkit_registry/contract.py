@@ -123,9 +123,8 @@ def _functions(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
         if name.startswith("__"):
             continue
         static = inspect.getattr_static(plugin, name, None)
-        if not (callable(static) or isinstance(static, (staticmethod, classmethod))) or _is_inherited_promise(
-            plugin, name
-        ):
+        is_method = callable(static) or isinstance(static, (staticmethod, classmethod))
+        if not is_method or _is_inherited_promise(plugin, name):
             continue
         yield name, getattr(plugin, name)
 

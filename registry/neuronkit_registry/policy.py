@@ -184,11 +184,9 @@ def _objections(
         upgraded = family.builtin if record.api > family.api[0] else package
         reason = f"it uses hook API {record.api}, and {family.builtin} {family.version} has {family.api[0]}"
         yield Status.INCOMPATIBLE, reason, f"pip install --upgrade {upgraded}"
-    if record.origin is not Origin.BUILTIN:
-        excluding = find_excluding(declaration.requires, family.builtin, family.version)
-        if excluding:
-            reason = f"requires {excluding}, and this is {family.builtin} {family.version}"
-            yield Status.INCOMPATIBLE, reason, f'pip install "{excluding}", or pip install --upgrade {package}'
+    if excluding := find_excluding(declaration.requires, family.builtin, family.version):
+        reason = f"requires {excluding}, and this is {family.builtin} {family.version}"
+        yield Status.INCOMPATIBLE, reason, f'pip install "{excluding}", or pip install --upgrade {package}'
 
 
 def _choose(key: str, usable: Sequence[PluginInfo], settings: Settings) -> tuple[PluginInfo | None, str]:

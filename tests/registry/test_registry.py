@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import Mapping
@@ -128,6 +129,17 @@ def test_a_conflict_is_an_error_until_somebody_chooses(fake_dist: FakeDist, make
     assert registry.resolve(KEY, "zeta").info.package == "zeta"
     with pytest.raises(PluginConflictError):
         registry.resolve(KEY)
+
+
+def test_a_conflict_is_the_record_of_its_key_whatever_else_there_is(
+    fake_dist: FakeDist, make_registry: MakeRegistry
+) -> None:
+    for package in ("zeta", "acme", "aaaa"):
+        fake_dist(package, {KEY: f"{package}_m:plugin"})
+
+    record = make_registry(NEURONKIT_DISABLE_PLUGINS="aaaa")[KEY]
+
+    assert (record.package, record.status) == ("acme", Status.CONFLICT)
 
 
 def test_what_was_imported_before_does_not_decide_a_conflict(fake_dist: FakeDist, make_registry: MakeRegistry) -> None:
@@ -265,6 +277,22 @@ def test_refresh_after_an_installation(fake_dist: FakeDist, make_registry: MakeR
     assert registry.resolve(KEY).info.package == "acme"
 
 
+def test_refresh_finds_modules_that_the_import_system_has_not_noticed(
+    fake_dist: FakeDist, make_registry: MakeRegistry, site: Path
+) -> None:
+    fake_dist("acme", {KEY: "acme_a:plugin"})
+    registry = make_registry()
+    with pytest.raises(PluginLoadError):
+        registry.resolve(KEY)
+    noticed = site.stat()
+
+    (site / "acme_a.py").write_text(textwrap.dedent(GOOD))
+    os.utime(site, ns=(noticed.st_atime_ns, noticed.st_mtime_ns))
+    registry.refresh()
+
+    assert registry.resolve(KEY).info.status is Status.LOADED
+
+
 def test_refresh_tries_the_broken_again_and_keeps_the_loaded(
     fake_dist: FakeDist, make_registry: MakeRegistry, site: Path
 ) -> None:
@@ -330,6 +358,20 @@ def test_registering_for_a_package(fake_dist: FakeDist, make_registry: MakeRegis
     assert (loaded.info.package, loaded.info.version) == ("Acme", "0.3.1")
     assert registry.resolve(KEY).info.package == "other"
     assert registry.resolve(KEY).info.version is None
+
+
+def test_what_is_registered_for_a_package_comes_before_what_it_installed(
+    fake_dist: FakeDist, make_registry: MakeRegistry
+) -> None:
+    fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": GOOD})
+    registry, plugin = make_registry(NEURONKIT_PREFER="acme"), Plugin()
+
+    undo = registry.register(plugin, KEY, package="acme", replace=True)
+
+    assert registry.resolve(KEY).plugin is plugin
+    assert registry.resolve(KEY, "acme").plugin is plugin
+    undo()
+    assert registry.resolve(KEY).info.origin is Origin.PACKAGE
 
 
 def test_a_taken_key_needs_replace(fake_dist: FakeDist, make_registry: MakeRegistry) -> None:

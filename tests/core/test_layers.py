@@ -17,17 +17,18 @@ LAYERS = {"neuronkit_plugins": ROOT / "plugins", "neuronkit": ROOT / "core", "ne
 
 PUBLIC = {
     "neuronkit",
+    "neuronkit.buckets",
     "neuronkit.errors",
     "neuronkit.export",
     "neuronkit.export.source",
     "neuronkit.hooks",
     "neuronkit.models",
+    "neuronkit.models.diffusion",
     "neuronkit.options",
     "neuronkit.padding",
-    "neuronkit.plugins",
     "neuronkit.processors",
+    "neuronkit.session",
     "neuronkit.shells",
-    "neuronkit.state",
 }
 """The modules of the core that a plugin may import: what it declares with, and what it is handed."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import nn
 
-from neuronkit.artifact.manifest import MANIFEST
+from neuronkit.artifact.hub import push_artifact
 from neuronkit.errors import ArtifactMismatchError, InputError
 from neuronkit.models.outputs import Outputs
 from neuronkit.padding import remove_padding
@@ -31,6 +31,7 @@ class NeuronBaseModel(nn.Module):
 
     Args:
         session: The loaded artifact.
+
     """
 
     task: ClassVar[str | None] = None
@@ -66,6 +67,7 @@ class NeuronBaseModel(nn.Module):
             ArtifactNotFoundError: `model` is a checkpoint, and `export` is False.
             ArtifactMismatchError: The artifact was compiled for another task.
             OptionError: A shape or an option is unknown or of a wrong value.
+
         """
         from neuronkit.loading import compile_and_load, load_shell
 
@@ -107,6 +109,7 @@ class NeuronBaseModel(nn.Module):
 
         Raises:
             InputError: A tensor is unknown, missing, empty, of a wrong rank or dtype, or longer than the largest bucket.
+
         """
         given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         outputs = self.session.forward(self._graph, given)
@@ -149,7 +152,7 @@ class NeuronBaseModel(nn.Module):
 
     @property
     def auto_model_class(self) -> Any:
-        """transformers' auto class of the task, or None."""
+        """Transformers' auto class of the task, or None."""
         import transformers
 
         return getattr(transformers, self.auto_model_class_name) if self.auto_model_class_name else None
@@ -175,6 +178,7 @@ class NeuronBaseModel(nn.Module):
 
         Raises:
             InputError: Another device or dtype was asked for: both are fixed when a model is compiled.
+
         """
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type != "cpu":
@@ -218,6 +222,7 @@ class NeuronBaseModel(nn.Module):
         Raises:
             WeightsError: The weights are inside the graphs (``inline_weights=True``), or do not fit them.
             ValidationError: The result differs from the eager model.
+
         """
         from neuronkit.loading import replace_weights
 
@@ -233,6 +238,7 @@ class NeuronBaseModel(nn.Module):
             directory: Created if need be; must be empty, or the artifact's own.
             push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
             **kwargs: For `push_to_hub`.
+
         """
         from neuronkit.artifact.store import copy_artifact
 
@@ -263,18 +269,16 @@ class NeuronBaseModel(nn.Module):
 
         Returns:
             The commit's address.
-        """
-        from huggingface_hub import HfApi
 
-        path = Path(directory).expanduser()
-        if not (path / MANIFEST).is_file():
-            raise ArtifactMismatchError(f"{path} is not an artifact. Try: save_pretrained({str(path)!r}) first.")
-        api = HfApi(endpoint=endpoint, token=use_auth_token)
-        repository = api.create_repo(repository_id or path.name, private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
-            repo_id=repository, folder_path=path, revision=revision, commit_message="Upload neuronkit artifact"
+        """
+        return push_artifact(
+            Path(directory),
+            repository_id,
+            private=private,
+            revision=revision,
+            use_auth_token=use_auth_token,
+            endpoint=endpoint,
         )
-        return str(commit.commit_url)
 
     def extra_repr(self) -> str:
         """Say what was compiled."""

@@ -1,0 +1,318 @@
+"""The base of the public pipelines: a diffusers pipeline whose components are shells."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+
+from neuronkit.artifact.hub import push_artifact
+from neuronkit.artifact.manifest import Manifest
+from neuronkit.artifact.store import copy_artifact
+from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError
+from neuronkit.processors import Processors, read_config
+from neuronkit.shells import Shell
+
+if TYPE_CHECKING:
+    from neuronkit.session import Session
+
+_NOTED = (
+    "disable_attention_slicing",
+    "disable_vae_slicing",
+    "disable_vae_tiling",
+    "disable_xformers_memory_efficient_attention",
+    "enable_attention_slicing",
+    "enable_model_cpu_offload",
+    "enable_sequential_cpu_offload",
+    "enable_vae_slicing",
+    "enable_vae_tiling",
+    "enable_xformers_memory_efficient_attention",
+)
+"""Methods that save memory: accepted, without effect, and said so once."""
+_REFUSED = {
+    "disable_freeu": "freeu",
+    "enable_freeu": "freeu",
+    "fuse_lora": "lora_model_ids and lora_scales",
+    "fuse_qkv_projections": "fuse_qkv_projections",
+    "load_ip_adapter": "ip_adapter_ids, with ip_adapter_subfolders, ip_adapter_weight_names and ip_adapter_scales",
+    "load_textual_inversion": "textual_inversion",
+    "set_ip_adapter_scale": "ip_adapter_scales",
+    "unfuse_lora": "lora_model_ids and lora_scales",
+    "unfuse_qkv_projections": "fuse_qkv_projections",
+    "unload_ip_adapter": "ip_adapter_ids",
+    "unload_textual_inversion": "textual_inversion",
+}
+"""Methods that change a graph, and the compile option that does the same."""
+
+
+class NeuronDiffusionPipeline:
+    """
+    What a compiled pipeline has beside the diffusers pipeline that it is.
+
+    It stands before a diffusers class in the order of inheritance. That class's own ``__call__`` runs; only a height and
+    a width other than the compiled ones are refused first.
+    """
+
+    architecture: ClassVar[str]
+    """What a checkpoint is compiled as, whatever its ``model_index.json`` calls itself."""
+    task: ClassVar[str]
+    accepts: ClassVar[tuple[str, ...]] = ()
+    """Architectures whose artifacts have the same components."""
+    session: Session
+    _keep_alive: object = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        eager = cls._eager_class()
+        if eager is not None and "__call__" not in vars(cls):
+            cls.__call__ = _checking_sizes(eager.__call__)  # type: ignore[method-assign]
+            for name in _NOTED:
+                if hasattr(eager, name):
+                    setattr(cls, name, _noting(name))
+            for name, option in _REFUSED.items():
+                if hasattr(eager, name):
+                    setattr(cls, name, _refusing(name, option))
+
+    @classmethod
+    def _eager_class(cls) -> Any:
+        """Return the diffusers class that runs, or None for a base."""
+        from diffusers import DiffusionPipeline
+
+        return next(
+            (
+                base
+                for base in cls.__mro__
+                if issubclass(base, DiffusionPipeline) and not issubclass(base, NeuronDiffusionPipeline)
+            ),
+            None,
+        )
+
+    @classmethod
+    def make_shells(cls, session: Session, classes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a shell per compiled component; the classes of all components are those of ``model_index.json``."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path, *, export: bool = False, trust_artifact: bool = False, **kwargs: Any
+    ) -> Self:
+        """
+        Load an artifact, or compile a checkpoint first.
+
+        Args:
+            model: An artifact's directory or hub id; with `export` a checkpoint's.
+            export: Compile; what comes out is kept until `save_pretrained`.
+            trust_artifact: Load an artifact from the hub, although it holds native code.
+            **kwargs: Components to use in place of the artifact's (``scheduler=``, ``safety_checker=None``); and with
+                `export` shapes and options for `neuronkit.compile` (``height=512``, ``num_images_per_prompt=4``), without it
+                only where to find the artifact (``revision``, ``subfolder``, ``token``, ``local_files_only``).
+
+        Raises:
+            ArtifactNotFoundError: `model` is a checkpoint, and `export` is False.
+            ArtifactMismatchError: The artifact has other components than this pipeline needs.
+            OptionError: A shape or an option is unknown or of a wrong value.
+
+        """
+        from neuronkit.loading import compile_temporarily, find_artifact, open_with_plugin
+        from neuronkit.options import SourceOptions, build
+
+        expected, settings = cls._eager_class()._get_signature_keys(cls)
+        own = {name: kwargs.pop(name) for name in list(kwargs) if name in {*expected, *settings}}
+        kept: object = None
+        if export:
+            artifact, kept = compile_temporarily(model, task=f"{cls.architecture}.{cls.task}", given=kwargs)
+        else:
+            options = build(SourceOptions, kwargs, "call")
+            artifact = find_artifact(model, options, trust_artifact=trust_artifact)
+            cls._require_fitting(artifact.manifest, artifact.path)
+        pipeline = cls.from_session(open_with_plugin(artifact), **own)
+        pipeline._keep_alive = kept
+        return pipeline
+
+    @classmethod
+    def _require_fitting(cls, manifest: Manifest, path: Path) -> None:
+        accepted = (cls.architecture, *cls.accepts)
+        if manifest.architecture not in accepted:
+            raise ArtifactMismatchError(
+                f"{path} was compiled as {manifest.key}, and {cls.__name__} needs the components of "
+                f"{' or '.join(accepted)}.\n"
+                "Try: neuronkit.load, which picks the class."
+            )
+
+    @classmethod
+    def from_session(cls, session: Session, **own: Any) -> Self:
+        """
+        Return the pipeline over an opened artifact.
+
+        Args:
+            session: The artifact.
+            **own: Components and settings to use in place of the artifact's.
+
+        """
+        path = session.artifact.path
+        cls._require_fitting(session.manifest, path)
+        index = read_config(path)
+        expected, settings = cls._eager_class()._get_signature_keys(cls)
+        classes = {
+            name: tuple(value) for name, value in index.items() if isinstance(value, list) and value[0] is not None
+        }
+        parts = {**cls.make_shells(session, classes), **own}
+        for name in expected:
+            if name not in parts:
+                parts[name] = _load_part(path / name, *classes[name]) if name in classes else None
+        for name in settings:
+            if name in index and name not in parts:
+                parts[name] = index[name]
+        pipeline = cls(**parts)
+        pipeline.session = session
+        return pipeline
+
+    @classmethod
+    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
+        """
+        Return this pipeline over the components of another one; nothing is loaded again.
+
+        Args:
+            pipeline: A compiled pipeline, or one of diffusers' own with compiled components.
+            **kwargs: Components and settings to replace.
+
+        """
+        expected, _ = cls._eager_class()._get_signature_keys(cls)
+        shells = {
+            name: component
+            for name, component in pipeline.components.items()
+            if isinstance(component, Shell) and name in expected
+        }
+        if not shells:
+            raise InputError(
+                f"{type(pipeline).__name__} has no compiled component, and {cls.__name__} needs them.\n"
+                f"Try: {cls.__name__}.from_pretrained(..., export=True)."
+            )
+        made = super().from_pipe(pipeline, **{**shells, **kwargs})  # type: ignore[misc]
+        first = next(iter(shells.values()))
+        made.session = first.session
+        made._keep_alive = getattr(pipeline, "_keep_alive", None)
+        return made
+
+    @property
+    def processors(self) -> Processors:
+        """What a generic caller finds the artifact's small files by."""
+        return Processors(self.session.artifact.path, self.session.limits)
+
+    @property
+    def compiled_sizes(self) -> list[tuple[int, int]]:
+        """Height and width, in pixels, of every compiled resolution, in the order in which they were asked for."""
+        shapes = self.session.manifest.shapes
+        heights, widths = shapes["height"], shapes["width"]
+        count = max(len(heights), len(widths))
+        return list(zip(heights * (count // len(heights)), widths * (count // len(widths)), strict=True))
+
+    @property
+    def data_parallel_mode(self) -> str:
+        """Which components are on several cores: ``"none"``, ``"unet"`` or ``"all"``."""
+        return str(self.session.manifest.plugin_options.get("data_parallel_mode", "none"))
+
+    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
+        """Return the pipeline for a call's arguments: this one, unless its class leaves them to a sibling."""
+        return self
+
+    def load_model(self, path: str | Path) -> Session:
+        """Open another artifact of the same class and return its session; this pipeline keeps its own."""
+        return type(self).from_pretrained(path).session
+
+    def get_input_static_shapes(self) -> dict[str, int]:
+        """Return the largest compiled size by shape name (``batch_size``, ``height``)."""
+        return {name: max(sizes) for name, sizes in self.session.manifest.shapes.items()}
+
+    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """
+        Write the artifact.
+
+        Args:
+            directory: Created if need be; must be empty, or the artifact's own.
+            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
+            **kwargs: For `push_to_hub`.
+
+        """
+        copy_artifact(self.session.artifact.path, Path(directory).expanduser())
+        if push_to_hub:
+            self.push_to_hub(directory, **kwargs)
+
+    def push_to_hub(self, directory: str | Path, repository_id: str | None = None, **kwargs: Any) -> str:
+        """
+        Upload an artifact that `save_pretrained` wrote, each file once.
+
+        Args:
+            directory: The artifact.
+            repository_id: ``<user>/<name>``; None takes the directory's name.
+            **kwargs: ``private``, ``revision``, ``use_auth_token`` and ``endpoint``, as for a model.
+
+        Returns:
+            The commit's address.
+
+        """
+        return push_artifact(Path(directory), repository_id, **kwargs)
+
+    def _note(self, method: str) -> None:
+        noted: set[str] = self.__dict__.setdefault("_noted", set())
+        if method not in noted:
+            noted.add(method)
+            print(f"note: {method} changes nothing: the pipeline is compiled", file=sys.stderr)  # noqa: T201
+
+    def _check_sizes(self, given: dict[str, Any]) -> None:
+        """Fill in height and width of a call, or refuse them."""
+        compiled = self.compiled_sizes
+        height, width = given.get("height"), given.get("width")
+        fitting = [size for size in compiled if height in (None, size[0]) and width in (None, size[1])]
+        if not fitting:
+            asked = " x ".join("any" if size is None else str(size) for size in (height, width))
+            known = ", ".join(f"{tall} x {wide}" for tall, wide in compiled)
+            raise InputError(
+                f"height x width of {asked} was asked for, and the pipeline was compiled for {known}.\n"
+                "Try: one of these, or compile again with another height and width."
+            )
+        given["height"], given["width"] = fitting[0]
+
+
+def _checking_sizes(call: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(call)
+
+    @functools.wraps(call)
+    def checked(self: NeuronDiffusionPipeline, *args: Any, **kwargs: Any) -> Any:
+        if "height" not in signature.parameters:
+            return call(self, *args, **kwargs)
+        bound = signature.bind(self, *args, **kwargs)
+        self._check_sizes(bound.arguments)
+        return call(*bound.args, **bound.kwargs)
+
+    return checked
+
+
+def _noting(name: str) -> Callable[..., None]:
+    def method(self: NeuronDiffusionPipeline, *_: Any, **__: Any) -> None:
+        self._note(name)
+
+    method.__doc__ = "Change nothing, and say so once."
+    return method
+
+
+def _refusing(name: str, option: str) -> Callable[..., NoReturn]:
+    def method(self: NeuronDiffusionPipeline, *_: Any, **__: Any) -> NoReturn:
+        raise FixedGraphError(
+            f"{name} would change the compiled graphs of {type(self).__name__}.\nTry: compile with {option}."
+        )
+
+    method.__doc__ = f"Refuse: it is a compile option ({option})."
+    return method
+
+
+def _load_part(folder: Path, library: str, name: str) -> Any:
+    """Load a component that is not compiled; an unknown library is one of diffusers' pipeline folders."""
+    import diffusers
+    import transformers
+
+    home = {"diffusers": diffusers, "transformers": transformers}.get(library) or getattr(diffusers.pipelines, library)
+    return getattr(home, name).from_pretrained(folder)

@@ -1,0 +1,158 @@
+"""The eager pipeline of a checkpoint, changed as the compile options say, and what of it lies beside the graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuronkit.errors import OptionError, SourceError
+from neuronkit.export.source import Source
+from neuronkit.shells.shell import KEPT_FILE
+from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
+from neuronkit_plugins.image.shells import SHELLS
+
+
+def load_pipeline(source: Source, pipeline_class: Any, options: AdaptedOptions) -> Any:
+    """
+    Load a checkpoint with diffusers in float32, and apply the options that change weights or graphs.
+
+    Args:
+        source: The checkpoint.
+        pipeline_class: diffusers' own class.
+        options: The plugin's.
+
+    Raises:
+        SourceError: diffusers cannot load the checkpoint as that class.
+        OptionError: An option does not fit the others or the checkpoint.
+
+    """
+    with quiet():
+        parts = _replacements(options)
+        try:
+            pipeline = pipeline_class.from_pretrained(source.path, **parts)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{source.model} cannot be loaded as {pipeline_class.__name__}: {error}") from error
+        if pipeline.dtype != torch.float32:
+            pipeline.to(torch.float32)
+        _teach_tokens(pipeline, options)
+        _merge_loras(pipeline, options)
+        _add_ip_adapters(pipeline, options)
+    if options.freeu is not None:
+        pipeline.enable_freeu(**{name: float(value) for name, value in as_pairs("freeu", options.freeu).items()})
+    if options.fuse_qkv_projections:
+        pipeline.fuse_qkv_projections()
+    return pipeline
+
+
+def _replacements(options: AdaptedOptions) -> dict[str, Any]:
+    import diffusers
+
+    given = {
+        "unet": (options.unet_id, diffusers.UNet2DConditionModel),
+        "vae": (options.vae_id, diffusers.AutoencoderKL),
+    }
+    found = {}
+    for name, (model, kind) in given.items():
+        if model is not None:
+            inside = (Path(model).expanduser() / name / "config.json").is_file()
+            try:
+                found[name] = kind.from_pretrained(model, subfolder=name if inside else None)
+            except (OSError, ValueError) as error:
+                raise OptionError(f"{name}_id: {model} cannot be loaded as {kind.__name__}: {error}") from error
+    return found
+
+
+def _merge_loras(pipeline: Any, options: AdaptedOptions) -> None:
+    models = options.lora_model_ids or []
+    files = per_item("lora_weight_names", options.lora_weight_names, len(models), None)
+    names = per_item("lora_adapter_names", options.lora_adapter_names, len(models), None)
+    scales = per_item("lora_scales", options.lora_scales, len(models), 1.0)
+    names = [name or f"lora_{index}" for index, name in enumerate(names)]
+    for model, file, name in zip(models, files, names, strict=True):
+        pipeline.load_lora_weights(model, weight_name=file, adapter_name=name)
+    if models:
+        pipeline.set_adapters(names, scales)
+        pipeline.fuse_lora(adapter_names=names)
+        pipeline.unload_lora_weights()
+
+
+def _teach_tokens(pipeline: Any, options: AdaptedOptions) -> None:
+    from safetensors.torch import load_file
+
+    for token, file in as_pairs("textual_inversion", options.textual_inversion).items():
+        state = load_file(file) if str(file).endswith(".safetensors") else {}
+        if "clip_g" in state:
+            for key, suffix in (("clip_l", ""), ("clip_g", "_2")):
+                encoder = getattr(pipeline, f"text_encoder{suffix}")
+                tokenizer = getattr(pipeline, f"tokenizer{suffix}")
+                if encoder is not None:
+                    pipeline.load_textual_inversion(state[key], token=token, text_encoder=encoder, tokenizer=tokenizer)
+        else:
+            pipeline.load_textual_inversion(str(file), token=token)
+
+
+def _add_ip_adapters(pipeline: Any, options: AdaptedOptions) -> None:
+    models = options.ip_adapter_ids or []
+    if not models:
+        return
+    folders = per_item("ip_adapter_subfolders", options.ip_adapter_subfolders, len(models), "")
+    files = per_item("ip_adapter_weight_names", options.ip_adapter_weight_names, len(models), None)
+    if None in files:
+        raise OptionError("ip_adapter_weight_names: required with ip_adapter_ids: the file name of each.")
+    pipeline.load_ip_adapter(models, subfolder=folders, weight_name=files)
+    pipeline.set_ip_adapter_scale(per_item("ip_adapter_scales", options.ip_adapter_scales, len(models), 1.0))
+
+
+def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> None:
+    """
+    Write what an artifact needs of a pipeline beside its graphs.
+
+    That is ``model_index.json``, the configuration of every compiled component with the weights of its small eager parts,
+    and everything else whole: tokenizers, scheduler, feature extractor, safety checker.
+
+    Args:
+        pipeline: The eager pipeline.
+        compiled: The components that are compiled, by name.
+        directory: The artifact's.
+
+    """
+    from safetensors.torch import save_file
+
+    pipeline.save_config(directory)
+    for name, component in pipeline.components.items():
+        if component is None:
+            continue
+        folder = directory / name
+        if name not in compiled:
+            component.save_pretrained(folder)
+            continue
+        save = getattr(component, "save_config", None) or component.config.save_pretrained
+        save(folder)
+        kept = SHELLS[type(component).__name__].kept(component)
+        tensors = {
+            f"{path}.{key}": tensor.detach().clone().contiguous()
+            for path in kept
+            for key, tensor in component.get_submodule(path).state_dict().items()
+        }
+        if tensors:
+            save_file(tensors, folder / KEPT_FILE)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the progress bars of diffusers and transformers while a checkpoint is loaded."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in libraries:
+            library.enable_progress_bar()

@@ -1,0 +1,99 @@
+"""The hooks that all image plugins share; a plugin is one of these around its pipeline class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from neuronkit.errors import InputError
+from neuronkit.export.source import Source
+from neuronkit.hooks import hookimpl
+from neuronkit_plugins.image.options import ImageCallOptions
+
+_ARGUMENTS = {
+    "guidance": "guidance_scale",
+    "image": "image",
+    "mask": "mask_image",
+    "negative_prompt": "negative_prompt",
+    "steps": "num_inference_steps",
+    "strength": "strength",
+}
+"""The pipelines' arguments that the options stand for."""
+
+
+class ImagePlugin:
+    """
+    A task of a diffusion architecture.
+
+    Args:
+        pipeline: The public class: a diffusers pipeline over compiled components.
+
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+
+    @hookimpl
+    def options(self) -> type:
+        """Return the class of the options."""
+        return self.pipeline.options_class
+
+    @hookimpl
+    def export_config(self, source: Source, shapes: Mapping[str, list[int]], options: Any) -> Any:
+        """Declare the graphs of the pipeline's components."""
+        return self.pipeline.export_config(source, shapes, options)
+
+    @hookimpl
+    def shell(self, session: Any) -> Any:
+        """Return the pipeline over a session."""
+        return self.pipeline.from_session(session)
+
+    @hookimpl
+    def preprocess(self, inputs: Mapping[str, Any], options: ImageCallOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Turn short names into the pipeline's arguments, files into images, and a seed into a generator."""
+        given = attrs.asdict(options, recurse=False)
+        arguments = dict(inputs)
+        for name, argument in _ARGUMENTS.items():
+            if (value := given[name]) is not None:
+                arguments[argument] = read_image(value) if name in ("image", "mask") else value
+        if options.seed is not None:
+            arguments["generator"] = torch.Generator().manual_seed(options.seed)
+        shown = ("prompt", *_ARGUMENTS.values())
+        settings = {name: arguments[name] for name in shown if isinstance(arguments.get(name), (str, int, float))}
+        return arguments, settings | ({} if options.seed is None else {"seed": options.seed})
+
+    @hookimpl
+    def call(self, shell: Any, tensors: Mapping[str, Any]) -> Any:
+        """Run the pipeline; one that was compiled for text alone serves images and masks through its sibling."""
+        return shell.for_arguments(tensors)(**tensors)
+
+    @hookimpl
+    def postprocess(self, outputs: Any, context: Mapping[str, Any]) -> Any:
+        """Return the images; the settings that made them are in each one's ``info``, as PNG files keep it."""
+        images = outputs[0]
+        for image in images if isinstance(images, list) else []:
+            image.info.update({name: str(value) for name, value in context.items()})
+        return images
+
+
+def read_image(value: Any) -> Any:
+    """
+    Return an image of a file's name, and anything else as it is.
+
+    Raises:
+        InputError: There is no such file, or it is no image.
+
+    """
+    if not isinstance(value, (str, Path)):
+        return value
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(Path(value).expanduser()) as opened:
+            return opened.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f"{value} cannot be read as an image: {error}") from error

@@ -1,0 +1,232 @@
+"""What pipelines call in place of the components: shells that map their arguments to graph inputs and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from neuronkit.errors import InputError
+from neuronkit.session import Session
+from neuronkit.shells import Shell, make_shell
+
+
+class TextEncoderShell(Shell):
+    """A CLIP text encoder; its last normalisation stays real, for `clip_skip` applies it to an earlier state."""
+
+    @classmethod
+    def kept(cls, module: nn.Module) -> list[str]:
+        """Return the path of the last normalisation, which depends on the release of transformers."""
+        return [path for path, _ in module.named_modules() if path.rpartition(".")[2] == "final_layer_norm"]
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer for the level `text_model`, which transformers 5 dropped and diffusers asks for."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name != "text_model":
+                raise
+            return SimpleNamespace(final_layer_norm=self.final_layer_norm)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **other: Any,
+    ) -> Any:
+        """Run the graph; returns the class that the encoder itself returns."""
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+        from transformers.models.clip.modeling_clip import CLIPTextModelOutput
+
+        refuse(self.component, position_ids=position_ids, **other)
+        if "attention_mask" not in self.input_names(self.component):
+            if attention_mask is not None and not bool(attention_mask.all()):
+                raise InputError(
+                    f"{self.component} was compiled without attention_mask: its configuration does not use one."
+                )
+            attention_mask = None
+        outputs = self.run(self.component, {"input_ids": input_ids, "attention_mask": attention_mask})
+        states = [outputs.pop(name) for name in list(outputs) if name.startswith("hidden_states_")]
+        kind = CLIPTextModelOutput if "text_embeds" in outputs else BaseModelOutputWithPooling
+        found = kind(**outputs, hidden_states=tuple(states) if output_hidden_states else None)
+        return found.to_tuple() if return_dict is False else found
+
+
+class UNetShell(Shell):
+    """A UNet with the conditions that it was compiled for."""
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float,
+        encoder_hidden_states: torch.Tensor,
+        class_labels: torch.Tensor | None = None,
+        timestep_cond: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        cross_attention_kwargs: Mapping[str, Any] | None = None,
+        added_cond_kwargs: Mapping[str, Any] | None = None,
+        down_block_additional_residuals: Sequence[torch.Tensor] | None = None,
+        mid_block_additional_residual: torch.Tensor | None = None,
+        down_intrablock_additional_residuals: Sequence[torch.Tensor] | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """
+        Predict the noise.
+
+        Raises:
+            InputError: A condition that the graph was compiled without, or one that it needs and did not get.
+
+        """
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+
+        refuse(
+            "unet",
+            class_labels=class_labels,
+            attention_mask=attention_mask,
+            encoder_attention_mask=encoder_attention_mask,
+            down_block_additional_residuals=down_block_additional_residuals,
+            mid_block_additional_residual=mid_block_additional_residual,
+            down_intrablock_additional_residuals=down_intrablock_additional_residuals,
+        )
+        refuse_attention_kwargs("unet", cross_attention_kwargs)
+        steps = torch.as_tensor(timestep, dtype=torch.float32).reshape(-1).expand(sample.shape[0])
+        tensors = {
+            "sample": sample,
+            "timestep": steps,
+            "encoder_hidden_states": encoder_hidden_states,
+            "timestep_cond": timestep_cond,
+            **self._added(added_cond_kwargs or {}),
+        }
+        predicted = self.run("unet", tensors)["sample"]
+        return UNet2DConditionOutput(sample=predicted) if return_dict else (predicted,)
+
+    def _added(self, given: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        names = self.input_names("unet")
+        added = {name: tensor for name, tensor in given.items() if name in names and name != "image_embeds"}
+        embeds = given.get("image_embeds")
+        for index, tensor in enumerate(
+            embeds if isinstance(embeds, (list, tuple)) else [] if embeds is None else [embeds]
+        ):
+            if f"image_embeds_{index}" not in names:
+                raise InputError(
+                    "The unet was compiled without an IP-Adapter for these image embeddings.\n"
+                    "Try: compile with ip_adapter_ids."
+                )
+            added[f"image_embeds_{index}"] = tensor
+        return added
+
+
+class VaeShell(Shell):
+    """A VAE; sampling its latents stays on the host, with the caller's generator."""
+
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
+        """Encode images ``[batch, 3, height, width]`` into a distribution of latents."""
+        from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+        from diffusers.models.modeling_outputs import AutoencoderKLOutput
+
+        latents = DiagonalGaussianDistribution(self.run("vae_encoder", {"pixels": x})["moments"])
+        return AutoencoderKLOutput(latent_dist=latents) if return_dict else (latents,)
+
+    def decode(self, z: torch.Tensor, return_dict: bool = True, generator: Any = None) -> Any:
+        """Decode latents ``[batch, channels, height, width]``; the generator is never used, as in diffusers."""
+        from diffusers.models.autoencoders.vae import DecoderOutput
+
+        pixels = self.run("vae_decoder", {"latents": z})["pixels"]
+        return DecoderOutput(sample=pixels) if return_dict else (pixels,)
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """Encode and decode."""
+        latents = self.encode(sample).latent_dist
+        return self.decode(latents.sample(generator) if sample_posterior else latents.mode(), return_dict)
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Accept any float dtype: pipelines cast a VAE back and forth, and this one converts what it is given.
+
+        Raises:
+            InputError: Another device was asked for.
+
+        """
+        device, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        return super().to(device) if device is not None else self
+
+
+SHELLS: dict[str, type[Shell]] = {
+    "AutoencoderKL": VaeShell,
+    "CLIPTextModel": TextEncoderShell,
+    "CLIPTextModelWithProjection": TextEncoderShell,
+    "UNet2DConditionModel": UNetShell,
+}
+"""What stands for which class."""
+
+
+def component_of(graph: str) -> str:
+    """Return the component that a graph belongs to: a VAE has two graphs."""
+    return graph.removesuffix("_encoder").removesuffix("_decoder") if graph in ("vae_encoder", "vae_decoder") else graph
+
+
+def make_shells(session: Session, classes: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """
+    Return a shell for every compiled component of a pipeline.
+
+    Args:
+        session: The loaded artifact.
+        classes: Library and class of every component, as ``model_index.json`` has them.
+
+    """
+    import diffusers
+    import transformers
+
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    shells = {}
+    for component in dict.fromkeys(component_of(graph) for graph in session.graphs):
+        library, name = classes[component]
+        shells[component] = make_shell(
+            SHELLS[name],
+            getattr(libraries[library], name),
+            session.artifact.path / component,
+            session,
+            component,
+        )
+    return shells
+
+
+def refuse(component: str, **conditions: Any) -> None:
+    """
+    Refuse conditions that no graph of ours takes.
+
+    Raises:
+        InputError: One of them is not None.
+
+    """
+    for name, value in conditions.items():
+        if value is not None:
+            raise InputError(f"{component} is compiled and was not given the input {name}; it cannot be used here.")
+
+
+def refuse_attention_kwargs(component: str, given: Mapping[str, Any] | None) -> None:
+    """
+    Refuse keywords for attention processors: the graph has none to hand them to.
+
+    Raises:
+        InputError: There is one, other than a LoRA scale of 1.
+
+    """
+    for name, value in (given or {}).items():
+        if name == "scale" and value == 1.0:
+            continue
+        hint = "compile with lora_scales, or use set_adapters" if name == "scale" else "leave it out"
+        raise InputError(f"cross_attention_kwargs[{name!r}] has no effect on a compiled {component}.\nTry: {hint}.")

@@ -1,0 +1,44 @@
+"""SDXL, its refiner and its turbo and LCM variants: text-to-image, image-to-image and inpainting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, StableDiffusionXLPipeline
+
+from neuronkit_plugins.image.pipeline import NeuronStableDiffusionPipelineBase
+from neuronkit_plugins.image.plugin import ImagePlugin
+
+
+class _StableDiffusionXL(NeuronStableDiffusionPipelineBase):
+    """What the three tasks have in common."""
+
+    architecture = "stable-diffusion-xl"
+
+
+class NeuronStableDiffusionXLPipeline(_StableDiffusionXL, StableDiffusionXLPipeline):
+    """SDXL from text, compiled."""
+
+    task = "text-to-image"
+
+    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
+        """Return the sibling that takes an image or a mask, if there is one among the arguments."""
+        return self.sibling(arguments, NeuronStableDiffusionXLImg2ImgPipeline, NeuronStableDiffusionXLInpaintPipeline)
+
+
+class NeuronStableDiffusionXLImg2ImgPipeline(_StableDiffusionXL, StableDiffusionXLImg2ImgPipeline):
+    """SDXL from text and an image, compiled; also the refiner."""
+
+    task = "image-to-image"
+
+
+class NeuronStableDiffusionXLInpaintPipeline(_StableDiffusionXL, StableDiffusionXLInpaintPipeline):
+    """SDXL that repaints the white part of a mask, compiled; UNets of 4 and of 9 input channels."""
+
+    task = "inpainting"
+
+
+text_to_image = ImagePlugin(NeuronStableDiffusionXLPipeline)
+image_to_image = ImagePlugin(NeuronStableDiffusionXLImg2ImgPipeline)
+inpainting = ImagePlugin(NeuronStableDiffusionXLInpaintPipeline)

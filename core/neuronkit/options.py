@@ -173,7 +173,7 @@ def split_options(given: Mapping[str, Any], plugin_class: type | None) -> Parsed
     plugin = _collect(plugin_class or NoOptions, plugin_given, "compile", problems)
     if problems:
         raise OptionError("\n".join(problems))
-    return Parsed(shapes, tuple(unknown_shapes), *built, plugin)
+    return Parsed(shapes, tuple(unknown_shapes), built[0], built[1], plugin)
 
 
 def build(options_class: type, given: Mapping[str, Any], stage: Stage) -> Any:

@@ -58,10 +58,10 @@ def module_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     `state_dict` leaves out the latter (rotary frequencies, position ids), and a graph needs them.
     """
     tensors: dict[str, torch.Tensor] = {}
-    for name, tensor in module.named_parameters(remove_duplicate=False):
-        tensors[name] = tensor.detach()
-    for name, tensor in module.named_buffers(remove_duplicate=False):
-        tensors[name] = tensor.detach()
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        tensors[name] = parameter.detach()
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        tensors[name] = buffer.detach()
     return tensors
 
 
@@ -85,7 +85,7 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     hashed = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         hashed.update(f"{name} {dtype_name(tensor.dtype)} {tuple(tensor.shape)}\n".encode())
-        hashed.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        hashed.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
     return hashed.hexdigest()
 
 

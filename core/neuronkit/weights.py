@@ -85,7 +85,7 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     hashed = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         hashed.update(f"{name} {dtype_name(tensor.dtype)} {tuple(tensor.shape)}\n".encode())
-        hashed.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
+        hashed.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return hashed.hexdigest()
 
 

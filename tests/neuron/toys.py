@@ -32,8 +32,10 @@ class Encoder(nn.Module):
     def forward(self, input_ids, attention_mask):
         states = self.embedding(input_ids) * attention_mask[..., None].to(torch.float32)
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        counted = attention_mask.to(device=states.device, dtype=torch.bool)
         states = states + places[None, :, None] * self.scale
-        states = states + nn.functional.scaled_dot_product_attention(states, states, states)
+        mask = counted[:, None, :].expand(-1, counted.shape[1], -1)
+        states = states + nn.functional.scaled_dot_product_attention(states, states, states, attn_mask=mask)
         return {"last_hidden_state": self.linear(states)}
 
 

@@ -52,9 +52,11 @@ def runnable(program: ExportedProgram) -> torch.nn.Module:
     for node in list(graph.nodes):
         if node.target is torch.ops.aten._assert_tensor_metadata.default:
             graph.erase_node(node)
-        elif node is not device and node.kwargs.get("device") is not None:
-            node.kwargs = {**node.kwargs, "device": device}
-    # The unpacking of inputs stands between the placeholders and their first use.
+        elif node.op == "call_function" and node is not device:
+            node.args = tuple(device if isinstance(value, torch.device) else value for value in node.args)
+            node.kwargs = {
+                name: device if isinstance(value, torch.device) else value for name, value in node.kwargs.items()
+            }
     graph.eliminate_dead_code()
     module.recompile()
     return module

@@ -38,6 +38,7 @@ class Capabilities:
         inline_weights: What a graph gets when the caller does not say; None leaves it to the plugin.
         casts: The compiler lowers the precision itself, so that modules must reach it in float32, without autocast.
         targets: Names that the option ``target`` accepts; empty when there is nothing to choose.
+
     """
 
     dynamic_axes: bool = False
@@ -57,6 +58,7 @@ class CompiledGraph:
         directory: Holds all of its files and nothing else.
         entry: The file to open, relative to `directory`.
         constants: The tensors that must be bound at load; empty when the weights are inside.
+
     """
 
     directory: Path
@@ -96,6 +98,7 @@ class Backend(Protocol):
 
         Raises:
             OptionError: There is no such place, or no choice at all.
+
         """
         ...
 
@@ -113,5 +116,6 @@ class Backend(Protocol):
             directory: The artifact, or the cache entry; files are relative to it.
             compiled: The manifest's record of the graph's bucket.
             weights: Tensors by name in the traced module, checked against the record's constants.
+
         """
         ...

@@ -30,6 +30,7 @@ class GraphCheck:
         weight_bytes: Size of its parameters and buffers.
         lowering: Operators after the lowering of torch-xla, where that is installed; else None.
         lowering_failure: Why torch-xla could not lower it, or None.
+
     """
 
     graph: str
@@ -61,6 +62,7 @@ class Report:
         core_bytes: Memory of one core.
         compile_bytes: A rough estimate of the memory that compiling the largest graph takes.
         lowered: Whether torch-xla is installed.
+
     """
 
     key: str
@@ -95,6 +97,7 @@ def check_model(model: str | Path, *, task: str | None = None, given: Mapping[st
         OptionError: A shape or an option is unknown, missing or wrong.
         SourceError: The model was not found.
         neuronkit_registry.PluginError: No plugin can export it.
+
     """
     from neuronkit.buckets import make_buckets
     from neuronkit.compilation import resolve_key
@@ -137,6 +140,7 @@ def check_graph(graph: Any, bucket: Any, module: Any) -> GraphCheck:
         graph: A `Graph`.
         bucket: A `Bucket` whose sizes are all fixed.
         module: What `Graph.wrap` returned.
+
     """
     from neuronkit.backends.neuron.exporting import export_program
     from neuronkit.diagnosis import lowering, operators

@@ -44,6 +44,7 @@ class Finding:
             ``"problem"``: will not work.
         detail: What was found.
         hint: What to type or change, or None.
+
     """
 
     name: str
@@ -61,6 +62,7 @@ class Surroundings:
         host: The machine's file system.
         variables: The process's environment.
         packages: The installed Neuron packages.
+
     """
 
     host: Host = attrs.field(factory=Host)

@@ -26,6 +26,7 @@ def lower(program: ExportedProgram) -> dict[str, int]:
 
     Raises:
         CompileError: An operator has no lowering, or mixes devices.
+
     """
     from torch_xla import stablehlo
 

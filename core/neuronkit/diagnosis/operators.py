@@ -25,6 +25,7 @@ class Refusal:
         code: What the compiler says, where it is known.
         cause: The reason.
         cure: What to write instead.
+
     """
 
     code: str | None

@@ -36,6 +36,7 @@ class NeuronBackend:
 
     Args:
         placement: The cores that `load` uses.
+
     """
 
     placement: Placement = attrs.field(factory=Placement)
@@ -50,6 +51,7 @@ class NeuronBackend:
         Raises:
             NeuronPackageError: The packages are absent, placeholders or of the native line.
             OptionError: The target is unknown or cannot be told, or options contradict each other.
+
         """
         sdk.require(compiler=True)
         target = self.target(options)
@@ -66,6 +68,7 @@ class NeuronBackend:
 
         Raises:
             OptionError: The choice is unknown, or there is none and no device either.
+
         """
         if options.target is not None:
             return parse_target(options.target)
@@ -129,6 +132,7 @@ class NeuronBackend:
 
         Raises:
             OptionError: There are no such cores.
+
         """
         mode = manifest.plugin_options.get("data_parallel_mode") or "none"
         return attrs.evolve(self, placement=choose(placement, str(mode), Host()))
@@ -141,6 +145,7 @@ class NeuronBackend:
 
         Raises:
             NeuronCompileError: The compiler failed, was killed, or took too long.
+
         """
         import torch
 
@@ -209,6 +214,7 @@ def compile_timeout() -> float | None:
 
     Raises:
         OptionError: It is not a positive number.
+
     """
     value = os.environ.get("NEURONKIT_COMPILE_TIMEOUT")
     if not value:

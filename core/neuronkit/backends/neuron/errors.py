@@ -25,6 +25,7 @@ class NeuronCompileError(CompileError):
         status: Exit status of the compiler, or None when it did not get that far.
         codes: The ``NCC_...`` codes in its log.
         log: The log, which is kept.
+
     """
 
     def __init__(

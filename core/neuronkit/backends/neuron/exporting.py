@@ -22,6 +22,7 @@ def export_program(graph: Graph, bucket: Bucket, module: torch.nn.Module) -> Exp
 
     Raises:
         CompileError: Its control flow or a shape depends on data, or it cannot be traced for another reason.
+
     """
     example = tuple(seeded_inputs(graph, bucket.sizes, {}, seed=0).values())
     try:

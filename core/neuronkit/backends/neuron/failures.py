@@ -21,6 +21,7 @@ class Failure:
     Args:
         cause: What the compiler means.
         cure: What to try next.
+
     """
 
     cause: str

@@ -30,6 +30,7 @@ class Recipe:
         fuse_softmax: Let the lowering fuse softmax.
         lazy_load: Load at the first call.
         async_load: Load in the background.
+
     """
 
     model_type: str = "generic"
@@ -69,6 +70,7 @@ def compiler_flags(kind: str | None, options: CompileOptions, target: str) -> li
         kind: `Graph.kind`.
         options: The core's options.
         target: One of `targets.TARGETS`.
+
     """
     chosen = recipe(kind)
     flags = [f"--target={target}", f"--model-type={chosen.model_type}", f"--optlevel={options.optlevel}"]
@@ -90,6 +92,7 @@ def user_flags(options: CompileOptions) -> list[str]:
 
     Raises:
         OptionError: They cannot be split into words.
+
     """
     try:
         return shlex.split(options.compiler_args or "")
@@ -103,6 +106,7 @@ def logical_cores(options: CompileOptions, target: str) -> int:
 
     Raises:
         OptionError: The target cannot do it.
+
     """
     default = DEFAULT_LOGICAL_CORES[family(target)]
     lnc = options.lnc or default

@@ -30,6 +30,7 @@ class Host:
 
     Args:
         root: The directory that stands for ``/``.
+
     """
 
     root: Path = attrs.field(factory=host_root)

@@ -39,6 +39,7 @@ class Job:
         lazy_load: Load at the first call.
         async_load: Load in the background.
         path: Python's search path.
+
     """
 
     graph: str
@@ -81,6 +82,7 @@ def run_job(
     Raises:
         NeuronCompileError: It failed; the message has cause, cure and the log's path.
         NeuronCompileTimeoutError: It took longer than `timeout`.
+
     """
     write_job(job, directory)
     log = log_file(job)
@@ -174,6 +176,7 @@ class MemoryGate:
         Args:
             size: Bytes that this one is expected to need.
             available: Bytes that all may use together; None sets no limit.
+
         """
         with self._changed:
             self._changed.wait_for(lambda: not self.running or available is None or self._reserved + size <= available)

@@ -26,6 +26,7 @@ class Placement:
     Args:
         cores: Consecutive numbers.
         data_parallel: One of `MODES`.
+
     """
 
     cores: tuple[int, ...] = (0,)
@@ -44,6 +45,7 @@ def parse_cores(value: str) -> tuple[int, ...]:
 
     Raises:
         OptionError: It is none of these, or the cores are not consecutive.
+
     """
     cores: list[int] = []
     for part in value.split(","):
@@ -84,6 +86,7 @@ class CoreAllocator:
 
         Raises:
             OptionError: There are not as many.
+
         """
         if count > visible:
             raise OptionError(f"cores: {count} are needed, and this process sees {visible}.")
@@ -109,6 +112,7 @@ def choose(cores: str | None, data_parallel: str, host: Host, allocator: CoreAll
 
     Raises:
         OptionError: There are no such cores, or no such mode.
+
     """
     if data_parallel not in MODES:
         raise OptionError(f"data_parallel_mode: must be one of {', '.join(MODES)} (got {data_parallel!r}).")

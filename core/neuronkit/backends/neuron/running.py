@@ -34,6 +34,7 @@ class GraphRecord:
         dynamic_batch: It takes any batch.
         batch_first: Every input and output has the batch as its first axis, so that calls can be split over cores.
         states: Positions of the inputs that stay on the device.
+
     """
 
     graph: str
@@ -63,6 +64,7 @@ class NeuronRunner:
         script: A traced module, or ``DataParallel`` around one.
         states: Positions of the inputs that it does not take.
         replicas: How many compiled batches one call takes.
+
     """
 
     __slots__ = ("_script", "_states", "replicas")
@@ -93,6 +95,7 @@ def open_graph(
         NeuronPackageError: ``torch_neuronx`` is not usable.
         NeuronDeviceError: There is no free core, or not enough memory on it.
         OptionError: The graph cannot be split over cores.
+
     """
     file = directory / compiled.entry
     record = read_record(file.parent)

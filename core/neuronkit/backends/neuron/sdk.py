@@ -39,6 +39,7 @@ class Sdk:
         neuronx_cc: Version of the compiler, or None.
         line: Which product ``torch-neuronx`` is.
         compiler_line: The same for the compiler.
+
     """
 
     torch_neuronx: str | None
@@ -117,6 +118,7 @@ def require(*, compiler: bool) -> Sdk:
 
     Raises:
         NeuronPackageError: They cannot; the message says how to install the right ones.
+
     """
     found = installed()
     problem = found.problem or (found.compiler_problem if compiler else None)
@@ -131,6 +133,7 @@ def package() -> Any:
 
     Raises:
         NeuronPackageError: It is not there, or not usable.
+
     """
     found = require(compiler=False)
     try:

@@ -28,6 +28,7 @@ class StatefulModule(nn.Module):
         examples: One tensor per input.
         positions: Which of them are state.
         outputs: Number of tensors that `module` returns.
+
     """
 
     def __init__(self, module: nn.Module, examples: Sequence[Tensor], positions: Sequence[int], outputs: int) -> None:

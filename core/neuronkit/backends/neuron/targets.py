@@ -37,6 +37,7 @@ def parse_target(value: str) -> str:
 
     Raises:
         OptionError: It is none.
+
     """
     target = value.split(".", 1)[0]
     if target not in FAMILIES:

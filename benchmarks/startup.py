@@ -1,7 +1,6 @@
 """
-What it costs to start: ``import neuronkit`` and ``neuronkit list-plugins``, with and without 30 more
-packages, beside
-``python -c pass``; as whole processes, in turns.
+What it costs to start: ``import neuronkit`` and ``neuronkit list-plugins``, with and without 30 more packages, as whole
+processes beside ``python -c pass``, in turns.
 
 Usage: ``python -m benchmarks.startup``
 """

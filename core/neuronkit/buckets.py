@@ -68,7 +68,8 @@ def make_buckets(
     Args:
         graph: Its `sizes` override the shapes.
         shapes: Sizes by shape name.
-        dynamic: Leave the axes of the graph's hints dynamic: any size up to the largest given; for the batch up to 64.
+        dynamic: Leave the axes of the graph's hints dynamic: any size up to the largest given; for the batch up to 64,
+            unless the graph keeps a state, which has as many rows as were asked for.
         max_dynamic_batch: Bound of a dynamic batch, unless a larger one was given.
 
     Returns:
@@ -88,7 +89,7 @@ def make_buckets(
             shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
             raise OptionError(f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size.")
         if dynamic and axis in graph.hints.dynamic_axes:
-            largest = max(*sizes, max_dynamic_batch) if axis == BATCH else max(sizes)
+            largest = max(*sizes, max_dynamic_batch) if axis == BATCH and not graph.state else max(sizes)
             largest = min(largest, graph.hints.max_batch) if axis == BATCH else largest
             bounds[axis] = (1, largest)
             choices.append([{axis: largest}])

@@ -44,6 +44,7 @@ from neuronkit.shape_names import AXES_OF_SHAPES
 from neuronkit.shapes import default_shapes
 from neuronkit.suggestion import resolve_for
 from neuronkit.tasks import canonical_task, infer_task
+from neuronkit.weights import dtype_name, is_floating
 
 Progress = Callable[[str], None]
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -98,9 +99,9 @@ def compile_model(
     require_free(target, force=options.force)
     engine = resolve_backend(backend)
     engine.check_options(options)
-    progress(f"{loaded.info.key} from {loaded.info.package} {loaded.info.version}, backend {backend}")
+    progress(f"{loaded.info.key} from {loaded.info.provider}, backend {backend}")
 
-    shapes = default_shapes(source, parsed.shapes)
+    shapes = default_shapes(source, {**(manager.hook.default_shapes(source=source) or {}), **parsed.shapes})
     config: ExportConfig = manager.hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
     _check_shapes(config, parsed)
     for name, sizes in config.shapes.items():
@@ -109,12 +110,13 @@ def compile_model(
     progress("model loaded")
 
     works, references = [], []
-    for graph in config.graphs:
+    for declared in config.graphs:
+        graph = in_precision(declared, options, casts=engine.capabilities.casts)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
         dynamic = engine.capabilities.dynamic_axes and not options.static
         for bucket in make_buckets(graph, shapes, dynamic):
-            if options.validate:
-                references += reference(graph, bucket, wrapped, source.config)
+            if options.validate and not engine.can_run():
+                references += reference(graph, bucket, wrapped, source.config, module)
             works.append((graph, bucket, wrapped))
     jobs = _prepare(works, source, loaded.plugin, engine, options, parsed)
 
@@ -142,13 +144,20 @@ def compile_model(
             graphs=_copy_graphs(jobs, entries, directory),
             weights=_write_weights(jobs, entries, directory),
             side_files=write_side_files(source, config, shapes, directory),
-            validation=Validation("not run (disabled)", tolerance(config, options)),
+            validation=Validation(
+                "not run (disabled)", tolerance(config, options), relative=is_relative(config, options)
+            ),
             rebuild=rebuild_command(source, key, backend, given, target),
         )
         artifact = Artifact(directory, manifest)
         if options.validate:
             artifact = validate(artifact, engine, references)
-            progress(f"validated: max abs difference {artifact.manifest.validation.max_abs_diff:.2g}")
+            difference = artifact.manifest.validation.max_abs_diff
+            progress(
+                f"validation {artifact.manifest.validation.status}: {engine.can_run()}"
+                if difference is None
+                else f"validated: max abs difference {difference:.2g}"
+            )
         manifests.dump(artifact.manifest, directory)
     if manifest.weights is not None:
         remember(target / manifest.weights.file, manifest.weights)
@@ -168,6 +177,11 @@ def tolerance(config: ExportConfig, options: CompileOptions) -> float:
     if options.atol is not None:
         return options.atol
     return config.tolerance.fp32 if options.auto_cast == "none" else float(getattr(config.tolerance, options.auto_cast_type))
+
+
+def is_relative(config: ExportConfig, options: CompileOptions) -> bool:
+    """Tell whether the allowed difference grows with an output's largest value; never the caller's own."""
+    return options.atol is None and (options.auto_cast != "none" or config.tolerance.relative)
 
 
 def _recorded_shapes(config: ExportConfig, shapes: Mapping[str, list[int]], parsed: Parsed) -> dict[str, list[int]]:
@@ -200,12 +214,11 @@ def _prepare(
 ) -> list[Work]:
     jobs = []
     for graph, bucket, wrapped in works:
-        inline = graph.hints.inline_weights if options.inline_weights is None else options.inline_weights
-        inline = inline or not engine.capabilities.weights_apart
-        traced = trace_module(graph, wrapped, options)
+        inline = inlines_weights(graph, options, engine)
+        traced = trace_module(graph, wrapped, options, casts=engine.capabilities.casts)
         tensors = weights.module_tensors(traced)
         parts = {
-            "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap")),
+            "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap", "probe")),
             "bucket": [bucket.sizes, bucket.bounds],
             "model": config_identity(source.config),
             "module": module_identity(traced),
@@ -219,9 +232,36 @@ def _prepare(
     return jobs
 
 
-def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions) -> TracedModule:
-    """Return what a backend compiles of a graph's module, in the precision that the options ask for."""
-    if options.auto_cast == "none" or graph.hints.keep_fp32:
+def inlines_weights(graph: Graph, options: CompileOptions, engine: Backend) -> bool:
+    """Return whether a graph's weights go inside: what the caller says, else the backend, else the plugin."""
+    if not engine.capabilities.weights_apart:
+        return True
+    choices = (options.inline_weights, engine.capabilities.inline_weights, graph.hints.inline_weights)
+    return next(choice for choice in choices if choice is not None)
+
+
+def in_precision(graph: Graph, options: CompileOptions, *, casts: bool = False) -> Graph:
+    """Return a graph whose floating states have the precision of the module that is traced; see `trace_module`."""
+    if casts or options.auto_cast == "none" or not graph.state:
+        return graph
+    lowered = dtype_name(_PRECISIONS[options.auto_cast_type])
+    inputs = [
+        attrs.evolve(input, dtype=lowered) if input.state and is_floating(input.dtype) else input for input in graph.inputs
+    ]
+    return attrs.evolve(graph, inputs=inputs)
+
+
+def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions, *, casts: bool = False) -> TracedModule:
+    """
+    Return what a backend compiles of a graph's module, in the precision that the options ask for.
+
+    Args:
+        graph: The graph.
+        wrapped: Its module.
+        options: The core's.
+        casts: The backend's compiler lowers the precision itself.
+    """
+    if casts or options.auto_cast == "none" or graph.hints.keep_fp32:
         return TracedModule(wrapped, graph).eval()
     precision = _PRECISIONS[options.auto_cast_type]
     if options.auto_cast == "all":
@@ -231,8 +271,7 @@ def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions) -> T
 
 def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:
     if options.inline_weights is None:
-        inline = job.graph.hints.inline_weights or not engine.capabilities.weights_apart
-        options = attrs.evolve(options, inline_weights=inline)
+        options = attrs.evolve(options, inline_weights=inlines_weights(job.graph, options, engine))
 
     def compile(directory: Path) -> CompiledGraph:
         compiled: CompiledGraph = hook.compile(
@@ -272,21 +311,25 @@ def _write_weights(jobs: list[Work], entries: list[CacheEntry], directory: Path)
 
 def validate(artifact: Artifact, engine: Backend, references: list[Reference]) -> Artifact:
     """
-    Return an artifact whose manifest holds the report of the validation gate.
+    Return an artifact whose manifest holds the report of the validation gate, or says that there is no device to run on.
 
     Raises:
         ValidationError: A graph differs from the eager model by more than the tolerance.
     """
     manifest = artifact.manifest
+    if engine.can_run():
+        report = Validation("not run (no device)", manifest.validation.tolerance)
+        return attrs.evolve(artifact, manifest=attrs.evolve(manifest, validation=report))
     tensors = weights.read(artifact.path / manifest.weights.file) if manifest.weights else {}
     graphs = open_graphs(artifact, engine, tensors)
-    relative = manifest.options["atol"] is None and manifest.options["auto_cast"] != "none"
+    gate = manifest.validation
     checks = [
-        compare(expected, graphs[expected.graph.name].runner(expected.bucket), manifest.validation.tolerance, relative=relative)
+        compare(expected, graphs[expected.graph.name].runner(expected.bucket), gate.tolerance, relative=gate.relative)
         for expected in references
     ]
-    validation = Validation("passed", manifest.validation.tolerance, checks)
-    return attrs.evolve(artifact, manifest=attrs.evolve(manifest, validation=validation))
+    return attrs.evolve(
+        artifact, manifest=attrs.evolve(manifest, validation=attrs.evolve(gate, status="passed", checks=checks))
+    )
 
 
 def source_record(source: Source) -> SourceRecord:

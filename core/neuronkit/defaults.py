@@ -45,9 +45,9 @@ def load(artifact: Artifact, backend: Backend, placement: str | None) -> Session
 
 
 @hookimpl(trylast=True)
-def forward(session: Session, graph: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def forward(session: Session, graph: str, inputs: Mapping[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
     """Choose a bucket, pad, run, remove the padding."""
-    return session.run(graph, inputs)
+    return session.run(graph, inputs, row)
 
 
 @hookimpl(trylast=True)

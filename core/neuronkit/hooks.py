@@ -74,7 +74,7 @@ def load(artifact: Artifact, backend: Backend, placement: str | None) -> Session
 
 
 @hookspec(firstresult=True)
-def forward(session: Session, graph: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def forward(session: Session, graph: str, inputs: Mapping[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
     """
     Run one graph on tensors of any size up to its largest bucket.
 
@@ -82,6 +82,7 @@ def forward(session: Session, graph: str, inputs: Mapping[str, torch.Tensor]) ->
         session: The loaded artifact.
         graph: Name of the graph.
         inputs: Tensors by input name, each with the axes that the graph declares; inputs with a default may be missing.
+        row: The row of the graph's state that the call's first row uses; 0 for a graph without state.
 
     Returns:
         Tensors by output name, in declared order, in the sizes of the call and not of the bucket.
@@ -126,6 +127,16 @@ def export_config(source: Source, shapes: Mapping[str, list[int]], options: Any)
         source: The checkpoint: ``source.path`` (directory) and ``source.config`` (the parsed ``config.json``).
         shapes: Sizes by shape name (``batch_size``, ``sequence_length``, ...), each a list with one entry per bucket.
         options: An instance of the class that the plugin's `options` returned, or an empty one.
+    """
+
+
+@hookspec(firstresult=True)
+def default_shapes(source: Source) -> Mapping[str, list[int]]:  # type: ignore[empty-body]  # specifications have no body
+    """
+    Return the sizes of shapes that the caller did not give. Optional: by default the core's own.
+
+    Args:
+        source: The checkpoint.
     """
 
 

@@ -18,6 +18,7 @@ from neuronkit.artifact.store import atomic_directory, describe
 from neuronkit.artifact.validation import reference
 from neuronkit.buckets import Bucket
 from neuronkit.compilation import (
+    in_precision,
     rebuild_command,
     source_record,
     trace_module,
@@ -62,23 +63,25 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     module = config.load().eval().requires_grad_(False)
     records = {record.name: record for record in manifest.graphs}
 
-    wrapped = {graph.name: (graph.wrap(module) if graph.wrap else module).eval() for graph in config.graphs}
+    backend = resolve_backend(manifest.backend)
+    casts = backend.capabilities.casts
+    graphs = [in_precision(graph, options, casts=casts) for graph in config.graphs]
+    wrapped = {graph.name: (graph.wrap(module) if graph.wrap else module).eval() for graph in graphs}
     references = [
         checked
-        for graph in config.graphs
+        for graph in graphs
         for compiled in records[graph.name].buckets
-        for checked in reference(graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name], source.config)
+        for checked in reference(graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name], source.config, module)
         if options.validate
     ]
     tensors: dict[str, Any] = {}
     fitting = weights.Fitting()
-    traced = {graph.name: trace_module(graph, wrapped[graph.name], options) for graph in config.graphs}
+    traced = {graph.name: trace_module(graph, wrapped[graph.name], options, casts=casts) for graph in graphs}
     for name, record in records.items():
         own = weights.module_tensors(traced[name])
         for compiled in record.buckets:
             tensors |= weights.scoped(name, fitting.fit(own, compiled.constants))
 
-    backend = resolve_backend(manifest.backend)
     with atomic_directory(output) as directory:
         for file in (file for record in manifest.graphs for bucket in record.buckets for file in bucket.files):
             target = directory / file.file

@@ -9,11 +9,13 @@ import torch
 
 from neuronkit.artifact.manifest import CompiledGraphRecord, Manifest
 from neuronkit.artifact.reader import Artifact
+from neuronkit.backends.base import replicas
 from neuronkit.buckets import Bucket, BucketTable, chunks
 from neuronkit.errors import ArtifactIncompatibleError, InputError
 from neuronkit.export.config import Graph, Input
 from neuronkit.padding import pad, trim
 from neuronkit.shape_names import BATCH
+from neuronkit.state import make_state
 from neuronkit.weights import check, of_graph, read
 
 if TYPE_CHECKING:
@@ -31,16 +33,29 @@ class LoadedGraph:
     def __init__(self, record: CompiledGraphRecord, runners: Sequence[Runner]) -> None:
         self.name = record.name
         self.graph = Graph(name=record.name, inputs=record.inputs, outputs=record.outputs, kind=record.kind)
-        self.buckets = tuple(Bucket(sizes=bucket.sizes, bounds=bucket.bounds) for bucket in record.buckets)
+        self.buckets = tuple(
+            Bucket(_call_sizes(bucket.sizes, runner), bucket.bounds)
+            for bucket, runner in zip(record.buckets, runners, strict=True)
+        )
         owners = {axis: input.name for input in reversed(self.graph.inputs) for axis in input.axes if isinstance(axis, str)}
         self.table = BucketTable(self.buckets, owners)
         self._runners = dict(zip((bucket.label for bucket in self.buckets), runners, strict=True))
+        self.inputs = tuple(input for input in self.graph.inputs if not input.state)
         self._inputs = [
-            (input, getattr(torch, input.dtype), len(input.axes), tuple(enumerate(input.axes))) for input in self.graph.inputs
+            (input, getattr(torch, input.dtype), len(input.axes), tuple(enumerate(input.axes))) for input in self.inputs
         ]
-        self._names = {input.name for input in self.graph.inputs}
+        self._names = {input.name for input in self.inputs}
+        self._state: list[tuple[int, torch.Tensor, bool]] = []
         self._output_names = [output.name for output in self.graph.outputs]
         self.limits = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in self.graph.axes}
+
+    def bind(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Feed these tensors to the graph, by the names of its states, in every later call."""
+        self._state = [
+            (index, state[input.name], input.axes[:1] == (BATCH,))
+            for index, input in enumerate(self.graph.inputs)
+            if input.state
+        ]
 
     def prepare(self, inputs: Mapping[str, Any]) -> tuple[list[torch.Tensor], dict[str, int]]:
         """
@@ -95,6 +110,8 @@ class LoadedGraph:
         from difflib import get_close_matches
 
         name = sorted(set(inputs) - self._names)[0]
+        if any(input.name == name for input in self.graph.state):
+            return InputError(f"{name} is a state of graph {self.name!r}: the session keeps it, and a call cannot give it.")
         close = get_close_matches(name, self._names, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return InputError(f"Graph {self.name!r} has no input {name!r}.{hint} Its inputs: {', '.join(sorted(self._names))}.")
@@ -106,13 +123,34 @@ class LoadedGraph:
             return InputError(f"{input.name} must have the fixed size {expected} where it has {size}.")
         return InputError(f"{input.name} has {size} along {axis!r}, and another input has {expected}.")
 
-    def run(self, bucket: Bucket, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Run tensors that have exactly a bucket's sizes; returns tensors by output name."""
+    def run(
+        self, bucket: Bucket, tensors: Sequence[torch.Tensor], rows: tuple[int, int] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """
+        Run a call's tensors, which have exactly a bucket's sizes.
+
+        Args:
+            bucket: Which.
+            tensors: In the order of `inputs`.
+            rows: The first row of the states to use and their number; None uses them whole.
+
+        Returns:
+            Tensors by output name.
+        """
+        if self._state:
+            tensors = list(tensors)
+            for index, tensor, has_rows in self._state:  # in ascending order, so that each lands in its declared place
+                tensors.insert(index, tensor if rows is None or not has_rows else tensor.narrow(0, *rows))
         return dict(zip(self._output_names, self._runners[bucket.label](tensors), strict=True))
 
     def runner(self, bucket: Bucket) -> Runner:
         """Return what runs a bucket."""
         return self._runners[bucket.label]
+
+
+def _call_sizes(sizes: Mapping[str, int], runner: Runner) -> dict[str, int]:
+    """Return the sizes of one call: a runner that splits its calls over several cores takes that many batches."""
+    return {axis: size * replicas(runner) if axis == BATCH else size for axis, size in sizes.items()}
 
 
 def _convert(input: Input, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -129,12 +167,20 @@ class Session:
         artifact: What was loaded.
         backend: What runs it.
         graphs: The opened graphs by name.
+
+    Its `state` holds the tensors that the graphs keep between calls, by name.
+
+    Raises:
+        ExportConfigError: Two graphs declare a state of the same name and different sizes.
     """
 
     def __init__(self, artifact: Artifact, backend: Backend, graphs: Mapping[str, LoadedGraph]) -> None:
         self.artifact = artifact
         self.backend = backend
         self.graphs = dict(graphs)
+        self.state = make_state(self.graphs.values())
+        for loaded in self.graphs.values():
+            loaded.bind(self.state)
         self._hook: Any = None
 
     @property
@@ -160,11 +206,16 @@ class Session:
         """Keep the hooks that loaded the session; every later call goes through them."""
         self._hook = hook
 
-    def forward(self, graph: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Run a graph through the hook of that name; see `neuronkit.hooks.forward`."""
-        return self._hook.forward(session=self, graph=graph, inputs=inputs)
+    def reset(self) -> None:
+        """Fill every state with zeros, as it was at first."""
+        for tensor in self.state.values():
+            tensor.zero_()
 
-    def run(self, graph: str, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def forward(self, graph: str, inputs: Mapping[str, torch.Tensor], row: int = 0) -> dict[str, torch.Tensor]:
+        """Run a graph through the hook of that name; see `neuronkit.hooks.forward`."""
+        return self._hook.forward(session=self, graph=graph, inputs=inputs, row=row)
+
+    def run(self, graph: str, inputs: Mapping[str, torch.Tensor], row: int = 0) -> dict[str, torch.Tensor]:
         """
         Run a graph: check, choose a bucket, pad, run, remove the padding. More rows than the bucket holds are split over calls.
 
@@ -178,13 +229,15 @@ class Session:
         bucket = loaded.table.choose(sizes)
         rows = sizes.get(BATCH, 0)
         capacity = bucket.sizes.get(BATCH, rows)
+        if loaded.graph.state:
+            return self._run_once(loaded, bucket, tensors, sizes, _state_rows(loaded, bucket, rows, row))
         if rows <= capacity:
             return self._run_once(loaded, bucket, tensors, sizes)
         parts = []
         for start, stop in chunks(rows, capacity):
             part = [
                 tensor.narrow(input.axes.index(BATCH), start, stop - start) if BATCH in input.axes else tensor
-                for input, tensor in zip(loaded.graph.inputs, tensors, strict=True)
+                for input, tensor in zip(loaded.inputs, tensors, strict=True)
             ]
             parts.append(self._run_once(loaded, bucket, part, {**sizes, BATCH: stop - start}))
         return {
@@ -195,17 +248,37 @@ class Session:
         }
 
     def _run_once(
-        self, loaded: LoadedGraph, bucket: Bucket, tensors: Sequence[torch.Tensor], sizes: Mapping[str, int]
+        self,
+        loaded: LoadedGraph,
+        bucket: Bucket,
+        tensors: Sequence[torch.Tensor],
+        sizes: Mapping[str, int],
+        state_rows: tuple[int, int] | None = None,
     ) -> dict[str, torch.Tensor]:
         bounds = bucket.bounds
         full = {axis: sizes[axis] if axis in bounds else size for axis, size in bucket.sizes.items()}
         if full != sizes:
             tensors = [
                 pad(tensor, input.axes, full, input.pad_value)
-                for input, tensor in zip(loaded.graph.inputs, tensors, strict=True)
+                for input, tensor in zip(loaded.inputs, tensors, strict=True)
             ]
-        outputs = loaded.run(bucket, tensors)
+        outputs = loaded.run(bucket, tensors, state_rows)
         return trim(outputs, loaded.graph.outputs, sizes, full, self._hook.remove_padding)
+
+
+def _state_rows(loaded: LoadedGraph, bucket: Bucket, rows: int, first: int) -> tuple[int, int] | None:
+    """Return which rows of its states a call uses; a graph with a fixed batch uses all of them, and None says so."""
+    capacity = bucket.sizes.get(BATCH, rows)
+    if first + rows > capacity or first < 0:
+        raise InputError(
+            f"Graph {loaded.name!r} keeps a state for each of its {capacity} rows; the call has {rows}, from row {first} on.\n"
+            f"Try: fewer rows a call, or compile with a larger batch_size."
+        )
+    if BATCH in bucket.bounds:
+        return None if rows == capacity else (first, rows)
+    if first:
+        raise InputError(f"Graph {loaded.name!r} was compiled for all {capacity} rows at once: a call begins with row 0.")
+    return None
 
 
 def open_session(artifact: Artifact, backend: Backend, placement: str | None = None) -> Session:
@@ -219,6 +292,7 @@ def open_session(artifact: Artifact, backend: Backend, placement: str | None = N
     manifest = artifact.manifest
     if reason := backend.incompatibility(manifest.fingerprint):
         raise ArtifactIncompatibleError(f"{artifact.path} cannot run here: {reason}.\nTry: {manifest.rebuild}")
+    backend = backend.place(manifest, placement)
     weights = read(artifact.path / manifest.weights.file) if manifest.weights else {}
     return Session(artifact, backend, open_graphs(artifact, backend, weights))
 

@@ -39,6 +39,12 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def is_floating(name: str) -> bool:
+    """Tell whether a dtype, given by its name, is a floating one."""
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype.is_floating_point
+
+
 def constant(name: str, tensor: torch.Tensor) -> Constant:
     """Describe a tensor."""
     return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor))

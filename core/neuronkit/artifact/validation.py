@@ -14,7 +14,7 @@ from neuronkit.backends.base import Runner
 from neuronkit.buckets import Bucket
 from neuronkit.errors import ValidationError
 from neuronkit.export.capture import TracedModule, seeded_inputs
-from neuronkit.export.config import Graph
+from neuronkit.export.config import Graph, Probe
 
 _SEED = 20_240
 """Any seed but the one of the inputs that graphs are traced with."""
@@ -40,7 +40,9 @@ class Reference:
     outputs: Mapping[str, torch.Tensor]
 
 
-def reference(graph: Graph, bucket: Bucket, module: nn.Module, config: Mapping[str, Any]) -> list[Reference]:
+def reference(
+    graph: Graph, bucket: Bucket, module: nn.Module, config: Mapping[str, Any], model: nn.Module | None = None
+) -> list[Reference]:
     """
     Run the eager model on seeded inputs.
 
@@ -52,19 +54,25 @@ def reference(graph: Graph, bucket: Bucket, module: nn.Module, config: Mapping[s
         bucket: For which sizes.
         module: The eager model, wrapped only where the graph itself says so.
         config: The checkpoint's configuration.
+        model: The eager model as it was loaded, for a graph that has a `Probe`; None takes `module`.
     """
     picker = TracedModule(module, graph)
     found = []
-    for number, sizes in enumerate(_sizes(bucket)):
+    for number, sizes in enumerate(_sizes(bucket, graph.probe)):
         inputs = seeded_inputs(graph, sizes, config, seed=_SEED + number)
         with torch.no_grad():
-            outputs = picker.pick(module(**{name: tensor.clone() for name, tensor in inputs.items()}))
+            if graph.probe is None:
+                result = module(**{name: tensor.clone() for name, tensor in inputs.items()})
+            else:
+                inputs |= graph.probe.inputs(sizes, torch.Generator().manual_seed(_SEED + number))
+                result = graph.probe.expected(model or module, {name: tensor.clone() for name, tensor in inputs.items()})
+        outputs = picker.pick(result)
         names = [output.name for output in graph.outputs]
         found.append(Reference(graph, bucket, sizes, inputs, dict(zip(names, outputs, strict=True))))
     return found
 
 
-def _sizes(bucket: Bucket) -> list[dict[str, int]]:
+def _sizes(bucket: Bucket, probe: Probe | None) -> list[dict[str, int]]:
     if not bucket.bounds:
         return [dict(bucket.sizes)]
     uneven = dict(bucket.sizes)
@@ -72,7 +80,11 @@ def _sizes(bucket: Bucket) -> list[dict[str, int]]:
     for axis, (low, high) in bucket.bounds.items():
         uneven[axis] = max(low, min(high, 3 if axis == "batch" else 29))
         row[axis] = max(low, 1 if axis == "batch" else min(high, 128))
-    return [uneven, row]
+    found = [uneven, row]
+    for wanted in probe.sizes if probe else ():
+        clamped = {axis: min(max(size, bucket.bounds[axis][0]), bucket.bounds[axis][1]) for axis, size in wanted.items()}
+        found.append({**bucket.sizes, **clamped})
+    return found
 
 
 def compare(expected: Reference, runner: Runner, atol: float, *, relative: bool = False) -> Check:

@@ -21,7 +21,8 @@ class TracedModule(nn.Module):
     Args:
         module: The model, already wrapped where the graph asks for it; its parameters' names begin with ``module.`` here.
         graph: Names the inputs and the outputs.
-        precision: Lower precision that floating inputs are cast to; floating outputs are cast back to float32.
+        precision: Lower precision that floating inputs are cast to, except for states, which are kept in it already; floating
+            outputs are cast back to float32.
         autocast: Leave the module and its inputs alone, and lower only the operations that torch's autocast lists.
     """
 
@@ -33,6 +34,7 @@ class TracedModule(nn.Module):
         self.module = module
         self._input_names = [input.name for input in graph.inputs]
         self._output_names = [output.name for output in graph.outputs]
+        self._states = {input.name for input in graph.state}
         self._graph_name = graph.name
         self._precision = precision
         self._autocast = autocast
@@ -46,7 +48,10 @@ class TracedModule(nn.Module):
             with torch.autocast("cpu", dtype=self._precision):
                 outputs = self.pick(self.module(**inputs))
         else:
-            outputs = self.pick(self.module(**{name: _cast(tensor, self._precision) for name, tensor in inputs.items()}))
+            lowered = {
+                name: tensor if name in self._states else _cast(tensor, self._precision) for name, tensor in inputs.items()
+            }
+            outputs = self.pick(self.module(**lowered))
         return tuple(_cast(tensor, torch.float32) for tensor in outputs)
 
     def pick(self, result: Any) -> tuple[torch.Tensor, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from neuronkit.errors import ExportConfigError
+from neuronkit.shape_names import BATCH
 
 DTYPES = ("bool", "int32", "int64", "float16", "bfloat16", "float32")
 """The dtypes that an input may declare."""
@@ -65,7 +66,10 @@ class Input:
         pad_value: What fills the positions that are added along every axis but ``batch``.
         default: What a caller's missing tensor is filled with; None makes the input required. An integer input whose
             default is 1 is a mask, and is seeded as one when the compiled graph is validated.
-        state: The graph changes the tensor in place and keeps it between calls (a KV cache).
+        state: The graph changes the tensor in place and keeps it between calls (a KV cache). The session makes it, filled with
+            zeros, and feeds it: a caller never gives it, and it is neither padded nor cut. Its axes are ``batch`` or fixed.
+            Graphs of one session that declare a state of the same name share it. A floating state is kept in the precision
+            that the graph is compiled for.
         high: Exclusive upper bound of the integers that validation may put in; None takes the checkpoint's own
             (``vocab_size`` for ``input_ids``, ``type_vocab_size`` for ``token_type_ids``), or else 2.
     """
@@ -77,6 +81,10 @@ class Input:
     default: int | float | bool | None = None
     state: bool = False
     high: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.state and any(axis != BATCH for axis in self.axes if isinstance(axis, str)):
+            raise ExportConfigError(f"The axes of the state {self.name!r} must be 'batch' or sizes (got {self.axes!r}).")
 
     @property
     def is_mask(self) -> bool:
@@ -129,17 +137,35 @@ class Tolerance:
         fp32: Without auto-cast.
         bf16: With any auto-cast to bfloat16.
         fp16: With any auto-cast to float16.
+        relative: Multiply without auto-cast too, as weights stored in fewer bits call for.
     """
 
     fp32: float = 1e-4
     bf16: float = 5e-2
     fp16: float = 1e-2
+    relative: bool = False
 
 
 def _tolerance(value: Tolerance | float | None) -> Tolerance:
     if value is None:
         return Tolerance()
     return value if isinstance(value, Tolerance) else Tolerance(fp32=float(value))
+
+
+@attrs.frozen
+class Probe:
+    """
+    How a graph is checked whose inputs depend on each other, or whose traced module is not the model itself.
+
+    Args:
+        inputs: From the sizes of the axes and a generator to the values of some inputs, in place of seeded ones.
+        expected: From the loaded model, untouched by `Graph.wrap`, and the graph's inputs to its outputs by name.
+        sizes: Sizes of dynamic axes to check beside the usual ones; they are clamped to the bounds.
+    """
+
+    inputs: Callable[[Mapping[str, int], Any], Mapping[str, Any]]
+    expected: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
+    sizes: tuple[Mapping[str, int], ...] = attrs.field(default=(), converter=tuple)
 
 
 @attrs.frozen
@@ -157,6 +183,7 @@ class Graph:
             `ModelOutput` with the outputs' names, or a tuple in their order.
         sizes: Sizes of axes that follow from the shapes but do not equal them (``{"height": height // 8}``): an int or a list.
         hints: What the plugin knows about compiling this graph.
+        probe: How to check it, where seeded inputs would be invalid or the wrapped module proves too little.
     """
 
     name: str = attrs.field(validator=_identifier)
@@ -166,6 +193,7 @@ class Graph:
     wrap: Callable[[Any], Any] | None = None
     sizes: Mapping[str, int | list[int]] = attrs.field(factory=dict)
     hints: CompilerHints = attrs.field(factory=CompilerHints)
+    probe: Probe | None = None
 
     def __attrs_post_init__(self) -> None:
         for what, items in (("input", self.inputs), ("output", self.outputs)):
@@ -178,6 +206,11 @@ class Graph:
         unknown = sorted(axis for axis in named if base_axis(axis) not in self.axes)
         if unknown:
             raise ExportConfigError(f"Graph {self.name!r} has outputs with axes that no input has: {', '.join(unknown)}.")
+
+    @property
+    def state(self) -> tuple[Input, ...]:
+        """The inputs that the session keeps."""
+        return tuple(input for input in self.inputs if input.state)
 
     @property
     def axes(self) -> tuple[str, ...]:

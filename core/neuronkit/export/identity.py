@@ -71,16 +71,28 @@ def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plugin_identity(plugin: object, source: Source) -> dict[str, Any]:
-    """Return the source of the plugin's class and of the checkpoint's own code, and the versions of the model libraries."""
+    """
+    Return the source of the plugin and of the checkpoint's own code, and the versions of the model libraries.
+
+    The plugin's source is its package's, for a wrapper may lie in another module than the plugin's class.
+    """
     files = {str(path): _sha256(source.path / path) for path in source.side_files() if path.suffix == ".py"}
-    module = sys.modules[type(plugin).__module__]
-    file = getattr(module, "__file__", None)
     return {
         "class": _class_name(plugin),
-        "source": _sha256(Path(file)) if file else None,
+        "source": _plugin_sources(type(plugin).__module__),
         "remote_code": files,
         "libraries": {name: _version(name) for name in ("torch", "transformers", "diffusers")},
     }
+
+
+def _plugin_sources(module_name: str) -> dict[str, str]:
+    module = sys.modules[module_name]
+    package = sys.modules.get(module.__package__ or "")
+    folders = [Path(folder) for folder in getattr(package, "__path__", [])]
+    paths = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    if not paths and (file := getattr(module, "__file__", None)):
+        paths = [Path(file)]
+    return {path.name: _sha256(path) for path in paths}
 
 
 def _sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ ABSENT = -1
 
 class GivenPositions(nn.Module):
     """
-    A model in which neighbours mix, kept from seeing what a bucket added.
+    A model that looks past the mask, kept from seeing what a bucket added.
 
     Args:
         model: Any head over the architecture.
@@ -36,8 +36,22 @@ class GivenPositions(nn.Module):
         self.attach()
 
     def attach(self) -> None:
-        """Hook into the places where neighbours meet."""
-        raise NotImplementedError
+        """Hook into what looks past the mask: here the summaries of a row that count from its end."""
+        for summary in _summaries(self.model):
+            summary.register_forward_pre_hook(self._summarize)
+
+    def _summarize(self, module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Hand a summary the one position that it would come to without what a bucket added."""
+        if self._given is None:
+            return None
+        states = arguments[0]
+        if module.summary_type == "last":
+            weights = nn.functional.pad(self._given, (0, 1))
+            weights = (weights[:, :-1] - weights[:, 1:]).clamp(min=0)
+        else:
+            weights = self._given
+        weights = weights.unsqueeze(-1).to(states.dtype)
+        return ((states * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True), *arguments[1:])
 
     def forward(self, given_positions: torch.Tensor, **inputs: torch.Tensor) -> Any:
         """Run the model; the hooks are idle outside of this."""
@@ -53,6 +67,7 @@ class ConvBert(GivenPositions):
 
     def attach(self) -> None:
         """Zero what enters the separable convolution, and what the span convolution unfolds."""
+        super().attach()
         from transformers.models.convbert.modeling_convbert import ConvBertSelfAttention
 
         for module in self.model.modules():
@@ -69,6 +84,35 @@ class ConvBert(GivenPositions):
         return output if self._given is None else output * self._given.unsqueeze(2).to(output.dtype)
 
 
+class Deberta(GivenPositions):
+    """DeBERTa: a masked position attends to all alike, and where texts are padded on the left its states are read."""
+
+    def attach(self) -> None:
+        """Spread the attention of masked positions over the caller's positions alone."""
+        super().attach()
+        from transformers.models.deberta.modeling_deberta import DisentangledSelfAttention
+
+        self._mask: torch.Tensor | None = None
+        for module in self.model.modules():
+            if isinstance(module, DisentangledSelfAttention):
+                module.dropout.register_forward_hook(self._spread)
+
+    def forward(self, given_positions: torch.Tensor, **inputs: torch.Tensor) -> Any:
+        """Run the model."""
+        self._mask = inputs["attention_mask"].flatten(0, -2)
+        try:
+            return super().forward(given_positions, **inputs)
+        finally:
+            self._mask = None
+
+    def _spread(self, module: nn.Module, arguments: Any, probabilities: torch.Tensor) -> torch.Tensor:
+        if self._given is None or self._mask is None:
+            return probabilities
+        given = self._given.to(probabilities.dtype)
+        alike = (given / given.sum(-1, keepdim=True))[:, None, None, :]
+        return torch.where(self._mask[:, None, :, None] == 0, alike, probabilities)
+
+
 class MobileBert(GivenPositions):
     """
     MobileBERT: every embedding is put beside those of its neighbours.
@@ -78,6 +122,7 @@ class MobileBert(GivenPositions):
 
     def attach(self) -> None:
         """Take the neighbours' embeddings at the entrance of the layer that mixes them."""
+        super().attach()
         from transformers.models.mobilebert.modeling_mobilebert import MobileBertEmbeddings
 
         # In a tuple: as an attribute it would be a second submodule of the same parameters.
@@ -169,6 +214,7 @@ class _Fitting:
 
 _ADAPTERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "convbert": ConvBert,
+    "deberta": Deberta,
     "flaubert": Xlm,
     "mobilebert": MobileBert,
     "xlm": Xlm,
@@ -177,21 +223,31 @@ _ADAPTERS: dict[str, Callable[[nn.Module], nn.Module]] = {
 
 def adapt(model: nn.Module) -> nn.Module:
     """Return what is traced of a model: itself, or an adapter around it."""
-    adapter = _ADAPTERS.get(str(getattr(model.config, "model_type", None)))
-    return adapter(model) if adapter else model
+    adapter = _adapter(model)
+    adapted = adapter(model) if adapter else model
+    return GivenPositions(adapted) if _summaries(model) and not isinstance(adapted, GivenPositions) else adapted
 
 
 def adapt_inputs(model: nn.Module, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
     """Return the inputs of a model's graph, after those that its adapter adds or changes."""
-    adapter = _ADAPTERS.get(str(getattr(model.config, "model_type", None)))
+    adapter = _adapter(model)
     if adapter is Xlm:
-        return tuple(
+        inputs = tuple(
             Input(input.name, input.axes, pad_value=ABSENT, default=ABSENT) if input.name == "token_type_ids" else input
             for input in inputs
         )
-    if adapter is not None:
+    if adapter in (ConvBert, Deberta, MobileBert) or _summaries(model):
         return (*inputs, Input(GIVEN, inputs[0].axes, default=1))
     return inputs
+
+
+def _adapter(model: nn.Module) -> Callable[[nn.Module], nn.Module] | None:
+    return _ADAPTERS.get(str(getattr(model.config, "model_type", None)))
+
+
+def _summaries(model: nn.Module) -> list[Any]:
+    """Return the modules that make one vector of a row by its last position, or by all of them."""
+    return [module for module in model.modules() if getattr(module, "summary_type", None) in ("last", "mean")]
 
 
 def neutral(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -19,8 +19,8 @@ def plan(lengths: Sequence[int], batch_size: int, table: BucketTable | None = No
     """
     Divide texts into batches, the longest first.
 
-    With fixed buckets a batch ends where a smaller bucket would do; what a bucket has room for beyond that is filled
-    with the next shorter texts, which cost nothing there.
+    With fixed buckets a batch ends where a smaller bucket would do, or where the largest batch is full; what a bucket
+    has room for beyond that is filled with the next shorter texts, which cost nothing there.
 
     Args:
         lengths: Tokens of each text.
@@ -40,8 +40,12 @@ def plan(lengths: Sequence[int], batch_size: int, table: BucketTable | None = No
             size = next((size for size in sizes if size >= lengths[order[begin]]), sizes[-1])
             smaller = max((other for other in sizes if other < size), default=0)
             same = sum(lengths[index] > smaller for index in order[begin : begin + count])
-            room = table.choose({"batch": same, "sequence": size}).sizes["batch"]
-            count = min(count, ceil(same / room) * room)
+            most = max(bucket.sizes["batch"] for bucket in table.buckets if bucket.sizes["sequence"] == size)
+            if same >= most:
+                count = same // most * most
+            else:
+                room = table.choose({"batch": same, "sequence": size}).sizes["batch"]
+                count = min(count, ceil(same / room) * room)
         batches.append(order[begin : begin + count])
         begin += count
     return batches

@@ -26,11 +26,8 @@ class TextClassificationOptions(EncoderOptions):
     """What text classification accepts."""
 
     top_k: int | None = option(1, stage="call", minimum=1, help="How many labels to return; none gives all of them.")
-    function_to_apply: str | None = option(
-        None,
-        stage="call",
-        choices=FUNCTIONS,
-        help="What makes scores of logits; by default what the checkpoint was made for.",
+    function_to_apply: str = option(
+        "default", stage="call", choices=("default", *FUNCTIONS), help="What makes scores of logits."
     )
     truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
 
@@ -118,7 +115,9 @@ class TextClassification:
         """
         results: list[Any] = []
         for logits in outputs["logits"]:
-            function = options.function_to_apply or scoring(context.config, len(logits))
+            function = options.function_to_apply
+            if function == "default":
+                function = scoring(context.config, len(logits))
             found = scores(logits.numpy(), function)
             ranked = [
                 {"label": label_of(context.config, int(index)), "score": float(found[index])}

@@ -1,0 +1,258 @@
+"""Artifacts of encoders from the user's side: fresh processes, other weights, the hub, architectures nobody names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit.errors import ArtifactUntrustedError, WeightsError
+from neuronkit_registry import UnknownPluginError
+from tests.plugins.encoders import eager_model, encoder_tokenizer, tiny_encoder
+
+IDS = torch.randint(5, 90, (3, 9), generator=torch.Generator().manual_seed(0))
+FRESH = """
+import socket, sys
+def refuse(*arguments, **keywords):
+    raise OSError("the network is blocked")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+import torch, neuronkit
+model = neuronkit.NeuronModelForSequenceClassification.from_pretrained(sys.argv[1])
+torch.save(dict(model(input_ids=torch.load(sys.argv[2]))), sys.argv[3])
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A tiny classifier."""
+    return tiny_encoder(tmp_path_factory.mktemp("classifier"), "bert", "text-classification")
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    """It, compiled by the public class."""
+    return neuronkit.NeuronModelForSequenceClassification.from_pretrained(
+        checkpoint, export=True, batch_size=2, sequence_length=16, optlevel=1, auto_cast="none", inline_weights=False
+    )
+
+
+def test_round_trip(model, tmp_path):
+    """Saved, and loaded in a process of its own without a network: bit for bit the same."""
+    model.save_pretrained(tmp_path / "saved")
+    torch.save(IDS, tmp_path / "ids.pt")
+    outputs = tmp_path / "outputs.pt"
+    subprocess.run(
+        [sys.executable, "-c", FRESH, str(tmp_path / "saved"), str(tmp_path / "ids.pt"), str(outputs)],
+        check=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert torch.equal(torch.load(outputs)["logits"], model(input_ids=IDS).logits)
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert config["id2label"]["1"] == "B-ANIMAL"
+    assert config["neuron"]["static_sequence_length"] == 16
+    assert model.config.id2label[1] == "B-ANIMAL"
+
+
+def test_replace_weights(checkpoint, tmp_path):
+    """Another checkpoint's results without compiling; refused where the weights are inside."""
+    other = tiny_encoder(tmp_path / "other", "bert", "text-classification", seed=1)
+    options = {"export": True, "sequence_length": 16, "optlevel": 1}
+    model = neuronkit.NeuronModelForSequenceClassification.from_pretrained(checkpoint, **options)
+    before = model(input_ids=IDS).logits
+    model.replace_weights(other)
+    with torch.no_grad():
+        expected = eager_model(other, "text-classification")(input_ids=IDS).logits
+    assert (before - expected).abs().max() > 0.1
+    torch.testing.assert_close(model(input_ids=IDS).logits, expected, atol=1e-4, rtol=0)
+    inlined = neuronkit.NeuronModelForSequenceClassification.from_pretrained(checkpoint, inline_weights=True, **options)
+    with pytest.raises(WeightsError, match="inline_weights=True"):
+        inlined.replace_weights(other)
+
+
+@pytest.mark.parametrize("architecture", ["convbert", "xlm"])
+def test_replace_weights_of_an_adapted_architecture(tmp_path, architecture):
+    """The adapters change no name of a weight between two checkpoints."""
+    first, second = (tiny_encoder(tmp_path / str(seed), architecture, "fill-mask", seed=seed) for seed in (0, 1))
+    model = neuronkit.NeuronModelForMaskedLM.from_pretrained(
+        first, export=True, sequence_length=16, batch_size=1, static=True, optlevel=1
+    )
+    model.replace_weights(second)
+    with torch.no_grad():
+        expected = eager_model(second, "fill-mask")(input_ids=IDS).logits
+    torch.testing.assert_close(model(input_ids=IDS).logits, expected, atol=1e-4, rtol=0)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub's API as an upload needs."""
+
+    def log_message(self, *arguments):
+        """Say nothing."""
+
+    def _answer(self, value):
+        content = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _body(self):
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def do_POST(self):
+        """Create a repository, say how files are sent, take a commit."""
+        server, body, address = self.server, self._body(), f"http://{self.headers['Host']}"
+        if self.path == "/api/repos/create":
+            self._answer({"url": f"{address}/someone/classifier", "name": "someone/classifier"})
+        elif "/preupload/" in self.path:
+            files = json.loads(body)["files"]
+            large = [file["path"].endswith((".safetensors", ".pt2")) for file in files]
+            modes = ["lfs" if is_large else "regular" for is_large in large]
+            answers = [
+                {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
+                for file, mode in zip(files, modes, strict=True)
+            ]
+            self._answer({"files": answers})
+        elif self.path.endswith("/info/lfs/objects/batch"):
+            objects = json.loads(body)["objects"]
+            for one in objects:
+                one["actions"] = {"upload": {"href": f"{address}/lfs/{one['oid']}"}}
+            self._answer({"transfer": "basic", "objects": objects})
+        elif "/commit/" in self.path:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    server.files.append((line["value"]["path"], base64.b64decode(line["value"]["content"])))
+                elif line["key"] == "lfsFile":
+                    server.files.append((line["value"]["path"], server.objects[line["value"]["oid"]]))
+            self._answer({"commitUrl": f"{address}/someone/classifier/commit/0", "commitOid": "0", "success": True})
+        else:
+            self.send_error(404, self.path)
+
+    def do_PUT(self):
+        """Take the content of a large file."""
+        content = self._body()
+        self.server.objects[hashlib.sha256(content).hexdigest()] = content
+        self.server.puts.append(self.path)
+        self._answer({})
+
+    def do_GET(self):
+        """Know nothing of a repository but that it is there."""
+        self._answer({"id": "someone/classifier", "sha": "0", "siblings": []})
+
+
+@pytest.fixture
+def hub():
+    """A stand-in of the hub on the loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.files, server.objects, server.puts = [], {}, []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+PUSH = """
+import sys, neuronkit
+model = neuronkit.NeuronModelForSequenceClassification.from_pretrained(sys.argv[1])
+print(model.push_to_hub(sys.argv[1], "someone/classifier", use_auth_token="hf_none", endpoint=sys.argv[2]))
+"""
+
+
+def test_push_to_hub(model, hub, tmp_path):
+    """Every file of the artifact is uploaded once, and what comes back from a hub must be trusted."""
+    model.save_pretrained(tmp_path / "saved")
+    environment = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    environment.pop("HF_HUB_OFFLINE")
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    done = subprocess.run(
+        [sys.executable, "-c", PUSH, str(tmp_path / "saved"), endpoint],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("/someone/classifier/commit/0")
+    written = {
+        path.relative_to(tmp_path / "saved").as_posix() for path in (tmp_path / "saved").rglob("*") if path.is_file()
+    }
+    assert sorted(name for name, _ in hub.files) == sorted(written)
+    assert len(hub.puts) == len(set(hub.puts))
+    downloaded = tmp_path / "downloaded"
+    for name, content in hub.files:
+        (downloaded / name).parent.mkdir(parents=True, exist_ok=True)
+        (downloaded / name).write_bytes(content)
+    again = neuronkit.NeuronModelForSequenceClassification.from_pretrained(downloaded)
+    assert torch.equal(again(input_ids=IDS).logits, model(input_ids=IDS).logits)
+    with pytest.raises(ArtifactUntrustedError, match="trust_artifact=True"):
+        neuronkit.NeuronModelForSequenceClassification.from_pretrained("someone/classifier")
+
+
+def test_architecture_that_nobody_names(tmp_path):
+    """The message shows the plugin to write, and that plugin works."""
+    import transformers
+
+    tokenizer = encoder_tokenizer("bert")
+    groups = dict.fromkeys(
+        [f"{part}_groups" for part in ("q", "k", "v", "post_attention", "intermediate", "output")], 1
+    )
+    config = transformers.SqueezeBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        embedding_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=64,
+        **groups,
+    )
+    path = tmp_path / "squeezebert"
+    transformers.SqueezeBertForTokenClassification(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    options = {"task": "token-classification", "optlevel": 1}
+    with pytest.raises(UnknownPluginError) as error:
+        neuronkit.compile(path, tmp_path / "out", **options)
+    shown = [line.strip() for line in str(error.value).splitlines()]
+    start = shown.index("from neuronkit import get_registry")
+    assert '"squeezebert.token-classification" = "neuronkit_plugins.text.token_classification:plugin"' in shown
+    exec("\n".join(shown[start : start + 2]), names := {})
+    remove = names["get_registry"]().register(names["plugin"], "squeezebert.token-classification")
+    try:
+        artifact = neuronkit.compile(path, tmp_path / "out", **options)
+    finally:
+        remove()
+    assert artifact.manifest.validation.max_abs_diff < 1e-4
+
+
+def test_architecture_of_another_kind(tmp_path):
+    """One without the inputs of an encoder gets no such advice."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(UnknownPluginError) as error:
+        neuronkit.compile(tmp_path, tmp_path / "out", task="feature-extraction")
+    assert "register(" not in str(error.value)
+
+
+@pytest.mark.compiled
+def test_compiled(tmp_path):
+    """Inductor's code for the architecture with the most adapting."""
+    path = tiny_encoder(tmp_path / "checkpoint", "convbert", "fill-mask")
+    artifact = neuronkit.compile(path, tmp_path / "out", task="fill-mask", sequence_length=32)
+    assert artifact.manifest.validation.max_abs_diff < 1e-4
+    with torch.no_grad():
+        expected = eager_model(path, "fill-mask")(input_ids=IDS).logits
+    torch.testing.assert_close(neuronkit.load(tmp_path / "out")(input_ids=IDS).logits, expected, atol=1e-4, rtol=0)

@@ -1,0 +1,367 @@
+"""Clients that users have already: transformers' pipelines, sentence-transformers, data loaders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import neuronkit
+from neuronkit.errors import InputError
+from tests.plugins.checkpoints import WORDS, tiny_sentence_transformer
+from tests.plugins.eager_backend import eager_backend
+from tests.plugins.encoders import eager_model, tiny_encoder
+
+TEXTS = ["The moon runs over the mountain.", "Snow", "a big bird sings far far under the old red stone"]
+
+
+@pytest.fixture(scope="module")
+def backend():
+    """The eager backend."""
+    with eager_backend() as backend:
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def load(backend, tmp_path_factory):
+    """A function from a task and a checkpoint's settings to the compiled model, the eager one and the tokenizer."""
+    made = {}
+
+    def make(task, architecture="bert", compile_options=(), **config):
+        key = (task, architecture, tuple(compile_options), repr(config))
+        if key not in made:
+            from transformers import AutoTokenizer
+
+            path = tiny_encoder(tmp_path_factory.mktemp("client"), architecture, task, **config)
+            options = {"backend": "eager", "cache": False, **dict(compile_options)}
+            if task == "multiple-choice":
+                options["num_choices"] = 4
+            neuronkit.compile(path, path / "out", task=task, **options)
+            made[key] = neuronkit.load(path / "out"), eager_model(path, task), AutoTokenizer.from_pretrained(path)
+        return made[key]
+
+    return make
+
+
+def same(found, expected):
+    """Compare results: equal shapes, keys and strings, numbers within 1e-4."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            same(found[name], expected[name])
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            same(one, other)
+    elif isinstance(expected, (float, np.floating)):
+        assert found == pytest.approx(float(expected), abs=1e-4)
+    else:
+        assert found == expected
+
+
+PROBLEMS = {
+    "single": {},
+    "multi-label": {"problem_type": "multi_label_classification"},
+    "regression": {"problem_type": "regression", "num_labels": 1},
+    "one-label": {"num_labels": 1},
+}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("architecture", ["bert", "convbert", "roberta"])
+def test_text_classification(load, architecture, problem):
+    """Ours and transformers' pipeline around ours give what transformers' gives around the eager model."""
+    import transformers
+
+    config = PROBLEMS[problem]
+    if "num_labels" in config:
+        config = {**config, "id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+        config.pop("num_labels")
+    model, eager, tokenizer = load("text-classification", architecture, **config)
+    reference = transformers.pipeline("text-classification", model=eager, tokenizer=tokenizer)
+    around = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
+    ours = neuronkit.pipeline(model)
+    same(around(TEXTS), reference(TEXTS))
+    batch = 1 if architecture == "convbert" else 2  # whose eager batches depend on their padding
+    same(around(TEXTS, top_k=None, batch_size=batch), reference(TEXTS, top_k=None))
+    same(ours(text=TEXTS), reference(TEXTS))
+    same(ours(text=TEXTS[0]), reference(TEXTS[0])[0])
+    same(ours(text=TEXTS, top_k=None), reference(TEXTS, top_k=None))
+    same(ours(text=TEXTS, top_k=2), reference(TEXTS, top_k=2))
+    same(ours(text=TEXTS[0], function_to_apply="none"), reference(TEXTS[0], function_to_apply="none", top_k=1)[0])
+    pair = {"text": TEXTS[0], "text_pair": TEXTS[2]}
+    same(ours(**pair), reference(pair))
+    assert ours(text=[]) == []
+
+
+def test_zero_shot_classification(load):
+    """A classifier serves the zero-shot pipeline as well."""
+    import transformers
+
+    labels = {"id2label": {0: "entailment", 1: "contradiction"}, "label2id": {"entailment": 0, "contradiction": 1}}
+    model, eager, tokenizer = load("text-classification", **labels)
+    results = [
+        transformers.pipeline("zero-shot-classification", model=one, tokenizer=tokenizer)(
+            TEXTS[0], candidate_labels=["moon", "sea"]
+        )
+        for one in (model, eager)
+    ]
+    same(*results)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "mobilebert", "xlm"])
+def test_fill_mask(load, architecture):
+    """One mask, several, targets, and several texts at once."""
+    import transformers
+
+    model, eager, tokenizer = load("fill-mask", architecture)
+    reference = transformers.pipeline("fill-mask", model=eager, tokenizer=tokenizer)
+    around = transformers.pipeline("fill-mask", model=model, tokenizer=tokenizer)
+    ours = neuronkit.pipeline(model)
+    texts = ["the [MASK] runs", "a big bird [MASK] far under the old red stone"]
+    for text in (*texts, texts, "the [MASK] runs over [MASK]", texts[:1]):
+        same(around(text), reference(text))
+        same(ours(text=text), reference(text))
+    targets = ["cat", "dog", "river"]
+    same(ours(text=texts[0], targets=targets, top_k=3), reference(texts[0], targets=targets, top_k=3))
+    with pytest.raises(InputError, match=r"text 1 has no \[MASK\]"):
+        ours(text=[texts[0], "snow"])
+
+
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
+@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+def test_token_classification(load, architecture, strategy):
+    """Every strategy, on texts of words and of pieces of words."""
+    import transformers
+
+    model, eager, tokenizer = load("token-classification", architecture)
+    options = {"aggregation_strategy": strategy}
+    reference = transformers.pipeline("token-classification", model=eager, tokenizer=tokenizer, **options)
+    around = transformers.pipeline("token-classification", model=model, tokenizer=tokenizer, **options)
+    texts = [*TEXTS, "Mississippi flows, slowly, to Louisiana: the unknown ☃ sea", "zebra xylophones"]
+    expected = reference(texts)
+    assert any(expected)
+    same(around(texts), expected)
+    ours = neuronkit.pipeline(model)
+    same(ours(text=texts, **options), expected)
+    same(ours(text=texts[3], **options), expected[3])
+    same(ours(text=texts[3], ignore_labels=[], **options), reference(texts[3], ignore_labels=[]))
+
+
+def test_token_classification_of_long_text(load):
+    """With a stride a text of any length is read in windows; without, it is cut where transformers cuts it."""
+    import transformers
+
+    model, eager, tokenizer = load("token-classification")
+    text = " ".join(WORDS * 2)
+    options = {"aggregation_strategy": "simple", "stride": 8}
+    reference = transformers.pipeline("token-classification", model=eager, tokenizer=tokenizer, **options)
+    ours = neuronkit.pipeline(model)
+    same(ours(text=text, **options), reference(text))
+    cut = transformers.pipeline("token-classification", model=eager, tokenizer=tokenizer)
+    same(ours(text=text), cut(text))
+    with pytest.raises(InputError, match="stride puts entities of several windows together"):
+        ours(text=text, stride=8)
+
+
+def test_feature_extraction(load):
+    """The arrays of transformers' pipeline."""
+    import transformers
+
+    model, eager, tokenizer = load("feature-extraction")
+    reference = transformers.pipeline("feature-extraction", model=eager, tokenizer=tokenizer)
+    around = transformers.pipeline("feature-extraction", model=model, tokenizer=tokenizer)
+    for found, ours, text in zip(around(TEXTS), neuronkit.pipeline(model)(text=TEXTS), TEXTS, strict=True):
+        np.testing.assert_allclose(found, reference(text), atol=1e-4)
+        np.testing.assert_allclose(ours, reference(text)[0], atol=1e-4)
+
+
+def test_multiple_choice(load):
+    """Fewer choices than compiled for, several texts, and the errors."""
+    model, eager, tokenizer = load("multiple-choice")
+    ours = neuronkit.pipeline(model)
+    choices = ["sleeps", "runs over the mountain", "sings"]
+    with torch.no_grad():
+        encoded = tokenizer([TEXTS[1]] * 3, choices, padding=True, return_tensors="pt")
+        expected = eager(**{name: tensor.unsqueeze(0) for name, tensor in encoded.items()}).logits.softmax(-1)[0]
+    found = ours(text=TEXTS[1], choices=choices)
+    assert found["scores"] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert found["choice"] == choices[found["index"]] == choices[int(expected.argmax())]
+    assert found["score"] == max(found["scores"])
+    many = ours(text=TEXTS, choices=[choices] * 3)
+    same(many[1], found)
+    same(ours(text=TEXTS[1], choices="sleeps, runs over the mountain, sings"), found)
+    with pytest.raises(InputError, match=r"choices: the model was compiled for 1 to 4 \(got 5\)"):
+        ours(text="snow", choices=["a"] * 5)
+    with pytest.raises(InputError, match=r"every text needs as many \(got 2 and 3\)"):
+        ours(text=["snow", "rain"], choices=[choices, choices[:2]])
+    with pytest.raises(neuronkit.OptionError, match="num_choices: required"):
+        neuronkit.compile(model.model_save_dir.parent, "unused", task="multiple-choice", backend="eager", cache=False)
+
+
+def test_data_loader(load):
+    """A loop over a DataLoader with a collator of transformers' own."""
+    from transformers import DataCollatorWithPadding
+
+    model, eager, tokenizer = load("text-classification")
+    rows = [tokenizer(text) for text in TEXTS * 3]
+    loader = DataLoader(rows, batch_size=4, collate_fn=DataCollatorWithPadding(tokenizer))
+    with torch.no_grad():
+        for batch in loader:
+            assert (model(**batch).logits - eager(**batch).logits).abs().max() < 1e-4
+
+
+def test_outputs_of_layers(load):
+    """Compiled in, hidden states and attentions are tuples as in eager mode; otherwise asking for them is refused."""
+    flags = {"output_hidden_states": True, "output_attentions": True}
+    model, _, _ = load(
+        "text-classification", compile_options=(*flags.items(), ("static", True), ("sequence_length", 16))
+    )
+    eager = eager_model(model.model_save_dir.parent, "text-classification", attn_implementation="eager")
+    ids = torch.randint(5, 90, (3, 9), generator=torch.Generator().manual_seed(0))
+    outputs = model(input_ids=ids)
+    with torch.no_grad():
+        expected = eager(input_ids=ids, **flags)
+    assert list(outputs) == list(expected)
+    for name in ("hidden_states", "attentions"):
+        assert isinstance(outputs[name], tuple)
+        for found, wanted in zip(outputs[name], expected[name], strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    assert list(model(input_ids=ids, output_attentions=False)) == ["logits", "hidden_states"]
+    assert len(model(input_ids=ids, return_dict=False)) == 3
+    plain, _, _ = load("text-classification")
+    with pytest.raises(InputError, match=r"compiled without attentions.\nTry: compile with output_attentions=True"):
+        plain(input_ids=ids, output_attentions=True)
+
+
+def test_inputs(load):
+    """By name; converted where nothing is lost; refused with a reason otherwise."""
+    model, eager, _ = load("question-answering", "distilbert")
+    ids = torch.randint(5, 90, (2, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = eager(input_ids=ids)
+    for extra in (
+        {},
+        {"token_type_ids": torch.zeros_like(ids)},
+        {"start_positions": torch.ones(2), "end_positions": torch.ones(2)},
+        {"attention_mask": torch.ones(2, 9, dtype=torch.bool)},
+    ):
+        outputs = model(input_ids=ids.to(torch.int32), **extra)
+        assert list(outputs) == ["start_logits", "end_logits"]
+        torch.testing.assert_close(outputs[0], expected.start_logits, atol=1e-4, rtol=0)
+        torch.testing.assert_close(outputs.end_logits, expected.end_logits, atol=1e-4, rtol=0)
+    for wrong, message in (
+        ({"input_ids": ids.float()}, "input_ids must be of dtype int64 (got float32)"),
+        ({"input_ids": ids[0]}, "input_ids must have 2 dimensions"),
+        ({"input_ids": ids[:0]}, "input_ids is empty along 'batch'"),
+        ({}, "needs the input 'input_ids'"),
+        ({"input_ids": ids, "labels": ids}, "labels are for training"),
+        ({"input_ids": ids, "inputs_embeds": ids}, "takes attention_mask, input_ids, and no inputs_embeds"),
+        ({"input_ids": ids.repeat(1, 8)}, "input_ids has 72 along 'sequence', and the largest bucket has 64"),
+    ):
+        with pytest.raises(InputError) as error:
+            model(**wrong)
+        assert message in str(error.value)
+
+
+def test_names_of_options_are_suggested(load):
+    """What was nearly an option is taken for one."""
+    model, _, _ = load("text-classification")
+    with pytest.raises(InputError, match=r"topk: unknown input. Did you mean 'top_k'\?"):
+        neuronkit.pipeline(model)(text="snow", topk=2)
+
+
+def test_sequence_length_beyond_the_positions_is_refused(load):
+    """RoBERTa's positions begin behind the padding's id, so that two of 66 are never used."""
+    model, _, _ = load("text-classification", "roberta")
+    assert model.limits["sequence"] == 64
+    path = model.model_save_dir.parent
+    with pytest.raises(neuronkit.OptionError, match=r"has positions for 64 tokens \(got 65\)"):
+        neuronkit.compile(
+            path, path / "longer", task="text-classification", sequence_length=65, backend="eager", cache=False
+        )
+
+
+@pytest.fixture(scope="module")
+def sentences(backend, tmp_path_factory):
+    """A sentence transformer: ours with fixed buckets, and the original."""
+    from sentence_transformers import SentenceTransformer
+
+    path = tiny_sentence_transformer(tmp_path_factory.mktemp("sentences"))
+    shapes = {"sequence_length": [8, 16, 64], "batch_size": [1, 4]}
+    neuronkit.compile(path, path / "out", backend="eager", cache=False, static=True, **shapes)
+    return neuronkit.load(path / "out"), SentenceTransformer(str(path), device="cpu")
+
+
+@pytest.mark.parametrize("given", ["snow", TEXTS, ["", *TEXTS * 5, " ".join(WORDS)]], ids=["text", "list", "many"])
+def test_encode(sentences, given):
+    """Order, kinds and options as in sentence-transformers."""
+    model, original = sentences
+    for options in ({}, {"normalize_embeddings": True}, {"batch_size": 3}, {"prompt": "who is "}, {"truncate_dim": 5}):
+        found = model.encode(given, **options)
+        assert isinstance(found, np.ndarray)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, original.encode(given, show_progress_bar=False, **options), atol=1e-5)
+    tensor = model.encode(given, convert_to_tensor=True)
+    torch.testing.assert_close(tensor, original.encode(given, convert_to_tensor=True), atol=1e-5, rtol=0)
+    neither = model.encode(sentences=given, convert_to_numpy=False)
+    assert isinstance(neither, torch.Tensor if isinstance(given, str) else list)
+    tokens = model.encode(given, output_value="token_embeddings")
+    expected = original.encode(given, output_value="token_embeddings")
+    if isinstance(given, str):
+        tokens, expected = [tokens], [expected]
+    for one, other in zip(tokens, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_encode_other_values(sentences):
+    """Everything at once, nothing at all, and the errors."""
+    model, _ = sentences
+    both = model.encode(TEXTS, output_value=None)
+    assert set(both[0]) >= {"input_ids", "attention_mask", "token_embeddings", "sentence_embedding"}
+    assert len(both[0]["input_ids"]) == len(both[0]["token_embeddings"])
+    assert model.encode([]).shape == (0, 16)
+    assert model.encode([], convert_to_tensor=True).shape == (0, 16)
+    for options, message in (
+        ({"precision": "int8"}, "precision: a compiled model embeds in float32"),
+        ({"output_value": "words"}, "output_value must be"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"prompt_name": "song"}, "there is no prompt 'song'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.encode(TEXTS, **options)
+
+
+def test_short_texts_run_in_small_buckets(backend, sentences):
+    """Texts go to the smallest bucket that holds them, and fill up what a larger one has room for."""
+    model, _ = sentences
+    backend.shapes.clear()
+    model.encode(["snow"] * 9 + [" ".join(WORDS[:10])] * 2 + [" ".join(WORDS[:40])])
+    assert sorted(backend.shapes) == [(1, 8), (1, 16), (1, 16), (1, 64), (4, 8), (4, 8)]
+
+
+@pytest.mark.parametrize("task", ["feature-extraction", "sentence-similarity"])
+def test_first_module_of_a_sentence_transformer(load, task, tmp_path):
+    """A SentenceTransformer over our model embeds as one over the eager model, and survives saving."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+
+    model, _, _ = load(task, compile_options=(("sequence_length", 32),))
+    path = model.model_save_dir.parent
+    first = modules.Transformer(str(path), max_seq_length=32)
+    expected = SentenceTransformer(modules=[first, modules.Pooling(16), modules.Normalize()], device="cpu")
+    ours = SentenceTransformer(
+        modules=[model, modules.Pooling(model.get_word_embedding_dimension()), modules.Normalize()]
+    )
+    texts = [*TEXTS, " ".join(WORDS)]
+    np.testing.assert_allclose(ours.encode(texts), expected.encode(texts), atol=1e-5)
+    np.testing.assert_allclose(ours.encode(texts, prompt="who "), expected.encode(texts, prompt="who "), atol=1e-5)
+    assert ours.max_seq_length == 32
+    assert ours.get_embedding_dimension() == 16
+    ours.max_seq_length = expected.max_seq_length = 12
+    np.testing.assert_allclose(ours.encode(texts), expected.encode(texts), atol=1e-5)
+    model.max_seq_length = 32
+    ours.save(str(tmp_path / "saved"), create_model_card=False)
+    again = SentenceTransformer(str(tmp_path / "saved"), device="cpu", trust_remote_code=True)
+    np.testing.assert_allclose(again.encode(texts), ours.encode(texts), atol=1e-6)

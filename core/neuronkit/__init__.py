@@ -1,4 +1,5 @@
-"""neuronkit: Hugging Face models as compiled, fixed-shape artifacts, one plugin per architecture and task.
+"""
+neuronkit: Hugging Face models as compiled, fixed-shape artifacts, one plugin per architecture and task.
 
 Every public name imports from here, lazily: ``import neuronkit`` loads neither torch nor transformers.
 """
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuronkit.api import compile, load, pipeline
-    from neuronkit.errors import NeuronkitError
     from neuronkit.hooks import hookimpl
     from neuronkit.padding import remove_padding
     from neuronkit.plugins import ModelPlugin, get_registry
+    from neuronkit_registry.errors import NeuronkitError
 
 __version__ = "0.1.0"
 

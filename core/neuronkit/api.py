@@ -102,7 +102,5 @@ def pipeline(
     from neuronkit.running import Pipeline
 
     if isinstance(artifact, (str, Path)):
-        artifact = load(
-            artifact, trust_artifact=trust_artifact, task=task, placement=placement, **source_options
-        )
+        artifact = load(artifact, trust_artifact=trust_artifact, task=task, placement=placement, **source_options)
     return Pipeline(artifact)

@@ -87,7 +87,9 @@ def make_buckets(
         sizes = given.get(axis)
         if not sizes:
             shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
-            raise OptionError(f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size.")
+            raise OptionError(
+                f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size."
+            )
         if dynamic and axis in graph.hints.dynamic_axes:
             largest = max(*sizes, max_dynamic_batch) if axis == BATCH and not graph.state else max(sizes)
             largest = min(largest, graph.hints.max_batch) if axis == BATCH else largest
@@ -112,7 +114,9 @@ def _pair(heights: Sequence[int], widths: Sequence[int]) -> list[dict[str, int]]
     if len(widths) == 1:
         widths = [widths[0]] * len(heights)
     if not widths or len(heights) != len(widths):
-        raise OptionError(f"height and width pair up, so they need as many sizes (got {list(heights)} and {list(widths)}).")
+        raise OptionError(
+            f"height and width pair up, so they need as many sizes (got {list(heights)} and {list(widths)})."
+        )
     return [{"height": height, "width": width} for height, width in zip(heights, widths, strict=True)]
 
 
@@ -167,7 +171,9 @@ class BucketTable:
             owner = next((self.owners[axis] for axis in _PAIRED if axis in self.owners), "An input")
             wanted = " x ".join(str(sizes[axis]) for axis in _PAIRED if axis in sizes)
             compiled = ", ".join(
-                dict.fromkeys(" x ".join(str(bucket.sizes[axis]) for axis in _PAIRED if axis in sizes) for bucket in self.buckets)
+                dict.fromkeys(
+                    " x ".join(str(bucket.sizes[axis]) for axis in _PAIRED if axis in sizes) for bucket in self.buckets
+                )
             )
             return InputError(
                 f"{owner} is {wanted} (height x width), and the graph was compiled for {compiled}: images are never padded.\n"

@@ -176,7 +176,11 @@ def tolerance(config: ExportConfig, options: CompileOptions) -> float:
     """Return the largest difference from eager that is allowed: the caller's, else the plugin's for the precision."""
     if options.atol is not None:
         return options.atol
-    return config.tolerance.fp32 if options.auto_cast == "none" else float(getattr(config.tolerance, options.auto_cast_type))
+    return (
+        config.tolerance.fp32
+        if options.auto_cast == "none"
+        else float(getattr(config.tolerance, options.auto_cast_type))
+    )
 
 
 def is_relative(config: ExportConfig, options: CompileOptions) -> bool:
@@ -188,12 +192,16 @@ def _recorded_shapes(config: ExportConfig, shapes: Mapping[str, list[int]], pars
     """Return the shapes that were given or that feed an axis; defaults that mean nothing to the model are left out."""
     axes = {axis for graph in config.graphs for axis in graph.axes}
     kept = {*parsed.shapes, *config.shapes}
-    return {name: list(sizes) for name, sizes in shapes.items() if name in kept or AXES_OF_SHAPES.get(name, name) in axes}
+    return {
+        name: list(sizes) for name, sizes in shapes.items() if name in kept or AXES_OF_SHAPES.get(name, name) in axes
+    }
 
 
 def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
     axes = {axis for graph in config.graphs for axis in graph.axes}
-    known = sorted(shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes) + sorted(axes - set(AXES_OF_SHAPES.values()))
+    known = sorted(shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes) + sorted(
+        axes - set(AXES_OF_SHAPES.values())
+    )
     problems = [unknown_shape_error(name, known) for name in parsed.unknown_shapes if name not in axes]
     overridden = {axis for graph in config.graphs for axis in graph.sizes}
     for axis in config.required_axes:
@@ -246,7 +254,8 @@ def in_precision(graph: Graph, options: CompileOptions, *, casts: bool = False) 
         return graph
     lowered = dtype_name(_PRECISIONS[options.auto_cast_type])
     inputs = [
-        attrs.evolve(input, dtype=lowered) if input.state and is_floating(input.dtype) else input for input in graph.inputs
+        attrs.evolve(input, dtype=lowered) if input.state and is_floating(input.dtype) else input
+        for input in graph.inputs
     ]
     return attrs.evolve(graph, inputs=inputs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuronkit_registry.errors import NeuronkitError
+from neuronkit_registry.errors import NeuronkitError as NeuronkitError
 
 
 class ExportConfigError(NeuronkitError, ValueError):

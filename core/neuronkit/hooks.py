@@ -1,10 +1,12 @@
-"""The hooks: the whole contract between the core, plugins and extensions.
+"""
+The hooks: the whole contract between the core, plugins and extensions.
 
 The core's four (`compile`, `load`, `forward`, `remove_padding`) have defaults in `neuronkit.defaults`; a plugin may replace
 them for its keys, an extension may wrap them. The others belong to the plugin alone, which must implement `export_config`
 and `postprocess`. Every hook is ``firstresult``. An implementation may take fewer parameters than its specification.
 """
 
+# mypy: disable-error-code="empty-body"
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -131,7 +133,7 @@ def export_config(source: Source, shapes: Mapping[str, list[int]], options: Any)
 
 
 @hookspec(firstresult=True)
-def default_shapes(source: Source) -> Mapping[str, list[int]]:  # type: ignore[empty-body]  # specifications have no body
+def default_shapes(source: Source) -> Mapping[str, list[int]]:
     """
     Return the sizes of shapes that the caller did not give. Optional: by default the core's own.
 
@@ -168,7 +170,7 @@ def call(shell: Any, tensors: Mapping[str, torch.Tensor], options: Any) -> Any:
 
 
 @hookspec(firstresult=True)
-def options() -> type:  # type: ignore[empty-body]  # specifications have no body
+def options() -> type:
     """
     Return the attrs class of the plugin's own options. Optional: by default there are none.
 

@@ -1,4 +1,5 @@
-"""Options: the core's own, a plugin's, and how the one ``**kwargs`` of every entry point is told apart.
+"""
+Options: the core's own, a plugin's, and how the one ``**kwargs`` of every entry point is told apart.
 
 Every option of the core and its default stands in `CompileOptions` and `SourceOptions`. A plugin's options are an ordinary
 attrs class; `option` adds help, limits and the stage at which a field is accepted.
@@ -76,17 +77,24 @@ class CompileOptions:
     static: bool = option(False, help="Fix every axis, as Neuron does, instead of leaving batch and sequence dynamic.")
     dynamic_batch_size: bool = option(False, help="Serve any batch size by splitting it over the compiled one.")
     inline_weights: bool | None = option(
-        None, help="Freeze the weights into the graphs. By default the plugin decides; apart, all buckets share one copy."
+        None,
+        help="Freeze the weights into the graphs. By default the plugin decides; apart, all buckets share one copy.",
     )
-    compiler_workdir: str | None = option(None, help="Directory for the compiler's own files; by default a temporary one.")
+    compiler_workdir: str | None = option(
+        None, help="Directory for the compiler's own files; by default a temporary one."
+    )
     validate: bool = option(True, help="Compare every compiled graph with the eager model before writing the artifact.")
     atol: float | None = option(
-        None, minimum=0, help="Largest absolute difference from eager; by default 1e-4 in fp32, in lower precision the plugin's."
+        None,
+        minimum=0,
+        help="Largest absolute difference from eager; by default 1e-4 in fp32, in lower precision the plugin's.",
     )
     force: bool = option(False, help="Replace an output directory that is not empty.")
     jobs: int = option(1, minimum=1, help="Processes that compile at the same time.")
     target: str | None = option(None, help="Device to compile for, where the backend has a choice.")
-    lnc: int | None = option(None, choices=(1, 2), help="Physical Neuron cores in a logical one; only trn2 has a choice.")
+    lnc: int | None = option(
+        None, choices=(1, 2), help="Physical Neuron cores in a logical one; only trn2 has a choice."
+    )
     compiler_args: str | None = option(None, help="Flags handed to neuronx-cc as they are, after neuronkit's own.")
     cache: bool = option(True, help="Reuse compiled graphs from the cache, and keep new ones there.")
     trust_artifact: bool = option(False, help="Load a downloaded artifact, which holds native code.")
@@ -141,7 +149,10 @@ def split_options(given: Mapping[str, Any], plugin_class: type | None) -> Parsed
     Raises:
         OptionError: A name is unknown or a value is wrong; the message has a line for each.
     """
-    known = {**dict.fromkeys(names(SourceOptions), SourceOptions), **dict.fromkeys(names(CompileOptions), CompileOptions)}
+    known = {
+        **dict.fromkeys(names(SourceOptions), SourceOptions),
+        **dict.fromkeys(names(CompileOptions), CompileOptions),
+    }
     own = names(plugin_class or NoOptions, "compile")
     sorted_out: dict[type, dict[str, Any]] = {SourceOptions: {}, CompileOptions: {}}
     plugin_given: dict[str, Any] = {}
@@ -190,7 +201,9 @@ def build(options_class: type, given: Mapping[str, Any], stage: Stage) -> Any:
         if name in accepted:
             values[name] = value
         elif name in names(options_class):
-            problems.append(f"{name}: accepted at compile time only." if stage == "call" else f"{name}: accepted in calls only.")
+            problems.append(
+                f"{name}: accepted at compile time only." if stage == "call" else f"{name}: accepted in calls only."
+            )
         else:
             problems.append(_unknown(name, accepted))
     instance = _collect(options_class, values, stage, problems)
@@ -202,14 +215,18 @@ def build(options_class: type, given: Mapping[str, Any], stage: Stage) -> Any:
 def names(options_class: type, stage: Stage | None = None) -> list[str]:
     """Return the names of an options class that are accepted at a stage; None asks for all."""
     return [
-        field.name for field in attrs.fields(options_class) if stage is None or _meta(field).get("stage") in (None, stage)
+        field.name
+        for field in attrs.fields(options_class)
+        if stage is None or _meta(field).get("stage") in (None, stage)
     ]
 
 
 def as_json(options: Any, stage: Stage | None = None) -> dict[str, Any]:
     """Return an options instance as JSON-like data; with a stage only what is accepted there."""
     kept = names(type(options), stage)
-    values = attrs.asdict(options, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value)
+    values = attrs.asdict(
+        options, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value
+    )
     return {name: value for name, value in values.items() if name in kept}
 
 

@@ -1,4 +1,5 @@
-"""Padding in, padding out: from the sizes of a call to those of a bucket and back.
+"""
+Padding in, padding out: from the sizes of a call to those of a bucket and back.
 
 `pad` and `trim` run on every call, so they do no work where nothing is to be done.
 """

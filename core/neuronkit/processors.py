@@ -49,7 +49,9 @@ class Processors:
         """
         if "text" in inputs:
             texts = inputs["text"]
-            encoded = self.tokenizer([texts] if isinstance(texts, str) else list(texts), padding=True, return_tensors="pt")
+            encoded = self.tokenizer(
+                [texts] if isinstance(texts, str) else list(texts), padding=True, return_tensors="pt"
+            )
             return dict(encoded), dict(inputs)
         tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
         if not tensors:

@@ -71,7 +71,9 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
         checked
         for graph in graphs
         for compiled in records[graph.name].buckets
-        for checked in reference(graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name], source.config, module)
+        for checked in reference(
+            graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name], source.config, module
+        )
         if options.validate
     ]
     tensors: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from neuronkit.weights import check, of_graph, read
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend, Runner
 
+
 class LoadedGraph:
     """
     One graph with its compiled buckets.
@@ -37,7 +38,9 @@ class LoadedGraph:
             Bucket(_call_sizes(bucket.sizes, runner), bucket.bounds)
             for bucket, runner in zip(record.buckets, runners, strict=True)
         )
-        owners = {axis: input.name for input in reversed(self.graph.inputs) for axis in input.axes if isinstance(axis, str)}
+        owners = {
+            axis: input.name for input in reversed(self.graph.inputs) for axis in input.axes if isinstance(axis, str)
+        }
         self.table = BucketTable(self.buckets, owners)
         self._runners = dict(zip((bucket.label for bucket in self.buckets), runners, strict=True))
         self.inputs = tuple(input for input in self.graph.inputs if not input.state)
@@ -76,7 +79,9 @@ class LoadedGraph:
             tensor = inputs.get(input.name)
             if tensor is None:
                 if input.default is None:
-                    raise InputError(f"Graph {self.name!r} needs the input {input.name!r}; the call gave {sorted(inputs)}.")
+                    raise InputError(
+                        f"Graph {self.name!r} needs the input {input.name!r}; the call gave {sorted(inputs)}."
+                    )
                 missing = True
                 tensors.append(None)
                 continue
@@ -111,10 +116,14 @@ class LoadedGraph:
 
         name = sorted(set(inputs) - self._names)[0]
         if any(input.name == name for input in self.graph.state):
-            return InputError(f"{name} is a state of graph {self.name!r}: the session keeps it, and a call cannot give it.")
+            return InputError(
+                f"{name} is a state of graph {self.name!r}: the session keeps it, and a call cannot give it."
+            )
         close = get_close_matches(name, self._names, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        return InputError(f"Graph {self.name!r} has no input {name!r}.{hint} Its inputs: {', '.join(sorted(self._names))}.")
+        return InputError(
+            f"Graph {self.name!r} has no input {name!r}.{hint} Its inputs: {', '.join(sorted(self._names))}."
+        )
 
     def _bad_size(self, input: Input, axis: str | int, size: int, expected: int) -> InputError:
         if size == 0:
@@ -155,7 +164,9 @@ def _call_sizes(sizes: Mapping[str, int], runner: Runner) -> dict[str, int]:
 
 def _convert(input: Input, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if dtype.is_floating_point != tensor.is_floating_point() or tensor.is_complex():
-        raise InputError(f"{input.name} must be of dtype {input.dtype} (got {str(tensor.dtype).removeprefix('torch.')}).")
+        raise InputError(
+            f"{input.name} must be of dtype {input.dtype} (got {str(tensor.dtype).removeprefix('torch.')})."
+        )
     return tensor.to(dtype)
 
 
@@ -277,7 +288,9 @@ def _state_rows(loaded: LoadedGraph, bucket: Bucket, rows: int, first: int) -> t
     if BATCH in bucket.bounds:
         return None if rows == capacity else (first, rows)
     if first:
-        raise InputError(f"Graph {loaded.name!r} was compiled for all {capacity} rows at once: a call begins with row 0.")
+        raise InputError(
+            f"Graph {loaded.name!r} was compiled for all {capacity} rows at once: a call begins with row 0."
+        )
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from neuronkit.errors import OptionError
 from neuronkit.export.source import Source
 
+
 class Shapes(dict[str, list[int]]):
     """Sizes by shape name; asking for one that was not given is an error that names it."""
 

@@ -97,7 +97,9 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 class Fitting:
     """
-    Chooses and converts the tensors that graphs need; what two graphs need alike is converted once and stays one tensor.
+    Chooses and converts the tensors that graphs need.
+
+    What two graphs need alike is converted once and stays one tensor.
     """
 
     def __init__(self) -> None:
@@ -130,7 +132,14 @@ class Fitting:
     def _convert(self, tensor: torch.Tensor, wanted: Constant) -> torch.Tensor:
         if constant(wanted.name, tensor) == wanted:
             return tensor
-        key = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.stride()), wanted.shape, wanted.dtype, wanted.stride)
+        key = (
+            tensor.data_ptr(),
+            tensor.storage_offset(),
+            tuple(tensor.stride()),
+            wanted.shape,
+            wanted.dtype,
+            wanted.stride,
+        )
         if key not in self._converted:
             converted = torch.empty_strided(wanted.shape, wanted.stride, dtype=getattr(torch, wanted.dtype))
             self._converted[key] = converted.copy_(tensor)

@@ -28,10 +28,10 @@ from neuronkit.options import (
 class Options:
     """The options of some plugin."""
 
-    folder: Path | None = option(None, stage="compile", help="Where.")  # noqa: RUF009
+    folder: Path | None = option(None, stage="compile", help="Where.")
     mode: Literal["fast", "slow"] = option("fast", stage="compile")
     steps: int = option(4, minimum=1, maximum=8)
-    scales: list[float] = option(attrs.Factory(list))  # noqa: RUF009
+    scales: list[float] = option(attrs.Factory(list))
     top_k: int | None = option(1, stage="call")
     quiet: bool = False
 

@@ -1,4 +1,5 @@
-"""The content-addressed cache of compiled graphs.
+"""
+The content-addressed cache of compiled graphs.
 
 An entry's key is made of everything that the compiled graph depends on and of nothing else: never an id or a path. A graph
 without its weights depends on their signature alone, so a fine-tuned sibling finds its graph here.

@@ -230,7 +230,9 @@ def read(directory: Path) -> Manifest:
         record = json.loads(file.read_text(encoding="utf-8"))
         schema = record["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactCorruptError(f"{file} is truncated or not a manifest: {error}\nTry: compile the model again.") from error
+        raise ArtifactCorruptError(
+            f"{file} is truncated or not a manifest: {error}\nTry: compile the model again."
+        ) from error
     if not isinstance(schema, int) or schema > SCHEMA:
         raise ArtifactSchemaError(
             f"{file} has schema {schema}, written by neuronkit {record.get('neuronkit')}; this version reads up to {SCHEMA}.\n"
@@ -240,4 +242,6 @@ def read(directory: Path) -> Manifest:
         return structure(record, Manifest)
     except cattrs.BaseValidationError as error:
         problems = "; ".join(cattrs.transform_error(error)[:3])
-        raise ArtifactCorruptError(f"{file} is not a valid manifest: {problems}.\nTry: compile the model again.") from error
+        raise ArtifactCorruptError(
+            f"{file} is not a valid manifest: {problems}.\nTry: compile the model again."
+        ) from error

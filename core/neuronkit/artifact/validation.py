@@ -65,7 +65,9 @@ def reference(
                 result = module(**{name: tensor.clone() for name, tensor in inputs.items()})
             else:
                 inputs |= graph.probe.inputs(sizes, torch.Generator().manual_seed(_SEED + number))
-                result = graph.probe.expected(model or module, {name: tensor.clone() for name, tensor in inputs.items()})
+                result = graph.probe.expected(
+                    model or module, {name: tensor.clone() for name, tensor in inputs.items()}
+                )
         outputs = picker.pick(result)
         names = [output.name for output in graph.outputs]
         found.append(Reference(graph, bucket, sizes, inputs, dict(zip(names, outputs, strict=True))))
@@ -82,7 +84,9 @@ def _sizes(bucket: Bucket, probe: Probe | None) -> list[dict[str, int]]:
         row[axis] = max(low, 1 if axis == "batch" else min(high, 128))
     found = [uneven, row]
     for wanted in probe.sizes if probe else ():
-        clamped = {axis: min(max(size, bucket.bounds[axis][0]), bucket.bounds[axis][1]) for axis, size in wanted.items()}
+        clamped = {
+            axis: min(max(size, bucket.bounds[axis][0]), bucket.bounds[axis][1]) for axis, size in wanted.items()
+        }
         found.append({**bucket.sizes, **clamped})
     return found
 
@@ -106,7 +110,9 @@ def compare(expected: Reference, runner: Runner, atol: float, *, relative: bool 
     differences: dict[str, float] = {}
     for (name, wanted), got in zip(expected.outputs.items(), results, strict=True):
         if wanted.shape != got.shape:
-            raise ValidationError(f"{where}: {name} has shape {tuple(got.shape)}, the eager model gives {tuple(wanted.shape)}.")
+            raise ValidationError(
+                f"{where}: {name} has shape {tuple(got.shape)}, the eager model gives {tuple(wanted.shape)}."
+            )
         difference = (wanted.float() - got.float()).abs().max().item() if wanted.numel() else 0.0
         allowed = atol * max(1.0, wanted.float().abs().max().item()) if relative and wanted.numel() else atol
         if not difference <= allowed:

@@ -49,7 +49,8 @@ class TracedModule(nn.Module):
                 outputs = self.pick(self.module(**inputs))
         else:
             lowered = {
-                name: tensor if name in self._states else _cast(tensor, self._precision) for name, tensor in inputs.items()
+                name: tensor if name in self._states else _cast(tensor, self._precision)
+                for name, tensor in inputs.items()
             }
             outputs = self.pick(self.module(**lowered))
         return tuple(_cast(tensor, torch.float32) for tensor in outputs)

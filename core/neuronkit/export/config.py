@@ -22,6 +22,10 @@ def _axes(value: Sequence[Axis]) -> tuple[Axis, ...]:
     return tuple(value)
 
 
+def _names(value: Sequence[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 def _identifier(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if not value.isidentifier():
         raise ExportConfigError(f"{attribute.name} of {type(instance).__name__} must be an identifier (got {value!r}).")
@@ -84,7 +88,9 @@ class Input:
 
     def __attrs_post_init__(self) -> None:
         if self.state and any(axis != BATCH for axis in self.axes if isinstance(axis, str)):
-            raise ExportConfigError(f"The axes of the state {self.name!r} must be 'batch' or sizes (got {self.axes!r}).")
+            raise ExportConfigError(
+                f"The axes of the state {self.name!r} must be 'batch' or sizes (got {self.axes!r})."
+            )
 
     @property
     def is_mask(self) -> bool:
@@ -121,7 +127,7 @@ class CompilerHints:
     """
 
     inline_weights: bool = False
-    dynamic_axes: tuple[str, ...] = attrs.field(default=("batch", "sequence"), converter=tuple)
+    dynamic_axes: tuple[str, ...] = attrs.field(default=("batch", "sequence"), converter=_names)
     keep_fp32: bool = False
     max_batch: int = 64
 
@@ -152,6 +158,10 @@ def _tolerance(value: Tolerance | float | None) -> Tolerance:
     return value if isinstance(value, Tolerance) else Tolerance(fp32=float(value))
 
 
+def _sizes(value: Sequence[Mapping[str, int]]) -> tuple[Mapping[str, int], ...]:
+    return tuple(value)
+
+
 @attrs.frozen
 class Probe:
     """
@@ -165,7 +175,15 @@ class Probe:
 
     inputs: Callable[[Mapping[str, int], Any], Mapping[str, Any]]
     expected: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
-    sizes: tuple[Mapping[str, int], ...] = attrs.field(default=(), converter=tuple)
+    sizes: tuple[Mapping[str, int], ...] = attrs.field(default=(), converter=_sizes)
+
+
+def _inputs(value: Sequence[Input]) -> tuple[Input, ...]:
+    return tuple(value)
+
+
+def _outputs(value: Sequence[Output]) -> tuple[Output, ...]:
+    return tuple(value)
 
 
 @attrs.frozen
@@ -187,8 +205,8 @@ class Graph:
     """
 
     name: str = attrs.field(validator=_identifier)
-    inputs: tuple[Input, ...] = attrs.field(converter=tuple)
-    outputs: tuple[Output, ...] = attrs.field(converter=tuple)
+    inputs: tuple[Input, ...] = attrs.field(converter=_inputs)
+    outputs: tuple[Output, ...] = attrs.field(converter=_outputs)
     kind: str | None = None
     wrap: Callable[[Any], Any] | None = None
     sizes: Mapping[str, int | list[int]] = attrs.field(factory=dict)
@@ -205,7 +223,9 @@ class Graph:
         named = {axis for output in self.outputs for axis in output.axes if isinstance(axis, str)}
         unknown = sorted(axis for axis in named if base_axis(axis) not in self.axes)
         if unknown:
-            raise ExportConfigError(f"Graph {self.name!r} has outputs with axes that no input has: {', '.join(unknown)}.")
+            raise ExportConfigError(
+                f"Graph {self.name!r} has outputs with axes that no input has: {', '.join(unknown)}."
+            )
 
     @property
     def state(self) -> tuple[Input, ...]:
@@ -216,6 +236,10 @@ class Graph:
     def axes(self) -> tuple[str, ...]:
         """Names of all axes, in the order in which the inputs mention them."""
         return tuple(dict.fromkeys(axis for input in self.inputs for axis in input.axes if isinstance(axis, str)))
+
+
+def _graphs(value: Sequence[Graph]) -> tuple[Graph, ...]:
+    return tuple(value)
 
 
 @attrs.frozen
@@ -236,8 +260,8 @@ class ExportConfig:
     """
 
     load: Callable[[], Any]
-    graphs: tuple[Graph, ...] = attrs.field(converter=tuple)
-    required_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    graphs: tuple[Graph, ...] = attrs.field(converter=_graphs)
+    required_axes: tuple[str, ...] = attrs.field(default=(), converter=_names)
     output_class: type | None = None
     tolerance: Tolerance = attrs.field(default=None, converter=_tolerance)
     shapes: Mapping[str, Sequence[int]] = attrs.field(factory=dict)

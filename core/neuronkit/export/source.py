@@ -15,7 +15,20 @@ from neuronkit.options import SourceOptions
 
 CONFIG_FILES = ("config.json", "model_index.json")
 """Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
-_WEIGHT_SUFFIXES = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pb", ".pt", ".pth", ".safetensors", ".tflite"}
+_WEIGHT_SUFFIXES = {
+    ".bin",
+    ".ckpt",
+    ".gguf",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".ot",
+    ".pb",
+    ".pt",
+    ".pth",
+    ".safetensors",
+    ".tflite",
+}
 _HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
 
 
@@ -80,7 +93,13 @@ class Source:
             relative = file.relative_to(self.path)
             hidden = any(part.startswith(".") for part in relative.parts)
             kept = file.suffix in {".json", ".txt", ".model", ".jinja", ".py"} and not file.name.endswith(".index.json")
-            if file.is_file() and kept and not hidden and len(relative.parts) <= 2 and file.suffix not in _WEIGHT_SUFFIXES:
+            if (
+                file.is_file()
+                and kept
+                and not hidden
+                and len(relative.parts) <= 2
+                and file.suffix not in _WEIGHT_SUFFIXES
+            ):
                 found.append(relative)
         return found
 
@@ -100,7 +119,9 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     path = Path(model).expanduser()
     if not path.is_dir():
         if path.is_file():
-            raise SourceError(f"{model} is a single file. No installed plugin reads single-file checkpoints: give the directory.")
+            raise SourceError(
+                f"{model} is a single file. No installed plugin reads single-file checkpoints: give the directory."
+            )
         path = download(str(model), options)
     if options.subfolder:
         path = path / options.subfolder

@@ -62,7 +62,9 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         held = {**program.state_dict, **program.constants}
         missing = sorted(set(names) - set(held))
         if missing:
-            raise CompileError(f"The compiled graph keeps constants that the program does not have: {', '.join(missing)}.")
+            raise CompileError(
+                f"The compiled graph keeps constants that the program does not have: {', '.join(missing)}."
+            )
         own = set(program.graph_signature.lifted_tensor_constants)
         constants = [constant(name, held[name]) for name in sorted(set(names) - own)]
         if literals := {name: program.constants[name] for name in sorted(set(names) & own)}:
@@ -107,7 +109,9 @@ def _open(file: Path) -> Any:
 
 def _only(files: list[Path]) -> Path:
     if len(files) != 1:
-        raise CompileError(f"AOTInductor was expected to write one shared object (got {[file.name for file in files]}).")
+        raise CompileError(
+            f"AOTInductor was expected to write one shared object (got {[file.name for file in files]})."
+        )
     return files[0]
 
 

@@ -41,7 +41,9 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> Export
             raise
         summary = "\n  ".join(str(error).strip().splitlines()[:12])
         hint = "\nTry: --static, which fixes every axis." if dims else ""
-        raise CompileError(f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}") from error
+        raise CompileError(
+            f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
+        ) from error
     _fold_weight_casts(program)
     return program
 
@@ -71,7 +73,9 @@ def _fold_weight_casts(program: ExportedProgram) -> None:
             continue
         casts = list(node.users)
         dtypes = {cast.kwargs.get("dtype") for cast in casts}
-        is_cast = all(cast.target is torch.ops.aten._to_copy.default and set(cast.kwargs) == {"dtype"} for cast in casts)
+        is_cast = all(
+            cast.target is torch.ops.aten._to_copy.default and set(cast.kwargs) == {"dtype"} for cast in casts
+        )
         if not is_cast or len(dtypes) != 1:
             continue
         name, dtype = targets[node.name], dtypes.pop()

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint types tests heavy bench docs clean
+.PHONY: demo test lint types tests heavy bench docs encoder-table clean
 
 demo: $(VENV)/.demo  ## Compile a real sentence encoder and search with it
 	$(BIN)/neuronkit demo
@@ -23,6 +23,9 @@ tests: $(VENV)/.dev
 
 heavy: $(VENV)/.dev  ## Full-size exactness suites: minutes to hours
 	$(BIN)/pytest -m heavy
+
+encoder-table: $(VENV)/.dev  ## Compile every encoder of every task again and rewrite docs/encoders.md: half an hour
+	$(BIN)/python -m tests.plugins.encoder_table $(ARCHITECTURES)
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -318,7 +318,7 @@ def test_encode(sentences, given):
 def test_encode_other_values(sentences):
     """Everything at once, nothing at all, and the errors."""
     model, _ = sentences
-    both = model.encode(TEXTS, output_value=None)
+    both = model.encode(TEXTS, output_value=None, show_progress_bar=True)
     assert set(both[0]) >= {"input_ids", "attention_mask", "token_embeddings", "sentence_embedding"}
     assert len(both[0]["input_ids"]) == len(both[0]["token_embeddings"])
     assert model.encode([]).shape == (0, 16)

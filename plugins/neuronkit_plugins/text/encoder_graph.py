@@ -52,7 +52,9 @@ class FlatOutputs(nn.Module):
         if len(rows) == 1:
             return flat
         # Choices are rows inside the model.
-        return {name: tensor.unflatten(0, rows) if _layer(name) else tensor for name, tensor in flat.items()}
+        return {
+            name: tensor.reshape(*rows, *tensor.shape[1:]) if _layer(name) else tensor for name, tensor in flat.items()
+        }
 
 
 def _layer(name: str) -> str | None:
@@ -131,7 +133,8 @@ def encoder_config(
         return FlatOutputs(wrapped, flags) if flags else wrapped
 
     def expected(inner: nn.Module, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
-        return build(inner).eval()(**tensors)
+        returned: Mapping[str, Any] = build(inner).eval()(**tensors)
+        return returned
 
     def traced(inner: nn.Module) -> nn.Module:
         return build(adapt(inner)).eval()

@@ -18,7 +18,7 @@ class NeuronEncoderModel(NeuronBaseModel):
 
     input_modalities = ("text",)
 
-    def forward(
+    def forward(  # type: ignore[override]  # positional, as the eager model takes them
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,

@@ -34,10 +34,10 @@ def scoring(config: Mapping[str, Any], labels: int) -> str:
 
 def scores(logits: NDArray[np.floating], function: str) -> NDArray[np.float64]:
     """Apply a function out of `FUNCTIONS` along the last axis."""
-    values = logits.astype(np.float64)
+    values: NDArray[np.float64] = logits.astype(np.float64)
     if function == "sigmoid":
-        return 1.0 / (1.0 + np.exp(-values))
-    if function == "softmax":
+        values = 1.0 / (1.0 + np.exp(-values))
+    elif function == "softmax":
         shifted = np.exp(values - values.max(axis=-1, keepdims=True))
-        return shifted / shifted.sum(axis=-1, keepdims=True)
+        values = shifted / shifted.sum(axis=-1, keepdims=True)
     return values

@@ -25,7 +25,7 @@ from neuronkit_plugins.text.labels import scores
 class MultipleChoiceOptions(EncoderOptions):
     """What multiple choice accepts."""
 
-    choices: Any = option(  # noqa: RUF009  # nothing tells ruff that it is a field
+    choices: Any = option(
         None, stage="call", help="The texts to choose from: a list for a text, a list of lists for a list of texts."
     )
     truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
@@ -98,7 +98,7 @@ class MultipleChoice:
         second = [choice for own in choices for choice in own]
         cut: dict[str, Any] = {"truncation": True, "max_length": limit} if options.truncation else {}
         tensors = tensors_of(tokenize(processors.tokenizer, first, second, **cut))
-        tensors = {name: tensor.unflatten(0, (len(texts), count)) for name, tensor in tensors.items()}
+        tensors = {name: tensor.reshape(len(texts), count, -1) for name, tensor in tensors.items()}
         check_fits({"attention_mask": tensors["attention_mask"].flatten(0, 1)}, limit, "choice", is_list=True)
         return tensors, Choices(choices, is_list)
 

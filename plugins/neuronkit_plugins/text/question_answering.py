@@ -71,7 +71,7 @@ class NeuronModelForQuestionAnswering(NeuronEncoderModel):
     task = "question-answering"
     auto_model_class_name = "AutoModelForQuestionAnswering"
 
-    def forward(
+    def forward(  # type: ignore[override]  # positional, as the eager model takes them
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,

@@ -174,7 +174,7 @@ class _Encoder:
         order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
         begins = range(0, len(order), WINDOW)
         if self.show_progress_bar:
-            from tqdm.auto import tqdm
+            from transformers.utils.logging import tqdm
 
             begins = tqdm(begins, desc="Windows")
         for begin in begins:

@@ -15,8 +15,6 @@ from neuronkit.shape_names import AXES_OF_SHAPES, BATCH
 if TYPE_CHECKING:
     from neuronkit.export.config import Graph
 
-MAX_DYNAMIC_BATCH = 64
-"""Largest batch of one call where the batch is dynamic; more rows are split over several calls."""
 _PAIRED = ("height", "width")
 
 
@@ -59,18 +57,15 @@ class Bucket:
         )
 
 
-def make_buckets(
-    graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: bool, max_dynamic_batch: int = MAX_DYNAMIC_BATCH
-) -> tuple[Bucket, ...]:
+def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: bool) -> tuple[Bucket, ...]:
     """
     Return a graph's buckets: the product of the sizes of its axes, where ``height`` and ``width`` pair up.
 
     Args:
         graph: Its `sizes` override the shapes.
         shapes: Sizes by shape name.
-        dynamic: Leave the axes of the graph's hints dynamic: any size up to the largest given; for the batch up to 64,
-            unless the graph keeps a state, which has as many rows as were asked for.
-        max_dynamic_batch: Bound of a dynamic batch, unless a larger one was given.
+        dynamic: Leave the axes of the graph's hints dynamic: any size up to the largest given, and for the batch at least up
+            to the hint's bound. A graph with states has one for each row, so its batch is the one given.
 
     Returns:
         At least one bucket, without duplicates, the smallest volume first.
@@ -91,8 +86,7 @@ def make_buckets(
                 f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size."
             )
         if dynamic and axis in graph.hints.dynamic_axes:
-            largest = max(*sizes, max_dynamic_batch) if axis == BATCH and not graph.state else max(sizes)
-            largest = min(largest, graph.hints.max_batch) if axis == BATCH else largest
+            largest = max(*sizes, graph.hints.max_batch) if axis == BATCH and not graph.state else max(sizes)
             bounds[axis] = (1, largest)
             choices.append([{axis: largest}])
         elif axis in _PAIRED and all(other in graph.axes for other in _PAIRED):

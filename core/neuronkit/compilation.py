@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -27,8 +26,8 @@ from neuronkit.artifact.manifest import (
 )
 from neuronkit.artifact.reader import Artifact, remember
 from neuronkit.artifact.side_files import write_side_files
-from neuronkit.artifact.store import atomic_directory, describe, require_free
-from neuronkit.artifact.validation import Reference, compare, reference
+from neuronkit.artifact.store import atomic_directory, require_free
+from neuronkit.artifact.validation import references_of, write_and_validate
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket, make_buckets
 from neuronkit.errors import OptionError
@@ -39,15 +38,14 @@ from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, as_json, split_options, unknown_shape_error
 from neuronkit.plugins import active_extensions, resolve_backend
-from neuronkit.session import open_graphs
+from neuronkit.precision import in_precision, is_relative, tolerance, trace_module
+from neuronkit.rebuild import rebuild_command
 from neuronkit.shape_names import AXES_OF_SHAPES
 from neuronkit.shapes import default_shapes
 from neuronkit.suggestion import resolve_for
 from neuronkit.tasks import canonical_task, infer_task
-from neuronkit.weights import dtype_name, is_floating
 
 Progress = Callable[[str], None]
-_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @attrs.frozen
@@ -109,15 +107,16 @@ def compile_model(
     module = config.load().eval().requires_grad_(False)
     progress("model loaded")
 
-    works, references = [], []
+    works = []
     for declared in config.graphs:
         graph = in_precision(declared, options, casts=engine.capabilities.casts)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
         dynamic = engine.capabilities.dynamic_axes and not options.static
-        for bucket in make_buckets(graph, shapes, dynamic):
-            if options.validate and not engine.can_run():
-                references += reference(graph, bucket, wrapped, source.config, module)
-            works.append((graph, bucket, wrapped))
+        works += [(graph, bucket, wrapped) for bucket in make_buckets(graph, shapes, dynamic)]
+    obstacle = engine.cannot_run()
+    references = references_of(works, source.config, module) if options.validate and not obstacle else iter(())
+    if options.auto_cast == "all":  # which converts the eager model itself
+        references = iter(list(references))
     jobs = _prepare(works, source, loaded.plugin, engine, options, parsed)
 
     with ExitStack() as stack:
@@ -129,6 +128,18 @@ def compile_model(
             entries.append(entry)
             how = "from the cache" if entry.hit else "compiled"
             progress(f"{entry.label} {how} ({time.perf_counter() - started:.1f} s)")
+        graphs = _copy_graphs(jobs, entries, directory)
+        gate = Validation(
+            "passed" if options.validate else "not run (disabled)",
+            tolerance(config, options),
+            relative=is_relative(config, options),
+        )
+        if options.validate and obstacle:
+            gate = attrs.evolve(gate, status="not run (no device)")
+        weights_file, report = write_and_validate(
+            directory, graphs, _fit_weights(jobs, entries), engine, references, gate
+        )
+        progress(_describe(report, obstacle))
         manifest = Manifest(
             schema=SCHEMA,
             neuronkit=__version__,
@@ -141,28 +152,23 @@ def compile_model(
             options=as_json(options),
             plugin_options=as_json(parsed.plugin, "compile"),
             output_class=_qualified_name(config.output_class),
-            graphs=_copy_graphs(jobs, entries, directory),
-            weights=_write_weights(jobs, entries, directory),
+            graphs=graphs,
+            weights=weights_file,
             side_files=write_side_files(source, config, shapes, directory),
-            validation=Validation(
-                "not run (disabled)", tolerance(config, options), relative=is_relative(config, options)
-            ),
+            validation=report,
             rebuild=rebuild_command(source, key, backend, given, target),
         )
-        artifact = Artifact(directory, manifest)
-        if options.validate:
-            artifact = validate(artifact, engine, references)
-            difference = artifact.manifest.validation.max_abs_diff
-            progress(
-                f"validation {artifact.manifest.validation.status}: {engine.can_run()}"
-                if difference is None
-                else f"validated: max abs difference {difference:.2g}"
-            )
-        manifests.dump(artifact.manifest, directory)
+        manifests.dump(manifest, directory)
     if manifest.weights is not None:
         remember(target / manifest.weights.file, manifest.weights)
     progress(f"{target} written ({time.perf_counter() - started:.1f} s)")
-    return Artifact(target, artifact.manifest)
+    return Artifact(target, manifest)
+
+
+def _describe(report: Validation, obstacle: str | None) -> str:
+    if report.max_abs_diff is not None:
+        return f"validated: max abs difference {report.max_abs_diff:.2g}"
+    return f"validation {report.status}" + (f": {obstacle}" if obstacle else "")
 
 
 def resolve_key(source: Source, task: str | None) -> str:
@@ -170,22 +176,6 @@ def resolve_key(source: Source, task: str | None) -> str:
     name, _, package = (task or infer_task(source)).partition("@")
     key = name if "." in name else f"{source.architecture}.{canonical_task(name)}"
     return f"{key}@{package}" if package else key
-
-
-def tolerance(config: ExportConfig, options: CompileOptions) -> float:
-    """Return the largest difference from eager that is allowed: the caller's, else the plugin's for the precision."""
-    if options.atol is not None:
-        return options.atol
-    return (
-        config.tolerance.fp32
-        if options.auto_cast == "none"
-        else float(getattr(config.tolerance, options.auto_cast_type))
-    )
-
-
-def is_relative(config: ExportConfig, options: CompileOptions) -> bool:
-    """Tell whether the allowed difference grows with an output's largest value; never the caller's own."""
-    return options.atol is None and (options.auto_cast != "none" or config.tolerance.relative)
 
 
 def _recorded_shapes(config: ExportConfig, shapes: Mapping[str, list[int]], parsed: Parsed) -> dict[str, list[int]]:
@@ -248,36 +238,6 @@ def inlines_weights(graph: Graph, options: CompileOptions, engine: Backend) -> b
     return next(choice for choice in choices if choice is not None)
 
 
-def in_precision(graph: Graph, options: CompileOptions, *, casts: bool = False) -> Graph:
-    """Return a graph whose floating states have the precision of the module that is traced; see `trace_module`."""
-    if casts or options.auto_cast == "none" or not graph.state:
-        return graph
-    lowered = dtype_name(_PRECISIONS[options.auto_cast_type])
-    inputs = [
-        attrs.evolve(input, dtype=lowered) if input.state and is_floating(input.dtype) else input
-        for input in graph.inputs
-    ]
-    return attrs.evolve(graph, inputs=inputs)
-
-
-def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions, *, casts: bool = False) -> TracedModule:
-    """
-    Return what a backend compiles of a graph's module, in the precision that the options ask for.
-
-    Args:
-        graph: The graph.
-        wrapped: Its module.
-        options: The core's.
-        casts: The backend's compiler lowers the precision itself.
-    """
-    if casts or options.auto_cast == "none" or graph.hints.keep_fp32:
-        return TracedModule(wrapped, graph).eval()
-    precision = _PRECISIONS[options.auto_cast_type]
-    if options.auto_cast == "all":
-        wrapped = wrapped.to(precision)
-    return TracedModule(wrapped, graph, precision, autocast=options.auto_cast == "matmul").eval()
-
-
 def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:
     if options.inline_weights is None:
         options = attrs.evolve(options, inline_weights=inlines_weights(job.graph, options, engine))
@@ -305,57 +265,18 @@ def _copy_graphs(jobs: list[Work], entries: list[CacheEntry], directory: Path) -
     return list(records.values())
 
 
-def _write_weights(jobs: list[Work], entries: list[CacheEntry], directory: Path) -> manifests.File | None:
+def _fit_weights(jobs: list[Work], entries: list[CacheEntry]) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
     fitting = weights.Fitting()
     for job, entry in zip(jobs, entries, strict=True):
         fitted = fitting.fit(weights.module_tensors(job.module), entry.record.constants)
         tensors |= weights.scoped(job.graph.name, fitted)
-    if not tensors:
-        return None
-    file = directory / "model.safetensors"
-    weights.write(file, tensors)
-    return describe(file, directory)
-
-
-def validate(artifact: Artifact, engine: Backend, references: list[Reference]) -> Artifact:
-    """
-    Return an artifact whose manifest holds the report of the validation gate, or says that there is no device to run on.
-
-    Raises:
-        ValidationError: A graph differs from the eager model by more than the tolerance.
-    """
-    manifest = artifact.manifest
-    if engine.can_run():
-        report = Validation("not run (no device)", manifest.validation.tolerance)
-        return attrs.evolve(artifact, manifest=attrs.evolve(manifest, validation=report))
-    tensors = weights.read(artifact.path / manifest.weights.file) if manifest.weights else {}
-    graphs = open_graphs(artifact, engine, tensors)
-    gate = manifest.validation
-    checks = [
-        compare(expected, graphs[expected.graph.name].runner(expected.bucket), gate.tolerance, relative=gate.relative)
-        for expected in references
-    ]
-    return attrs.evolve(
-        artifact, manifest=attrs.evolve(manifest, validation=attrs.evolve(gate, status="passed", checks=checks))
-    )
+    return tensors
 
 
 def source_record(source: Source) -> SourceRecord:
     """Return what the manifest says of the checkpoint."""
     return SourceRecord(source.model, source.options.revision, source.options.subfolder, source.trust_remote_code)
-
-
-def rebuild_command(source: Source, key: str, backend: str, given: Mapping[str, Any], output: Path) -> str:
-    """Return the command that makes an artifact again, replacing the one at `output`."""
-    words = ["neuronkit", "compile", "--model", source.model, "--task", key.split(".", 1)[1], "--backend", backend]
-    for name, value in sorted(given.items()):
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif value is not None and value is not False and name not in ("force", "token"):
-            words += [flag, ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
-    return shlex.join([*words, "--force", str(output)])
 
 
 def _qualified_name(output_class: type | None) -> str | None:

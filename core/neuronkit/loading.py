@@ -54,7 +54,8 @@ def resolve_plugin(artifact: Artifact, task: str | None = None) -> LoadedPlugin:
     registry = get_registry()
     if task is not None:
         name, _, package = task.partition("@")
-        return registry.resolve(f"{manifest.architecture}.{canonical_task(name)}", package or None)
+        key = name if "." in name else f"{manifest.architecture}.{canonical_task(name)}"
+        return registry.resolve(key, package or None)
     made_by = manifest.plugin
     try:
         loaded = registry.resolve(manifest.key, made_by.package)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from neuronkit import __version__, hooks
-from neuronkit_registry import CLASS_KEYS, PLAIN_KEYS, Contract, Family, LoadedPlugin, PluginError, Registry, Status
+from neuronkit_registry import CLASS_KEYS, PLAIN_KEYS, Contract, Family, LoadedPlugin, Registry
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend
@@ -87,15 +87,7 @@ def active_extensions() -> tuple[object, ...]:
 
     An extension that cannot be imported is left out with a warning: it wraps calls, and no result depends on it.
     """
-    registry = registry_of(EXTENSIONS)
-    found: list[object] = []
-    for key in registry:
-        if registry[key].status in (Status.AVAILABLE, Status.LOADED):
-            try:
-                found.append(registry.resolve(key).plugin)
-            except PluginError as error:
-                registry.warn(str(error))
-    return tuple(found)
+    return tuple(loaded.plugin for loaded in registry_of(EXTENSIONS).load_all())
 
 
 def resolve_backend(name: str) -> Backend:

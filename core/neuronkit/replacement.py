@@ -14,16 +14,10 @@ from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.manifest import Manifest
 from neuronkit.artifact.reader import Artifact
 from neuronkit.artifact.side_files import write_side_files
-from neuronkit.artifact.store import atomic_directory, describe
-from neuronkit.artifact.validation import reference
+from neuronkit.artifact.store import atomic_directory
+from neuronkit.artifact.validation import references_of, write_and_validate
 from neuronkit.buckets import Bucket
-from neuronkit.compilation import (
-    in_precision,
-    rebuild_command,
-    source_record,
-    trace_module,
-    validate,
-)
+from neuronkit.compilation import source_record
 from neuronkit.errors import WeightsError
 from neuronkit.export.identity import config_identity
 from neuronkit.export.source import resolve_source
@@ -31,7 +25,9 @@ from neuronkit.loading import resolve_plugin
 from neuronkit.manager import make_manager, options_class
 from neuronkit.options import CompileOptions, SourceOptions, as_json, build
 from neuronkit.plugins import active_extensions, resolve_backend
+from neuronkit.precision import in_precision, trace_module
 from neuronkit.processors import read_config
+from neuronkit.rebuild import rebuild_command
 
 
 def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[str, Any], output: Path) -> Artifact:
@@ -67,15 +63,13 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     casts = backend.capabilities.casts
     graphs = [in_precision(graph, options, casts=casts) for graph in config.graphs]
     wrapped = {graph.name: (graph.wrap(module) if graph.wrap else module).eval() for graph in graphs}
-    references = [
-        checked
+    works = [
+        (graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name])
         for graph in graphs
         for compiled in records[graph.name].buckets
-        for checked in reference(
-            graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name], source.config, module
-        )
-        if options.validate
     ]
+    checked = options.validate and not backend.cannot_run()
+    references = list(references_of(works, source.config, module)) if checked else []
     tensors: dict[str, Any] = {}
     fitting = weights.Fitting()
     traced = {graph.name: trace_module(graph, wrapped[graph.name], options, casts=casts) for graph in graphs}
@@ -89,20 +83,19 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
             target = directory / file.file
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact.path / file.file, target)
-        weights.write(directory / "model.safetensors", tensors)
-        new: Manifest = attrs.evolve(
+        weights_file, report = write_and_validate(
+            directory, manifest.graphs, tensors, backend, references, attrs.evolve(manifest.validation, checks=[])
+        )
+        bound: Manifest = attrs.evolve(
             manifest,
             source=source_record(source),
-            weights=describe(directory / "model.safetensors", directory),
+            weights=weights_file,
             side_files=write_side_files(source, config, manifest.shapes, directory),
-            validation=attrs.evolve(manifest.validation, status="not run (disabled)", checks=[]),
+            validation=report,
             rebuild=rebuild_command(source, manifest.key, manifest.backend, {**as_given(manifest), **given}, output),
         )
-        bound = Artifact(directory, new)
-        if options.validate:
-            bound = validate(bound, backend, references)
-        manifests.dump(bound.manifest, directory)
-    return Artifact(output, bound.manifest)
+        manifests.dump(bound, directory)
+    return Artifact(output, bound)
 
 
 def as_given(manifest: Manifest) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -307,17 +308,19 @@ def open_session(artifact: Artifact, backend: Backend, placement: str | None = N
         raise ArtifactIncompatibleError(f"{artifact.path} cannot run here: {reason}.\nTry: {manifest.rebuild}")
     backend = backend.place(manifest, placement)
     weights = read(artifact.path / manifest.weights.file) if manifest.weights else {}
-    return Session(artifact, backend, open_graphs(artifact, backend, weights))
+    return Session(artifact, backend, open_graphs(artifact.path, manifest.graphs, backend, weights))
 
 
-def open_graphs(artifact: Artifact, backend: Backend, weights: Mapping[str, torch.Tensor]) -> dict[str, LoadedGraph]:
-    """Open every graph of an artifact over the given weights, after checking that they fit."""
+def open_graphs(
+    directory: Path, records: Iterable[CompiledGraphRecord], backend: Backend, weights: Mapping[str, torch.Tensor]
+) -> dict[str, LoadedGraph]:
+    """Open the graphs in a directory over the given weights, after checking that they fit."""
     graphs = {}
-    for record in artifact.manifest.graphs:
+    for record in records:
         own = of_graph(record.name, weights)
         runners = []
         for bucket in record.buckets:
             check(own, bucket.constants)
-            runners.append(backend.load(artifact.path, bucket, own))
+            runners.append(backend.load(directory, bucket, own))
         graphs[record.name] = LoadedGraph(record, runners)
     return graphs

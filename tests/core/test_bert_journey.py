@@ -175,8 +175,8 @@ def test_manifest(compiled, checkpoint):
     ]
     assert max(max(check["max_abs_diff"].values()) for check in validation["checks"]) <= 1e-4
     assert record["rebuild"] == (
-        f"neuronkit compile --model {checkpoint} --task question-answering --backend cpu --batch-size 2 --optlevel 1 "
-        f"--sequence-length 32,16 --static --force {directory}"
+        f"neuronkit compile --model {checkpoint} --task question-answering --backend cpu --batch-size=2 --optlevel=1 "
+        f"--sequence-length=32,16 --static --force {directory}"
     )
 
 

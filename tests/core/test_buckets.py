@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuronkit.buckets import MAX_DYNAMIC_BATCH, Bucket, BucketTable, chunks, make_buckets
+from neuronkit.buckets import Bucket, BucketTable, chunks, make_buckets
 from neuronkit.errors import InputError, OptionError
 from neuronkit.export import CompilerHints, Graph, Input, Output
 
@@ -62,7 +62,7 @@ def test_width_alone_is_an_ordinary_axis():
 def test_dynamic_axes_have_bounds():
     """One bucket serves everything up to the largest length and 64 rows."""
     (bucket,) = make_buckets(graph_of("batch", "sequence"), {"batch_size": [1], "sequence_length": [16, 128]}, True)
-    assert bucket.bounds == {"batch": (1, MAX_DYNAMIC_BATCH), "sequence": (1, 128)}
+    assert bucket.bounds == {"batch": (1, 64), "sequence": (1, 128)}
     assert bucket.label == "batch1-64_sequence1-128"
     (bucket,) = make_buckets(graph_of("batch"), {"batch_size": [100]}, True)
     assert bucket.sizes == {"batch": 100}

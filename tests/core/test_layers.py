@@ -23,6 +23,7 @@ PUBLIC = {
     "neuronkit.export.source",
     "neuronkit.hooks",
     "neuronkit.models",
+    "neuronkit.models.decoder",
     "neuronkit.models.diffusion",
     "neuronkit.options",
     "neuronkit.padding",

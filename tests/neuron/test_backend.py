@@ -131,13 +131,13 @@ def test_a_mismatch_has_its_reason(machine, instance, changes, reason):
 
 
 def test_whether_it_can_run_here(machine, monkeypatch):
-    assert "no Neuron device" in backend.can_run()
+    assert "no Neuron device" in backend.cannot_run()
     machine.start("inf2.xlarge")
-    assert backend.can_run() is None
+    assert backend.cannot_run() is None
 
 
 def test_without_the_packages_it_cannot_run():
-    assert backend.can_run().startswith("torch-neuronx is not installed (pip install ")
+    assert backend.cannot_run().startswith("torch-neuronx is not installed (pip install ")
 
 
 # Files

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 from torch import nn
 
-from neuronkit.artifact.manifest import Check
-from neuronkit.backends.base import Runner
+from neuronkit import weights
+from neuronkit.artifact.manifest import Check, CompiledGraphRecord, File, Validation
+from neuronkit.artifact.store import describe
+from neuronkit.backends.base import Backend, Runner
 from neuronkit.buckets import Bucket
 from neuronkit.errors import ValidationError
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph, Probe
+from neuronkit.session import open_graphs
 
 _SEED = 20_240
 """Any seed but the one of the inputs that graphs are traced with."""
@@ -38,6 +43,14 @@ class Reference:
     sizes: Mapping[str, int]
     inputs: Mapping[str, torch.Tensor]
     outputs: Mapping[str, torch.Tensor]
+
+
+def references_of(
+    works: Iterable[tuple[Graph, Bucket, nn.Module]], config: Mapping[str, Any], model: nn.Module
+) -> Iterator[Reference]:
+    """Run the eager model for graph after graph and bucket after bucket, each when it is asked for; see `reference`."""
+    for graph, bucket, module in works:
+        yield from reference(graph, bucket, module, config, model)
 
 
 def reference(
@@ -123,3 +136,46 @@ def compare(expected: Reference, runner: Runner, atol: float, *, relative: bool 
             )
         differences[name] = difference
     return Check(expected.graph.name, expected.bucket.label, dict(expected.sizes), differences)
+
+
+def write_and_validate(
+    directory: Path,
+    graphs: Sequence[CompiledGraphRecord],
+    tensors: Mapping[str, torch.Tensor],
+    engine: Backend,
+    references: Iterable[Reference],
+    gate: Validation,
+) -> tuple[File | None, Validation]:
+    """
+    Write the weights of an artifact, and meanwhile run its graphs over them.
+
+    Args:
+        directory: Holds the files of the graphs already.
+        graphs: The manifest's records.
+        tensors: The weights that are apart, each under its graph's name; none when all are inside.
+        engine: The backend that compiled the graphs.
+        references: What eager gives; made one by one, so that they need not all be in memory. Empty skips the gate.
+        gate: The report without its checks.
+
+    Returns:
+        The record of the weights' file, if there is one, and the report.
+
+    Raises:
+        ValidationError: A graph differs from the eager model by more than the tolerance.
+        ArtifactWriteError: The weights could not be written.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(_write_weights, directory, tensors) if tensors else None
+        checks: list[Check] = []
+        opened = None
+        for expected in references:
+            opened = opened or open_graphs(directory, graphs, engine, tensors)
+            runner = opened[expected.graph.name].runner(expected.bucket)
+            checks.append(compare(expected, runner, gate.tolerance, relative=gate.relative))
+        return writing.result() if writing else None, attrs.evolve(gate, checks=checks)
+
+
+def _write_weights(directory: Path, tensors: Mapping[str, torch.Tensor]) -> File:
+    file = directory / "model.safetensors"
+    weights.write(file, tensors)
+    return describe(file, directory)

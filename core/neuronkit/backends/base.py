@@ -84,7 +84,7 @@ class Backend(Protocol):
         """Return why a graph with that fingerprint cannot run here, or None."""
         ...
 
-    def can_run(self) -> str | None:
+    def cannot_run(self) -> str | None:
         """Return why no graph at all can run on this machine (no device), or None. Compiling may work all the same."""
         ...
 

@@ -39,6 +39,11 @@ class TracedModule(nn.Module):
         self._precision = precision
         self._autocast = autocast
 
+    @property
+    def lowers_precision(self) -> bool:
+        """Whether some of the computation runs in a lower precision than the module's."""
+        return self._precision is not None
+
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the module on tensors in the order of the graph's inputs."""
         inputs = dict(zip(self._input_names, tensors, strict=True))

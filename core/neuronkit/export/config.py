@@ -123,7 +123,7 @@ class CompilerHints:
             every bucket, and a sibling checkpoint needs no compile. Frozen is faster for convolutions.
         dynamic_axes: The axes that may stay dynamic on a backend that can do it.
         keep_fp32: Ignore auto-cast: the graph overflows in lower precision.
-        max_batch: Bound of a dynamic batch, whatever was asked for; more rows are split over several calls.
+        max_batch: Bound of a dynamic batch, unless a larger one is asked for; more rows are split over several calls.
     """
 
     inline_weights: bool = False

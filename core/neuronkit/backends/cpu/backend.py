@@ -65,7 +65,7 @@ class CpuBackend:
             return f"it was compiled for a CPU with {', '.join(missing)}, which this one lacks"
         return None
 
-    def can_run(self) -> str | None:
+    def cannot_run(self) -> str | None:
         """Return None: there is always a CPU."""
         return None
 

@@ -21,8 +21,8 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> Export
     Trace a module for one bucket.
 
     Returns:
-        A program in core operators, its dynamic axes bounded as the bucket says. Parameters that the graph only ever casts to
-        one lower precision are stored in that precision, and the casts are gone.
+        A program whose dynamic axes are bounded as the bucket says. Parameters that the graph only ever casts to one lower
+        precision are stored in that precision, and the casts are gone.
 
     Raises:
         CompileError: The module cannot be traced, or not with dynamic axes.
@@ -35,7 +35,8 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> Export
     try:
         with torch.no_grad():
             program = torch.export.export(module, example, dynamic_shapes=(shapes,) if dims else None, strict=False)
-            program = program.run_decompositions({})
+            if module.lowers_precision:  # the casts to be folded appear with the core operators; else it is a trace for nothing
+                program = program.run_decompositions({})
     except Exception as error:
         if isinstance(error, (KeyboardInterrupt, MemoryError)):
             raise
@@ -44,7 +45,8 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> Export
         raise CompileError(
             f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
         ) from error
-    _fold_weight_casts(program)
+    if module.lowers_precision:
+        _fold_weight_casts(program)
     return program
 
 

@@ -94,7 +94,7 @@ class NeuronBackend:
 
     def incompatibility(self, fingerprint: Mapping[str, Any]) -> str | None:
         """Return why a graph with that fingerprint cannot run here, or None."""
-        if reason := self.can_run():
+        if reason := self.cannot_run():
             return reason
         found, host = sdk.installed(), Host()
         for name, compiled, here in (
@@ -113,7 +113,7 @@ class NeuronBackend:
             )
         return None
 
-    def can_run(self) -> str | None:
+    def cannot_run(self) -> str | None:
         """Return why this machine cannot run any graph, or None."""
         found = sdk.installed()
         if found.problem:

@@ -1,0 +1,34 @@
+"""The command that makes an artifact again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neuronkit.export.source import Source
+
+_LEFT_OUT = {"force", "token"}
+"""Options that do not belong into a command that is written down: one is always added, the other is a secret."""
+
+
+def rebuild_command(source: Source, key: str, backend: str, given: Mapping[str, Any], output: Path) -> str:
+    """Return the command that makes an artifact again, replacing the one at `output`."""
+    words = ["neuronkit", "compile", "--model", source.model, "--task", key.split(".", 1)[1], "--backend", backend]
+    for name, value in sorted(given.items()):
+        flag = f"--{name.replace('_', '-')}"
+        if value is True and name not in _LEFT_OUT:
+            words.append(flag)
+        elif value is not None and name not in _LEFT_OUT:
+            words.append(f"{flag}={_spell(value)}")  # one word, since a value may begin with dashes
+    return shlex.join([*words, "--force", str(output)])
+
+
+def _spell(value: Any) -> str:
+    if value is False:
+        return "false"
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

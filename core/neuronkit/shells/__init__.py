@@ -1,5 +1,5 @@
 """Compiled components that transformers and diffusers code accepts as its own."""
 
-from neuronkit.shells.shell import Shell, make_shell
+from neuronkit.shells.shell import KEPT_FILE, Shell, make_shell
 
-__all__ = ["Shell", "make_shell"]
+__all__ = ["KEPT_FILE", "Shell", "make_shell"]

@@ -11,7 +11,7 @@ import torch
 
 from neuronkit.errors import OptionError, SourceError
 from neuronkit.export.source import Source
-from neuronkit.shells.shell import KEPT_FILE
+from neuronkit.shells import KEPT_FILE
 from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
 from neuronkit_plugins.image.shells import SHELLS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -36,7 +37,10 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> Export
         with torch.no_grad():
             program = torch.export.export(module, example, dynamic_shapes=(shapes,) if dims else None, strict=False)
             if module.lowers_precision:  # the casts to be folded appear with the core operators; else it is a trace for nothing
-                program = program.run_decompositions({})
+                with warnings.catch_warnings():
+                    # copyreg asks torch's own tree specs a question that torch has deprecated.
+                    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
+                    program = program.run_decompositions({})
     except Exception as error:
         if isinstance(error, (KeyboardInterrupt, MemoryError)):
             raise

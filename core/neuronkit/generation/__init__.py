@@ -1,0 +1,1 @@
+"""Generating text with a decoder graph: rows of a cache, the choice of tokens, the loop, and transformers' own searches."""

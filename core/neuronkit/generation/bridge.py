@@ -1,0 +1,130 @@
+"""transformers' `GenerationMixin` over our cache: it makes processors and criteria, and runs beam and assisted search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.cache_utils import Cache
+from transformers.generation import GenerationMixin
+from transformers.utils import ModelOutput
+
+from neuronkit.errors import InputError
+from neuronkit.generation.rows import CacheRows
+
+
+class RowsCache(Cache):
+    """
+    What a search may do to the cache: count, reorder, take tokens back.
+
+    Args:
+        rows: The rows; a search uses the first of them.
+    """
+
+    is_croppable = True
+
+    def __init__(self, rows: CacheRows) -> None:
+        super().__init__(layers=[])
+        self.rows = rows
+        self.seen = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return how many tokens each row holds."""
+        return self.seen
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let every beam go on from the one that it came from."""
+        self.rows.reorder(beam_idx)
+
+    def crop(self, max_length: int, *args: Any, **kwargs: Any) -> None:
+        """Keep the first tokens; 0 or less says how many to take back."""
+        self.seen = max_length if max_length > 0 else self.seen + max_length
+
+    def activate_past_recording(self) -> None:
+        """Do nothing: what was written stays until it is written over."""
+
+
+class Bridge(GenerationMixin):
+    """
+    A model as the mixin sees it, with one even batch of prompts in the first rows of the cache.
+
+    Args:
+        config: The model's configuration.
+        generation_config: The model's defaults.
+        rows: Runs the tokens.
+    """
+
+    main_input_name = "input_ids"
+    _is_stateful = False
+    base_model_prefix = "model"
+
+    def __init__(self, config: Any, generation_config: GenerationConfig, rows: CacheRows) -> None:
+        self.config = config
+        self.generation_config = generation_config
+        self.device = torch.device("cpu")
+        self.dtype = torch.float32
+        self.hf_device_map: dict[str, Any] = {}
+        self.rows = rows
+
+    def prepare_special_tokens(self, config: GenerationConfig) -> None:
+        """Turn the special tokens of a config into tensors, as processors want them."""
+        self._prepare_special_tokens(config, device=torch.device("cpu"))
+
+    def prepare_length(self, config: GenerationConfig, prompt_length: int, *, is_default: bool) -> GenerationConfig:
+        """Turn ``max_new_tokens`` and ``min_new_tokens`` into lengths."""
+        ours = self.generation_config
+        return self._prepare_generated_length(
+            generation_config=config,
+            has_default_max_length=is_default and ours.max_length is None,
+            has_default_min_length=ours.min_length is None and not config.min_length,
+            model_input_name="input_ids",
+            input_ids_length=prompt_length,
+            inputs_tensor=torch.empty(1, prompt_length),
+        )
+
+    def search(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        """
+        Run `GenerationMixin.generate`.
+
+        Args:
+            input_ids: Prompts without padding; with their beams they must fit the rows.
+            **kwargs: For `generate`.
+
+        Raises:
+            InputError: The graph gives the last position's logits only, and the search needs those of every position.
+        """
+        with torch.no_grad():
+            return GenerationMixin.generate(self, input_ids, **kwargs)
+
+    def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any) -> None:
+        model_kwargs["cache"] = RowsCache(self.rows)
+
+    def prepare_inputs_for_generation(
+        self, input_ids: torch.Tensor, next_sequence_length: int | None = None, cache: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Return the tokens that the cache does not hold yet."""
+        return {"input_ids": input_ids[:, cache.get_seq_length() :], "cache": cache}
+
+    def forward(self, input_ids: torch.Tensor, cache: RowsCache, return_dict: bool = True) -> ModelOutput:
+        """Run tokens that follow those in the cache."""
+        count, tokens = input_ids.shape
+        slots = torch.arange(cache.seen, cache.seen + tokens).repeat(count, 1)
+        logits = self.rows.run(input_ids, slots, torch.full((count,), tokens - 1), cache.seen + tokens)
+        cache.seen += tokens
+        return ModelOutput(logits=logits if self.rows.all_logits else logits[:, None], cache=cache)
+
+    __call__ = forward
+
+    def require_all_logits(self, what: str) -> None:
+        """
+        Refuse what needs the logits of every position.
+
+        Raises:
+            InputError: The graph returns one position a row.
+        """
+        if not self.rows.all_logits:
+            raise InputError(
+                f"{what} checks several tokens at once, and the model was compiled to return the logits of the last one.\n"
+                f"Try: compile with all_logits=True (--all-logits)."
+            )

@@ -1,0 +1,198 @@
+"""The loop: one token after the other in every row, and the next prompt where a text has ended."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import attrs
+import torch
+
+from neuronkit.generation.prompts import Prompts
+from neuronkit.generation.rows import CacheRows
+from neuronkit.generation.selection import Rules, TokenSelector
+
+
+class Request:
+    """
+    One prompt on its way.
+
+    Args:
+        index: Its number in the call.
+        text: Its tokens, ``[tokens]``.
+        history: What processors and criteria see as the prompt, ``[1, length]``: the text, or the padded row.
+    """
+
+    def __init__(self, index: int, text: torch.Tensor, history: torch.Tensor) -> None:
+        self.index = index
+        self.text = text
+        self.history = history
+        self.prompt_length = history.shape[1]
+        self.count = self.prompt_length
+        self.new_tokens: list[int] = []
+        self.last = -1
+        self.finished = False
+        self.rules: Rules
+
+    def start(self, selector: TokenSelector) -> None:
+        """Take the selector's rules, and make room for as many tokens as they allow."""
+        self.rules = selector.rules(self)
+        room = self.history.new_empty(1, self.rules.max_length - self.prompt_length)
+        self.history = torch.cat([self.history, room], dim=1)
+
+    @property
+    def seen(self) -> torch.Tensor:
+        """Prompt and new tokens, ``[1, count]``."""
+        return self.history[:, : self.count]
+
+    @property
+    def slot(self) -> int:
+        """Where the last token belongs in the cache."""
+        return self.text.shape[0] + len(self.new_tokens) - 1
+
+    def add(self, token: int) -> None:
+        """Append a token."""
+        self.history[0, self.count] = token
+        self.count += 1
+        self.new_tokens.append(token)
+        self.last = token
+
+
+@attrs.frozen
+class NewToken:
+    """
+    A token that was just chosen.
+
+    Args:
+        index: The number of its prompt; copies of a prompt (``num_return_sequences``) have numbers of their own.
+        token_id: The token.
+        is_last: Whether its text ends with it.
+    """
+
+    index: int
+    token_id: int
+    is_last: bool
+
+
+@attrs.define
+class Record:
+    """
+    What a call wants to keep beside the tokens.
+
+    Args:
+        scores: By prompt, one tensor ``[vocabulary]`` a step; None keeps none.
+        logits: As `scores`, before processing.
+    """
+
+    scores: dict[int, list[torch.Tensor]] | None = None
+    logits: dict[int, list[torch.Tensor]] | None = None
+
+    def keep(self, requests: list[Request], logits: torch.Tensor, scores: torch.Tensor) -> None:
+        """Note one step."""
+        for kept, values in ((self.scores, scores), (self.logits, logits)):
+            if kept is not None:
+                for request, row in zip(requests, values, strict=True):
+                    kept.setdefault(request.index, []).append(row.clone())
+
+
+def make_requests(prompts: Prompts, selector: TokenSelector, rows: CacheRows) -> list[Request]:
+    """
+    Return a request a prompt, every length checked before anything runs.
+
+    Processors see a text without its padding, so that a prompt's result does not depend on its neighbours. When sampling a
+    batch at once they see the padded row, as in transformers: its random numbers depend on the neighbours anyway.
+    """
+    padded = selector.do_sample and len(prompts.texts) <= rows.count
+    requests = [
+        Request(number, text, prompts.input_ids[number : number + 1] if padded else text.unsqueeze(0))
+        for number, text in enumerate(prompts.texts)
+    ]
+    for request in requests:
+        request.start(selector)
+    return requests
+
+
+def run(
+    requests: list[Request], selector: TokenSelector, rows: CacheRows, record: Record | None = None
+) -> Iterator[list[NewToken]]:
+    """
+    Generate, yielding the new tokens of every step.
+
+    Args:
+        requests: Any number; they are changed.
+        selector: Chooses the tokens.
+        rows: Where the texts are kept.
+        record: Filled with scores or logits.
+    """
+    if len(requests) <= rows.count:
+        yield from _run_wave(requests, selector, rows, record)
+    else:
+        yield from _run_queue(requests, selector, rows, record)
+
+
+def _run_wave(
+    requests: list[Request], selector: TokenSelector, rows: CacheRows, record: Record | None
+) -> Iterator[list[NewToken]]:
+    """Generate for as many prompts as fit; ended ones go on taking part in the sampling, as in transformers."""
+    logits = rows.prefill([request.text for request in requests])
+    input_ids = torch.empty(len(requests), 1, dtype=torch.int64)
+    slots = torch.empty(len(requests), 1, dtype=torch.int64)
+    running = requests
+    while True:
+        found = _choose(requests, selector, logits, record)
+        yield found
+        running = [request for request in requests if not request.finished]
+        if not running:
+            return
+        for row, request in enumerate(requests):
+            input_ids[row, 0] = selector.pad_token_id if request.finished else request.last
+            slots[row, 0] = rows.length if request.finished else request.slot
+        logits = rows.step(input_ids, slots, 1 + max(request.slot for request in running))
+
+
+def _run_queue(
+    requests: list[Request], selector: TokenSelector, rows: CacheRows, record: Record | None
+) -> Iterator[list[NewToken]]:
+    """Generate for more prompts than fit: a row whose text has ended takes the next prompt at once."""
+    waiting = deque(requests)
+    held: list[Request | None] = [None] * rows.count
+    while True:
+        for row in range(rows.count):
+            while held[row] is None and waiting:
+                request = waiting.popleft()
+                yield _choose([request], selector, rows.prefill([request.text], row), record)
+                held[row] = None if request.finished else request
+        running = [request for request in held if request is not None]
+        if not running:
+            return
+        used = max(row for row, request in enumerate(held) if request is not None) + 1
+        input_ids = torch.tensor([[request.last if request else selector.pad_token_id] for request in held[:used]])
+        slots = torch.tensor([[request.slot if request else rows.length] for request in held[:used]])
+        logits = rows.step(input_ids, slots, 1 + max(request.slot for request in running))
+        if len(running) < used:
+            logits = logits[[row for row in range(used) if held[row] is not None]]
+        yield _choose(running, selector, logits, record)
+        held = [None if request is None or request.finished else request for request in held]
+
+
+def _choose(
+    requests: list[Request], selector: TokenSelector, logits: torch.Tensor, record: Record | None
+) -> list[NewToken]:
+    """Choose a token for every request that has not ended, and see which end with it."""
+    going = [row for row, request in enumerate(requests) if not request.finished]
+    if len(going) == len(requests):
+        scores = selector.scores(requests, logits)
+    else:
+        # Ended rows take part in the sampling with scores of their own, so that the others get the numbers that they would.
+        scores = torch.zeros_like(logits)
+        scores[going] = selector.scores([requests[row] for row in going], logits[going])
+    if record is not None:
+        record.keep(requests, logits, scores)
+    tokens = selector.select(scores).tolist()
+    chosen = [requests[row] for row in going]
+    for row, request in zip(going, chosen, strict=True):
+        request.add(tokens[row])
+    stops = selector.stopped(chosen, scores if len(chosen) == len(requests) else scores[going])
+    for request, stop in zip(chosen, stops, strict=True):
+        request.finished = stop
+    return [NewToken(request.index, request.last, request.finished) for request in chosen]

@@ -1,0 +1,90 @@
+"""Prompts as they are given, and each one's text without its padding."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+
+from neuronkit.errors import InputError
+
+
+@attrs.frozen(eq=False)
+class Prompts:
+    """
+    Some prompts of one call.
+
+    Args:
+        input_ids: ``[prompts, width]`` as given, padding included.
+        texts: The tokens of each that count.
+    """
+
+    input_ids: torch.Tensor
+    texts: list[torch.Tensor]
+
+    @property
+    def are_even(self) -> bool:
+        """True when none is padded."""
+        return all(text.shape[0] == self.input_ids.shape[1] for text in self.texts)
+
+    def repeated(self, times: int) -> Prompts:
+        """Return every prompt several times, copies side by side."""
+        if times == 1:
+            return self
+        return Prompts(
+            self.input_ids.repeat_interleave(times, dim=0), [text for text in self.texts for _ in range(times)]
+        )
+
+    def only(self, start: int, stop: int) -> Prompts:
+        """Return some of them, without the columns that pad all of these."""
+        texts = self.texts[start:stop]
+        if len({text.shape[0] for text in texts}) == 1:
+            return Prompts(torch.stack(texts), texts)
+        return Prompts(self.input_ids[start:stop], texts)
+
+
+def read_prompts(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, vocabulary: int | None = None
+) -> Prompts:
+    """
+    Take padding off, on whichever side it is.
+
+    Args:
+        input_ids: ``[prompts, width]``; ``[width]`` is one prompt.
+        attention_mask: 1 for tokens, 0 for padding; None counts every token.
+        vocabulary: Number of tokens that the model knows.
+
+    Raises:
+        InputError: There are no prompts, one has no tokens, a token is unknown, or the mask does not fit.
+    """
+    if not isinstance(input_ids, torch.Tensor):
+        input_ids = torch.as_tensor(input_ids)
+    if input_ids.dim() == 1:
+        input_ids = input_ids.unsqueeze(0)
+        attention_mask = (
+            attention_mask.unsqueeze(0) if attention_mask is not None and attention_mask.dim() == 1 else attention_mask
+        )
+    if input_ids.dim() != 2 or input_ids.is_floating_point():
+        raise InputError(
+            f"input_ids must be integers of [prompts, tokens] (got {input_ids.dtype} of {tuple(input_ids.shape)})."
+        )
+    if not input_ids.shape[0]:
+        raise InputError("input_ids has no prompts: its shape is " + f"{tuple(input_ids.shape)}.")
+    input_ids = input_ids.to(torch.int64)
+    if attention_mask is None:
+        texts = list(input_ids)
+    elif attention_mask.shape != input_ids.shape:
+        raise InputError(
+            f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)} (got {tuple(attention_mask.shape)})."
+        )
+    else:
+        texts = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
+    for number, text in enumerate(texts):
+        if not text.shape[0]:
+            raise InputError(f"Prompt {number} has no tokens. Try: begin it with the model's bos token.")
+        low, high = int(text.min()), int(text.max())
+        if low < 0 or (vocabulary is not None and high >= vocabulary):
+            wrong = low if low < 0 else high
+            raise InputError(
+                f"Prompt {number} has the token {wrong}, and the model knows 0 to {(vocabulary or 0) - 1}."
+            )
+    return Prompts(input_ids, texts)

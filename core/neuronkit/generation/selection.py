@@ -1,0 +1,242 @@
+"""The choice of the next token, by transformers' own logits processors and stopping criteria."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation import (
+    EosTokenCriteria,
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    MinPLogitsWarper,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from neuronkit.errors import InputError
+from neuronkit.generation.bridge import Bridge
+
+if TYPE_CHECKING:
+    from neuronkit.generation.loop import Request
+
+_TEXTLESS = (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+"""Processors that do not look at the text: rows of any lengths go through them together."""
+
+
+class Rules:
+    """
+    What applies to requests whose prompts have one length.
+
+    Args:
+        processors: Change the scores.
+        criteria: Say when to stop, apart from length and end-of-sequence tokens, which the loop counts itself.
+        max_length: Of prompt and new tokens together.
+    """
+
+    def __init__(self, processors: LogitsProcessorList, criteria: StoppingCriteriaList, max_length: int) -> None:
+        self.processors = processors
+        self.criteria = criteria
+        self.max_length = max_length
+        self.needs_text = any(type(processor) not in _TEXTLESS for processor in processors)
+
+
+class TokenSelector:
+    """
+    Chooses tokens as a generation config says.
+
+    Args:
+        config: With all defaults filled in.
+        bridge: Makes transformers' processors and criteria.
+        max_seq_length: Slots of the cache.
+        stopping_criteria: The caller's own.
+        logits_processor: The caller's own.
+        prefix_allowed_tokens_fn: From a prompt's number and its tokens to the tokens that may follow.
+        tokenizer: For stop strings.
+        length_is_given: The caller named a length: more than the cache holds is then an error and no limit.
+    """
+
+    def __init__(
+        self,
+        config: GenerationConfig,
+        bridge: Bridge,
+        max_seq_length: int,
+        stopping_criteria: StoppingCriteriaList | None = None,
+        logits_processor: LogitsProcessorList | None = None,
+        prefix_allowed_tokens_fn: Callable[[int, torch.Tensor], list[int]] | None = None,
+        tokenizer: Any = None,
+        length_is_given: bool = True,
+    ) -> None:
+        self.config = config
+        self.max_seq_length = max_seq_length
+        self._bridge = bridge
+        self._criteria = StoppingCriteriaList(stopping_criteria or [])
+        self._processors = LogitsProcessorList(logits_processor or [])
+        self._prefix = prefix_allowed_tokens_fn
+        self._tokenizer = tokenizer
+        self._length_is_given = length_is_given
+        self._rules: dict[tuple[int, int | None], Rules] = {}
+        eos = config.eos_token_id
+        self.eos_token_ids = frozenset(
+            [] if eos is None else [eos] if isinstance(eos, int) else [int(token) for token in eos]
+        )
+        pad = config.pad_token_id
+        first_eos = None if eos is None else eos if isinstance(eos, int) else int(eos[0])
+        self.pad_token_id = int(pad if pad is not None else first_eos if first_eos is not None else 0)
+        self.do_sample = bool(config.do_sample)
+
+    @classmethod
+    def create(
+        cls,
+        input_ids: torch.Tensor,
+        generation_config: GenerationConfig,
+        model: Any,
+        max_seq_length: int,
+        stopping_criteria: StoppingCriteriaList | None = None,
+        **kwargs: Any,
+    ) -> TokenSelector:
+        """
+        Make a selector.
+
+        Args:
+            input_ids: The prompts, ``[prompts, width]``.
+            generation_config: What to do.
+            model: A `neuronkit.models.decoder.NeuronDecoderModel`, for the defaults that its checkpoint sets.
+            max_seq_length: Slots of the cache.
+            stopping_criteria: More reasons to stop.
+            **kwargs: ``logits_processor``, ``prefix_allowed_tokens_fn``, ``tokenizer``.
+
+        Raises:
+            InputError: The config asks for a search (beams, an assistant) and not for one token after the other.
+        """
+        bridge = model.bridge()
+        config, _ = bridge._prepare_generation_config(copy.deepcopy(generation_config))
+        mode = config.get_generation_mode()
+        if mode not in ("greedy_search", "sample"):
+            raise InputError(
+                f"A TokenSelector chooses greedily or samples; the generation config asks for {mode.value}."
+            )
+        given = generation_config.max_new_tokens is not None or generation_config.max_length is not None
+        return cls(config, bridge, max_seq_length, stopping_criteria=stopping_criteria, length_is_given=given, **kwargs)
+
+    def rules(self, request: Request) -> Rules:
+        """
+        Return the rules for a request; those of equal prompt lengths share them.
+
+        Raises:
+            InputError: The prompt, or the prompt and the new tokens that were asked for, do not fit the cache.
+        """
+        config = self.config
+        own = self._prefix is not None or bool(
+            config.encoder_repetition_penalty not in (None, 1.0) or config.encoder_no_repeat_ngram_size
+        )
+        key = (request.prompt_length, request.index if own else None)
+        if key not in self._rules:
+            self._rules[key] = self._make_rules(request)
+        return self._rules[key]
+
+    def _make_rules(self, request: Request) -> Rules:
+        length, room = request.prompt_length, self.max_seq_length - request.text.shape[0]
+        if room < 1:
+            raise InputError(
+                f"Prompt {request.index} has {request.text.shape[0]} tokens and the cache has {self.max_seq_length} slots: "
+                f"there is no room for a new token.\nTry: a shorter prompt, or compile with a larger sequence_length."
+            )
+        config = copy.deepcopy(self.config)
+        self._bridge.prepare_special_tokens(config)
+        config = self._bridge.prepare_length(config, length, is_default=not self._length_is_given)
+        if config.max_length <= length:
+            raise InputError(
+                f"Prompt {request.index} has {length} tokens, and max_length={config.max_length} leaves no room for a new one.\n"
+                f"Try: max_new_tokens."
+            )
+        wanted = config.max_length - length
+        if wanted > room:
+            if self._length_is_given:
+                raise InputError(
+                    f"Prompt {request.index} has {request.text.shape[0]} tokens; with {wanted} new ones it needs "
+                    f"{request.text.shape[0] + wanted} slots, and the cache has {self.max_seq_length}.\n"
+                    f"Try: max_new_tokens={room}, a shorter prompt, or compile with a larger sequence_length."
+                )
+            config.max_length = length + room
+        prefix = self._prefix
+        processors = self._bridge._get_logits_processor(
+            generation_config=config,
+            input_ids_seq_length=length,
+            encoder_input_ids=request.history[:, :length],
+            prefix_allowed_tokens_fn=None if prefix is None else lambda _, ids: prefix(request.index, ids),
+            logits_processor=self._processors,
+            device="cpu",
+            model_kwargs={},
+        )
+        criteria = self._bridge._get_stopping_criteria(
+            generation_config=config, stopping_criteria=self._criteria, tokenizer=self._tokenizer
+        )
+        own = {id(criterion) for criterion in self._criteria}
+        counted = (EosTokenCriteria, MaxLengthCriteria)
+        extra = [criterion for criterion in criteria if not isinstance(criterion, counted) or id(criterion) in own]
+        return Rules(processors, StoppingCriteriaList(extra), config.max_length)
+
+    def scores(self, requests: Sequence[Request], logits: torch.Tensor) -> torch.Tensor:
+        """
+        Return processed scores; the logits stay as they are.
+
+        Args:
+            requests: One a row.
+            logits: ``[rows, vocabulary]``.
+        """
+        first = requests[0].rules
+        if all(request.rules is first for request in requests) and not first.processors:
+            return logits
+        if all(not request.rules.needs_text for request in requests):
+            return first.processors(requests[0].seen, logits.clone())
+        scores = torch.empty_like(logits)
+        for rows in _alike(requests):
+            text = torch.cat([requests[row].seen for row in rows])
+            scores[rows] = requests[rows[0]].rules.processors(text, logits[rows])
+        return scores
+
+    def select(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the next token of every row of processed scores."""
+        if not self.do_sample:
+            return scores.argmax(dim=-1)
+        return torch.multinomial(torch.softmax(scores, dim=-1), num_samples=1).squeeze(1)
+
+    def stopped(self, requests: Sequence[Request], scores: torch.Tensor) -> list[bool]:
+        """Tell which requests stop after the token that was just added to each."""
+        found = [
+            request.last in self.eos_token_ids or request.count >= request.rules.max_length for request in requests
+        ]
+        if not any(request.rules.criteria for request in requests):
+            return found
+        for rows in _alike(requests):
+            criteria = requests[rows[0]].rules.criteria
+            if criteria:
+                text = torch.cat([requests[row].seen for row in rows])
+                for row, stop in zip(rows, criteria(text, scores[rows]).tolist(), strict=True):
+                    found[row] = found[row] or stop
+        return found
+
+
+def _alike(requests: Sequence[Request]) -> list[list[int]]:
+    """Group rows whose texts have equal lengths and equal rules: these go through transformers' code together."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, request in enumerate(requests):
+        groups.setdefault((request.count, id(request.rules)), []).append(row)
+    return list(groups.values())

@@ -1,0 +1,361 @@
+"""The base of the public classes that generate text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+
+from neuronkit.errors import InputError
+from neuronkit.generation import loop
+from neuronkit.generation.bridge import Bridge
+from neuronkit.generation.loop import NewToken, Record
+from neuronkit.generation.prompts import Prompts, read_prompts
+from neuronkit.generation.rows import CacheRows
+from neuronkit.generation.selection import TokenSelector
+from neuronkit.models.base import NeuronBaseModel
+
+_LENGTHS = ("max_length", "max_new_tokens")
+_ONE_BY_ONE = ("greedy_search", "sample")
+_BEAMS = ("beam_search", "beam_sample")
+
+
+class NeuronDecoderModel(NeuronBaseModel):
+    """A compiled decoder with a cache of fixed length: one token after the other, for any number of prompts."""
+
+    graph_name: ClassVar[str] = "decoder"
+
+    @cached_property
+    def generation_config(self) -> Any:
+        """The checkpoint's defaults for generation; may be changed and assigned."""
+        from transformers import GenerationConfig
+
+        if (self.model_save_dir / "generation_config.json").is_file():
+            return GenerationConfig.from_pretrained(self.model_save_dir)
+        return GenerationConfig.from_model_config(self.config)
+
+    @cached_property
+    def rows(self) -> CacheRows:
+        """The rows of the cache."""
+        return CacheRows(self.session, self.graph_name)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The number of rows (``batch``) and of tokens in one (``sequence``)."""
+        found = super().limits
+        return {**found, "sequence": found["cache"]}
+
+    def can_generate(self) -> bool:
+        """Tell that `generate` works."""
+        return True
+
+    def bridge(self) -> Bridge:
+        """Return the model as transformers' `GenerationMixin` sees it."""
+        return Bridge(self.config, self.generation_config, self.rows)
+
+    def replace_weights(self, checkpoint: Any, **source_options: Any) -> None:
+        """Give the graphs another checkpoint's weights; see `NeuronBaseModel.replace_weights`."""
+        super().replace_weights(checkpoint, **source_options)
+        for name in ("rows", "generation_config"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of tokens that the model knows."""
+        size = getattr(self.config, "vocab_size", None)
+        return int(size) if size else None
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        generation_config: Any = None,
+        stopping_criteria: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Generate text.
+
+        More prompts than the model was compiled for are scheduled over its rows. Every prompt gets the result that it would
+        have alone, whatever its neighbours and its padding.
+
+        Args:
+            input_ids: ``[prompts, width]``; None begins with the model's bos token.
+            attention_mask: 1 for tokens, 0 for padding on either side; None asks the pad token, as transformers does.
+            generation_config: What to do; None takes the checkpoint's defaults.
+            stopping_criteria: transformers' `StoppingCriteriaList`.
+            **kwargs: Fields of `GenerationConfig`, and ``logits_processor``, ``prefix_allowed_tokens_fn``, ``streamer``,
+                ``tokenizer`` (for ``stop_strings``), ``assistant_model``, ``seed``.
+
+        Returns:
+            ``[prompts, width + new tokens]``, padded after the end of a text; with ``return_dict_in_generate`` what
+            transformers returns.
+
+        Raises:
+            InputError: A prompt is empty or does not fit, there is none, or an option cannot be served.
+        """
+        seed = kwargs.pop("seed", None)
+        if seed is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return self.generate(input_ids, attention_mask, generation_config, stopping_criteria, **kwargs)
+        call = self._call(input_ids, attention_mask, generation_config, stopping_criteria, kwargs)
+        if call.mode not in _ONE_BY_ONE:
+            return self._search(call)
+        prompts = call.prompts.repeated(call.config.num_return_sequences)
+        streamer = call.extras.get("streamer")
+        if streamer is not None:
+            if len(prompts.texts) > self.rows.count:
+                raise InputError(
+                    f"streamer: {len(prompts.texts)} prompts are more than the {self.rows.count} that run at once. "
+                    "Try: generate_iter."
+                )
+            streamer.put(prompts.input_ids)
+        record = None
+        if call.config.return_dict_in_generate:
+            record = Record({} if call.config.output_scores else None, {} if call.config.output_logits else None)
+        requests = loop.make_requests(prompts, call.selector, self.rows)
+        for found in loop.run(requests, call.selector, self.rows, record):
+            if streamer is not None:
+                tokens = torch.full((len(requests),), call.selector.pad_token_id)
+                for new in found:
+                    tokens[new.index] = new.token_id
+                streamer.put(tokens)
+        if streamer is not None:
+            streamer.end()
+        sequences = _join(prompts, [request.new_tokens for request in requests], call.selector.pad_token_id)
+        return sequences if record is None else _as_output(sequences, record, len(requests))
+
+    @torch.no_grad()
+    def generate_iter(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        generation_config: Any = None,
+        stopping_criteria: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[NewToken]:
+        """
+        Generate text, and yield every token as it is chosen.
+
+        Args:
+            input_ids: As for `generate`.
+            attention_mask: As for `generate`.
+            generation_config: As for `generate`.
+            stopping_criteria: As for `generate`.
+            **kwargs: As for `generate`, without ``streamer`` and searches.
+
+        Raises:
+            InputError: As `generate`, before the first token.
+        """
+        seed = kwargs.pop("seed", None)
+        call = self._call(input_ids, attention_mask, generation_config, stopping_criteria, kwargs)
+        if call.mode not in _ONE_BY_ONE:
+            raise InputError(
+                f"generate_iter yields tokens as they are chosen, and {call.mode} chooses them at its end."
+            )
+        prompts = call.prompts.repeated(call.config.num_return_sequences)
+        requests = loop.make_requests(prompts, call.selector, self.rows)
+        steps = loop.run(requests, call.selector, self.rows)
+        if seed is not None:
+            steps = _seeded(steps, seed)
+        return (new for found in steps for new in found)
+
+    @torch.no_grad()
+    def generate_tokens(
+        self,
+        input_ids: torch.Tensor,
+        selector: TokenSelector,
+        batch_size: int,
+        attention_mask: torch.Tensor | None = None,
+        **model_kwargs: Any,
+    ) -> torch.Tensor:
+        """
+        Generate text with a selector that was made before.
+
+        Args:
+            input_ids: ``[prompts, width]``.
+            selector: From `TokenSelector.create`.
+            batch_size: The number of prompts.
+            attention_mask: 1 for tokens, 0 for padding.
+            **model_kwargs: None are known.
+
+        Raises:
+            InputError: `batch_size` is not the number of prompts, or as `generate`.
+        """
+        if model_kwargs:
+            raise InputError(f"generate_tokens does not take {sorted(model_kwargs)[0]!r}.")
+        prompts = read_prompts(input_ids, attention_mask, self.vocabulary)
+        if batch_size != len(prompts.texts):
+            raise InputError(f"batch_size is {batch_size}, and input_ids has {len(prompts.texts)} prompts.")
+        requests = loop.make_requests(prompts, selector, self.rows)
+        for _ in loop.run(requests, selector, self.rows):
+            pass
+        return _join(prompts, [request.new_tokens for request in requests], selector.pad_token_id)
+
+    def _call(
+        self,
+        input_ids: Any,
+        attention_mask: Any,
+        generation_config: Any,
+        stopping_criteria: Any,
+        kwargs: dict[str, Any],
+    ) -> _Call:
+        names = ("logits_processor", "prefix_allowed_tokens_fn", "streamer", "tokenizer", "assistant_model")
+        kwargs = dict(kwargs)
+        if "inputs" in kwargs and input_ids is None:
+            input_ids = kwargs.pop("inputs")
+        extras = {name: kwargs.pop(name) for name in names if name in kwargs}
+        for ignored in ("use_cache", "synced_gpus"):
+            kwargs.pop(ignored, None)
+        given = generation_config is not None and any(getattr(generation_config, name) is not None for name in _LENGTHS)
+        given = given or any(kwargs.get(name) is not None for name in _LENGTHS)
+        bridge = self.bridge()
+        config, unknown = bridge._prepare_generation_config(generation_config, **kwargs)
+        if unknown:
+            known = ", ".join(names)
+            raise InputError(f"generate does not take {sorted(unknown)[0]!r}: a field of GenerationConfig, or {known}.")
+        for name in ("output_attentions", "output_hidden_states"):
+            if getattr(config, name, None):
+                raise InputError(f"{name}: a compiled model returns logits only.")
+        if config.guidance_scale not in (None, 1, 1.0):
+            raise InputError(
+                "guidance_scale: classifier-free guidance runs the model twice a step, which is not supported."
+            )
+        if input_ids is None:
+            if config.bos_token_id is None:
+                raise InputError("generate needs input_ids: the model has no bos token to begin with.")
+            input_ids = torch.tensor([[config.bos_token_id]])
+        input_ids = torch.as_tensor(input_ids)
+        if attention_mask is None and input_ids.dim() == 2 and input_ids.numel():
+            bridge.prepare_special_tokens(config)
+            attention_mask = bridge._prepare_attention_mask_for_generation(input_ids, config, {})
+        prompts = read_prompts(input_ids, attention_mask, self.vocabulary)
+        if extras.get("tokenizer") is None and config.stop_strings is not None:
+            extras["tokenizer"] = self.tokenizer
+        mode = str(config.get_generation_mode(extras.get("assistant_model")).value)
+        bridge._validate_generation_mode(
+            config.get_generation_mode(extras.get("assistant_model")),
+            config,
+            {"streamer": extras.get("streamer"), "assistant_model": extras.get("assistant_model")},
+        )
+        selector = TokenSelector(
+            _plain(config),
+            bridge,
+            self.rows.length,
+            stopping_criteria=stopping_criteria,
+            logits_processor=extras.get("logits_processor"),
+            prefix_allowed_tokens_fn=extras.get("prefix_allowed_tokens_fn"),
+            tokenizer=extras.get("tokenizer"),
+            length_is_given=given,
+        )
+        return _Call(prompts, config, mode, selector, bridge, extras, stopping_criteria)
+
+    def _search(self, call: _Call) -> Any:
+        """Run a search of transformers, in as many groups of prompts of one length as the rows hold."""
+        config, prompts = call.config, call.prompts
+        if call.mode == "assisted_generation":
+            call.bridge.require_all_logits("Assisted generation")
+        elif call.mode not in _BEAMS:
+            raise InputError(f"{call.mode} is not supported. Try: greedy, sampling, num_beams, or assistant_model.")
+        needed = max(config.num_beams, config.num_return_sequences)
+        if needed > self.rows.count:
+            raise InputError(
+                f"num_beams={config.num_beams} with num_return_sequences={config.num_return_sequences} needs {needed} rows, "
+                f"and the model was compiled for {self.rows.count}.\nTry: compile with batch_size={needed}."
+            )
+        together = self.rows.count // needed if prompts.are_even and call.mode in _BEAMS else 1
+        starts = range(0, len(prompts.texts), together)
+        if config.return_dict_in_generate and len(starts) > 1:
+            raise InputError(
+                f"return_dict_in_generate: a search returns it for {together} prompts at most (got {len(prompts.texts)})."
+            )
+        extras = {name: value for name, value in call.extras.items() if value is not None}
+        probes = loop.make_requests(prompts, call.selector, self.rows)  # every length is checked before anything runs
+        new_tokens: list[list[int]] = []
+        for start in starts:
+            group = prompts.only(start, start + together)
+            settings = _plain(config)
+            probe, width = probes[start], group.input_ids.shape[1]
+            settings.max_new_tokens, settings.max_length = probe.rules.max_length - probe.prompt_length, None
+            found = call.bridge.search(
+                group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **extras
+            )
+            if config.return_dict_in_generate:
+                return found
+            new_tokens += found[:, width:].tolist()
+        return _join(prompts.repeated(config.num_return_sequences), new_tokens, call.selector.pad_token_id)
+
+
+class _Call:
+    """One call of `generate`, its arguments sorted out."""
+
+    def __init__(
+        self,
+        prompts: Prompts,
+        config: Any,
+        mode: str,
+        selector: TokenSelector,
+        bridge: Bridge,
+        extras: Mapping[str, Any],
+        criteria: Any,
+    ) -> None:
+        self.prompts = prompts
+        self.config = config
+        self.mode = mode
+        self.selector = selector
+        self.bridge = bridge
+        self.extras = extras
+        self.criteria = criteria
+
+
+def _seeded(steps: Iterator[list[NewToken]], seed: int) -> Iterator[list[NewToken]]:
+    """Take steps with random numbers of their own; the caller's go on as if nothing had happened in between."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+    while True:
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(state)
+            found = next(steps, None)
+            state = torch.get_rng_state()
+        if found is None:
+            return
+        yield found
+
+
+def _plain(config: Any) -> Any:
+    """Return a copy of a config without the tensors that transformers hangs on it."""
+    import copy
+
+    copied = copy.copy(config)
+    for name in [name for name in vars(copied) if name.endswith("_token_tensor")]:
+        delattr(copied, name)
+    return copied
+
+
+def _join(prompts: Prompts, new_tokens: list[list[int]], pad_token_id: int) -> torch.Tensor:
+    """Put new tokens after the prompts as they were given."""
+    longest = max(len(tokens) for tokens in new_tokens)
+    rows = [tokens + [pad_token_id] * (longest - len(tokens)) for tokens in new_tokens]
+    return torch.cat([prompts.input_ids, torch.tensor(rows, dtype=torch.int64)], dim=1)
+
+
+def _as_output(sequences: torch.Tensor, record: Record, count: int) -> Any:
+    """Return transformers' output class; where a text had ended before, the scores are zeros."""
+    from transformers.generation import GenerateDecoderOnlyOutput
+
+    def stack(kept: dict[int, list[torch.Tensor]] | None) -> tuple[torch.Tensor, ...] | None:
+        if kept is None:
+            return None
+        steps = max(len(values) for values in kept.values())
+        blank = torch.zeros_like(kept[0][0])
+        return tuple(
+            torch.stack([kept[row][step] if step < len(kept[row]) else blank for row in range(count)])
+            for step in range(steps)
+        )
+
+    return GenerateDecoderOnlyOutput(sequences=sequences, scores=stack(record.scores), logits=stack(record.logits))

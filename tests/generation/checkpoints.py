@@ -10,7 +10,7 @@ import torch
 _COMMON = {
     "vocab_size": 96,
     "hidden_size": 32,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "intermediate_size": 48,
     "max_position_embeddings": 64,
@@ -19,10 +19,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "opt": {**_COMMON, "ffn_dim": 48, "word_embed_proj_dim": 32},
     "gpt_neox": _COMMON,
-    "llama": {**_COMMON, "num_key_value_heads": 2},
+    "llama": {**_COMMON, "num_hidden_layers": 2, "num_key_value_heads": 2},
     "mistral": {**_COMMON, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 6},
     "qwen2": {
         **_COMMON,
+        "num_hidden_layers": 2,
         "num_key_value_heads": 2,
         "use_sliding_window": True,
         "sliding_window": 6,
@@ -30,7 +31,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "qwen3": {**_COMMON, "num_key_value_heads": 2, "head_dim": 8},
     "phi": _COMMON,
-    "gemma": {**_COMMON, "num_key_value_heads": 1, "head_dim": 8},
+    "gemma": {**_COMMON, "num_key_value_heads": 1, "head_dim": 8, "tie_word_embeddings": False},
     "falcon": _COMMON,
 }
 """Fields by model type. The sliding windows are smaller than the texts of the tests."""

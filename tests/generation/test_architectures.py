@@ -1,0 +1,99 @@
+"""Every architecture gives eager's tokens: in any batch, with any padding, in one dynamic graph and in fixed buckets."""
+
+from __future__ import annotations
+
+import pytest
+
+import neuronkit
+from neuronkit.errors import SourceError
+from neuronkit_plugins.text.causal_lm import plugin
+from tests.generation.checkpoints import CONFIGS, tiny_decoder
+from tests.generation.prompts import alone, new_tokens, padded, texts
+
+PROMPTS = texts(3, 12, 1, 8)
+GREEDY = {"max_new_tokens": 14, "do_sample": False}
+
+
+def static_options(architecture: str) -> dict:
+    """Fixed buckets; most architectures have them without the export, which takes seconds a bucket and is theirs alike."""
+    exported = architecture in ("gpt2", "mistral")
+    return {"static": True, "buckets": (8, 40)} | ({} if exported else {"backend": "eager", "cache": False})
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_greedy_tokens_are_eagers(compiled, eager, architecture, static):
+    """Windows of six tokens (mistral, the upper layer of qwen2) are shorter than the texts."""
+    model = compiled(architecture, **(static_options(architecture) if static else {}))
+    expected = alone(eager(architecture), PROMPTS, **GREEDY)
+    assert any(len(set(tokens)) > 4 for tokens in expected)
+    for side in ("left", "right"):
+        result = model.generate(**padded(PROMPTS, side), **GREEDY)
+        assert new_tokens(result, 12, expected) == expected
+    single = model.generate(PROMPTS[1][None], **GREEDY)
+    assert single[0, 12:].tolist() == expected[1]
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+def test_one_row(compiled, eager, static):
+    """A batch size of one, and more prompts than that."""
+    model = compiled("gpt2", batch_size=1, static=static)
+    expected = alone(eager("gpt2"), PROMPTS, **GREEDY)
+    result = model.generate(**padded(PROMPTS), **GREEDY)
+    assert new_tokens(result, 12, expected) == expected
+
+
+def test_graphs(compiled):
+    """One dynamic graph, or a bucket for a single token and one for every prefill length."""
+    (dynamic,) = compiled().session.graphs.values()
+    assert [bucket.sizes["sequence"] for bucket in dynamic.buckets] == [40]
+    (fixed,) = compiled("gpt2", static=True, buckets=(8, 40)).session.graphs.values()
+    assert [bucket.sizes["sequence"] for bucket in fixed.buckets] == [1, 8, 40]
+    for model in (compiled(), compiled("gpt2", static=True, buckets=(8, 40))):
+        assert {name: tuple(tensor.shape) for name, tensor in model.session.state.items()} == {
+            f"{kind}_{layer}": (4, 4, 41, 8) for layer in (0, 1) for kind in ("key", "value")
+        }
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neo", "bloom"])
+def test_what_no_key_serves(tmp_path, architecture):
+    """The error names the architecture, and what there is for the task."""
+    path = refused_checkpoint(tmp_path, architecture)
+    with pytest.raises(neuronkit.NeuronkitError) as caught:
+        neuronkit.compile(path, tmp_path / "out", task="text-generation", optlevel=1)
+    assert f"No plugin is installed for '{architecture}.text-generation'" in str(caught.value)
+    assert "gpt2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "architecture, reason",
+    [("gpt_neo", "it cuts its own causal mask"), ("bloom", "its attention is biased by distances (ALiBi)")],
+)
+def test_what_the_wrapper_refuses(tmp_path, architecture, reason):
+    """Also under a key that somebody else declares for it."""
+    path = refused_checkpoint(tmp_path, architecture)
+    with (
+        neuronkit.get_registry().temporary(plugin, f"{architecture}.text-generation"),
+        pytest.raises(SourceError) as caught,
+    ):
+        neuronkit.compile(path, tmp_path / "out", task="text-generation", optlevel=1)
+    assert f"{architecture} cannot be compiled for text-generation: {reason}" in str(caught.value)
+    assert "Try: gpt2, opt" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_falcon_with_alibi(tmp_path):
+    path = tiny_decoder(tmp_path / "falcon", "falcon", alibi=True)
+    with pytest.raises(SourceError, match="falcon cannot be compiled for text-generation: its attention is biased"):
+        neuronkit.compile(path, tmp_path / "out", task="text-generation", optlevel=1)
+
+
+def refused_checkpoint(path, architecture):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {"hidden_size": 32, "vocab_size": 96, "max_position_embeddings": 64}
+    small |= {"gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]}}.get(
+        architecture, {"n_layer": 2, "n_head": 4}
+    )
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **small)).save_pretrained(path / "refused")
+    return path / "refused"

@@ -1,0 +1,158 @@
+"""More prompts than rows, streams, and a call's life in the cache."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from neuronkit.errors import InputError
+from neuronkit.generation.loop import NewToken
+from tests.generation.prompts import alone, new_tokens, padded, texts
+
+MANY = texts(4, 11, 1, 20, 7, 3, 9, 15, 2, 6, 12, seed=3)
+GREEDY = {"max_new_tokens": 15, "do_sample": False, "eos_token_id": [80, 42, 77, 13]}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+def test_more_prompts_than_rows(compiled, reference, side, static):
+    """Eleven prompts over four rows: results in the order given, each as if it were alone."""
+    model = compiled("gpt2", static=True, buckets=(8, 40)) if static else compiled()
+    expected = alone(reference, MANY, **GREEDY)
+    assert len({len(tokens) for tokens in expected}) > 2
+    assert new_tokens(model.generate(**padded(MANY, side), **GREEDY), 20, expected) == expected
+
+
+def test_a_row_is_refilled_at_once(model):
+    """The fifth prompt begins while others of the first four go on."""
+    found = list(model.generate_iter(**padded(MANY), **GREEDY))
+    begins = next(number for number, new in enumerate(found) if new.index == 4)
+    ends = [number for number, new in enumerate(found) if new.is_last and new.index < 4]
+    assert min(ends) < begins < max(ends)
+    assert sorted(new.index for new in found if new.is_last) == list(range(len(MANY)))
+
+
+def test_processors_in_a_queue(model, reference):
+    given = {**GREEDY, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2}
+    expected = alone(reference, MANY, **given)
+    assert new_tokens(model.generate(**padded(MANY), **given), 20, expected) == expected
+
+
+def test_sampling_in_a_queue(model):
+    """Repeatable, and within the options."""
+    given = {"max_new_tokens": 10, "do_sample": True, "top_k": 4, "seed": 2}
+    first = model.generate(**padded(MANY), **given)
+    assert first.shape == (11, 30)
+    assert torch.equal(model.generate(**padded(MANY), **given), first)
+
+
+def test_scores_of_a_queue(model, reference):
+    """A blank stands where a text had ended."""
+    given = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+    found = model.generate(**padded(MANY), **given)
+    assert len(found.logits) == 6 and found.logits[0].shape == (11, 96)
+    single = reference.generate(MANY[7][None], **given)
+    torch.testing.assert_close(found.logits[5][7], single.logits[5][0], atol=1e-4, rtol=1e-4)
+
+
+def test_iterator(model, reference):
+    expected = alone(reference, MANY[:2], **GREEDY)
+    tokens: dict[int, list[int]] = {0: [], 1: []}
+    for new in model.generate_iter(**padded(MANY[:2]), **GREEDY):
+        assert isinstance(new, NewToken)
+        tokens[new.index].append(new.token_id)
+        assert new.is_last == (len(tokens[new.index]) == len(expected[new.index]))
+    assert [tokens[0], tokens[1]] == expected
+
+
+def test_an_iterator_that_is_left(model, reference):
+    """What it left in the cache does not matter to the next call."""
+    steps = model.generate_iter(**padded(MANY), **GREEDY)
+    for _ in range(7):
+        next(steps)
+    expected = alone(reference, MANY[3:4], **GREEDY)
+    assert model.generate(MANY[3][None], **GREEDY)[0, 20:].tolist() == expected[0]
+
+
+class Notes:
+    """A streamer that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.values: list[list] = []
+        self.ended = False
+
+    def put(self, value: torch.Tensor) -> None:
+        self.values.append(value.tolist())
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def test_streamer(model, reference):
+    ours, theirs = Notes(), Notes()
+    model.generate(MANY[0][None], **GREEDY, streamer=ours)
+    reference.generate(MANY[0][None], **GREEDY, streamer=theirs)
+    assert ours.values == theirs.values
+    assert ours.ended
+
+
+def test_text_streamer(model):
+    from transformers import TextIteratorStreamer
+
+    streamer = TextIteratorStreamer(model.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    result = model.generate(MANY[0][None], max_new_tokens=6, do_sample=False, streamer=streamer)
+    assert "".join(streamer) == model.tokenizer.decode(result[0, 4:], skip_special_tokens=True)
+
+
+def test_streamer_of_too_many(model):
+    with pytest.raises(InputError) as caught:
+        model.generate(**padded(MANY), **GREEDY, streamer=Notes())
+    assert str(caught.value) == "streamer: 11 prompts are more than the 4 that run at once. Try: generate_iter."
+
+
+def test_selector(model, reference):
+    """The documented lower level."""
+    from transformers import GenerationConfig
+
+    from neuronkit.generation.selection import TokenSelector
+
+    batch = padded(MANY[:3])
+    config = GenerationConfig(max_new_tokens=8, do_sample=False, eos_token_id=2, pad_token_id=0)
+    selector = TokenSelector.create(batch["input_ids"], config, model, 40)
+    result = model.generate_tokens(batch["input_ids"], selector, 3, attention_mask=batch["attention_mask"])
+    expected = alone(reference, MANY[:3], max_new_tokens=8, do_sample=False)
+    assert new_tokens(result, 11, expected) == expected
+    with pytest.raises(InputError, match="batch_size is 2, and input_ids has 3 prompts"):
+        model.generate_tokens(batch["input_ids"], selector, 2)
+    with pytest.raises(InputError, match="generate_tokens does not take 'cache'"):
+        model.generate_tokens(batch["input_ids"], selector, 3, cache=None)
+    with pytest.raises(InputError, match="chooses greedily or samples; the generation config asks for beam_search"):
+        TokenSelector.create(batch["input_ids"], GenerationConfig(num_beams=2), model, 40)
+
+
+def test_forward(model, reference):
+    """A prompt, then a token at a time, at the positions that the caller says."""
+    ids = torch.stack(texts(9, 9, seed=4))
+    wanted = reference(ids).logits
+    found = model(input_ids=ids[:, :6], cache_ids=torch.arange(6))
+    torch.testing.assert_close(found.logits[:, 0], wanted[:, 5], atol=1e-4, rtol=1e-4)
+    for position in range(6, 9):
+        found = model.forward(ids[:, position : position + 1], torch.tensor([position]))
+        torch.testing.assert_close(found.logits[:, 0], wanted[:, position], atol=1e-4, rtol=1e-4)
+
+
+def test_forward_of_padded_rows(model, reference):
+    """start_ids says where each row's text begins."""
+    short, long = texts(4, 7, seed=5)
+    batch = padded([short, long])["input_ids"]
+    (logits,) = model.forward(batch, torch.arange(7), torch.tensor([3, 0]), return_dict=False)
+    for row, prompt in enumerate((short, long)):
+        torch.testing.assert_close(logits[row, 0], reference(prompt[None]).logits[0, -1], atol=1e-4, rtol=1e-4)
+
+
+def test_forward_beyond(model):
+    ids = torch.ones(1, 2, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"a position for each of 2 tokens, below 40 \(got \(2,\), up to 40\)"):
+        model.forward(ids, torch.tensor([39, 40]))
+    with pytest.raises(InputError, match="input_ids has 5 rows, and the model was compiled for 4"):
+        model.forward(ids.repeat(5, 1), torch.tensor([0, 1]))

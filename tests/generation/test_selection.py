@@ -1,0 +1,147 @@
+"""The choice of tokens: processors, criteria, sampling and ends are transformers' own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GenerationConfig
+from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from tests.generation.prompts import alone, new_tokens, padded, texts
+
+PROMPTS = texts(5, 9, 2, 7, seed=1)
+
+
+class Favour(LogitsProcessor):
+    """Favours a token that depends on how long the text is."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.clone()
+        scores[:, 10 + input_ids.shape[1] % 7] += 30
+        return scores
+
+
+class After(StoppingCriteria):
+    """Stops when a text holds so many odd tokens."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        return (input_ids % 2).sum(dim=1) >= 8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repetition_penalty": 1.7},
+        {"no_repeat_ngram_size": 1},
+        {"min_new_tokens": 9, "eos_token_id": list(range(3, 60))},
+        {"min_length": 12, "eos_token_id": list(range(3, 60))},
+        {"eos_token_id": [55, 68, 80, 12, 30]},
+        {"bad_words_ids": [[80], [55, 68]]},
+        {"max_length": 16},
+        {"logits_processor": LogitsProcessorList([Favour()])},
+        {"stopping_criteria": StoppingCriteriaList([After()])},
+        {"prefix_allowed_tokens_fn": lambda row, ids: list(range(20, 30 + len(ids)))},
+        {"forced_eos_token_id": 2, "suppress_tokens": [80, 42]},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_greedy(model, reference, options):
+    """Each prompt's result is what it gives alone."""
+    given = {"max_new_tokens": 12, "do_sample": False, **options}
+    if "max_length" in options:
+        del given["max_new_tokens"]
+    expected = alone(reference, PROMPTS, **given)
+    assert new_tokens(model.generate(**padded(PROMPTS), **given), 9, expected) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top_k": 0},
+        {"top_k": 5},
+        {"top_k": 500},
+        {"top_k": 0, "top_p": 0.7},
+        {"temperature": 0.6, "min_p": 0.05},
+        {"typical_p": 0.6},
+        {"top_k": 20, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+        {"eos_token_id": list(range(3, 30))},
+        {"num_return_sequences": 2, "prompts": 2},
+    ],
+    ids=str,
+)
+def test_sampling(model, reference, options):
+    """The same batch and the same seed give the same tokens, whatever ends early."""
+    options = dict(options)
+    batch = padded(PROMPTS[: options.pop("prompts", 4)])
+    given = {"max_new_tokens": 12, "do_sample": True, **options}
+    torch.manual_seed(11)
+    expected = reference.generate(**batch, **given)
+    torch.manual_seed(11)
+    assert model.generate(**batch, **given).tolist() == expected.tolist()
+
+
+def test_seed(model):
+    """A call's own seed leaves the program's random numbers alone."""
+    batch = padded(PROMPTS)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = model.generate(**batch, do_sample=True, max_new_tokens=8, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+    list(model.generate_iter(**batch, do_sample=True, max_new_tokens=8, seed=6))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(5)
+    assert torch.equal(model.generate(**batch, do_sample=True, max_new_tokens=8), first)
+    assert not torch.equal(model.generate(**batch, do_sample=True, max_new_tokens=8, seed=7), first)
+
+
+def test_stop_strings(model, reference):
+    """The model's own tokenizer serves where none is given."""
+    tokenizer = model.tokenizer
+    free = alone(reference, PROMPTS, max_new_tokens=12, do_sample=False)
+    stop = [tokenizer.decode(tokens[4:6]) for tokens in free[:2]]
+    expected = alone(reference, PROMPTS, max_new_tokens=12, do_sample=False, stop_strings=stop, tokenizer=tokenizer)
+    assert len(expected[0]) < 12
+    result = model.generate(**padded(PROMPTS), max_new_tokens=12, do_sample=False, stop_strings=stop)
+    assert new_tokens(result, 9, expected) == expected
+
+
+def test_tokens_after_the_end_are_padding(model, reference):
+    free = alone(reference, PROMPTS, max_new_tokens=12, do_sample=False)
+    eos = free[0][3]
+    result = model.generate(**padded(PROMPTS), max_new_tokens=12, do_sample=False, eos_token_id=eos, pad_token_id=7)
+    end = free[0].index(eos)
+    assert result[0, 9 : 10 + end].tolist() == free[0][: end + 1]
+    assert set(result[0, 10 + end :].tolist()) <= {7}
+
+
+def test_scores_and_logits(model, reference):
+    """As transformers returns them, for a batch without padding."""
+    batch = padded(texts(6, 6, 6, seed=2))
+    given = {
+        "max_new_tokens": 7,
+        "do_sample": False,
+        "repetition_penalty": 1.5,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "output_logits": True,
+    }
+    ours, theirs = model.generate(**batch, **given), reference.generate(**batch, **given)
+    assert torch.equal(ours.sequences, theirs.sequences)
+    assert type(ours) is type(theirs)
+    for name in ("scores", "logits"):
+        assert len(ours[name]) == 7
+        torch.testing.assert_close(torch.stack(ours[name]), torch.stack(theirs[name]), atol=1e-4, rtol=1e-4)
+    plain = model.generate(**batch, max_new_tokens=3, return_dict_in_generate=True)
+    assert plain.scores is None and plain.logits is None
+
+
+def test_generation_config(model, reference):
+    """A config object serves as keywords do, and keywords win."""
+    config = GenerationConfig(max_new_tokens=9, do_sample=False, eos_token_id=2, pad_token_id=0)
+    prompt = PROMPTS[0][None]
+    assert torch.equal(
+        model.generate(prompt, generation_config=config),
+        reference.generate(prompt, generation_config=config),
+    )
+    assert model.generate(prompt, generation_config=config, max_new_tokens=4).shape == (1, 9)
+    assert config.max_new_tokens == 9

@@ -106,10 +106,12 @@ def compile_model(
         shapes.setdefault(name, list(sizes))
     module = config.load().eval().requires_grad_(False)
     progress("model loaded")
+    if options.auto_cast != "none" and engine.emulates(options.auto_cast_type):
+        progress(f"note: no {options.auto_cast_type} arithmetic here: products in fp32 on operands rounded to it")
 
     works = []
     for declared in config.graphs:
-        graph = in_precision(declared, options, casts=engine.capabilities.casts)
+        graph = in_precision(declared, options, engine)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
         dynamic = engine.capabilities.dynamic_axes and not options.static
         works += [(graph, bucket, wrapped) for bucket in make_buckets(graph, shapes, dynamic)]
@@ -213,7 +215,7 @@ def _prepare(
     jobs = []
     for graph, bucket, wrapped in works:
         inline = inlines_weights(graph, options, engine)
-        traced = trace_module(graph, wrapped, options, casts=engine.capabilities.casts)
+        traced = trace_module(graph, wrapped, options, engine)
         tensors = weights.module_tensors(traced)
         parts = {
             "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap", "probe")),
@@ -223,7 +225,9 @@ def _prepare(
             "plugin": plugin_identity(plugin, source),
             "plugin_options": as_json(parsed.plugin, "compile"),
             "options": [options.optlevel, options.auto_cast, options.auto_cast_type, inline],
+            "emulated": options.auto_cast != "none" and engine.emulates(options.auto_cast_type),
             "backend": [engine.name, engine.fingerprint(options)],
+            "neuronkit": __version__,
             "weights": weights.digest(tensors) if inline else weights.signature(tensors),
         }
         jobs.append(Work(graph, bucket, traced, content_key(parts)))

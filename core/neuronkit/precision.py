@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import nn
 
+from neuronkit.backends.base import Backend
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.options import CompileOptions
@@ -14,9 +15,9 @@ from neuronkit.weights import dtype_name, is_floating
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def in_precision(graph: Graph, options: CompileOptions, *, casts: bool = False) -> Graph:
+def in_precision(graph: Graph, options: CompileOptions, engine: Backend) -> Graph:
     """Return a graph whose floating states have the precision of the module that is traced; see `trace_module`."""
-    if casts or options.auto_cast == "none" or not graph.state:
+    if not graph.state or options.auto_cast == "none" or computes_in_fp32(options, engine):
         return graph
     lowered = dtype_name(_PRECISIONS[options.auto_cast_type])
     inputs = [
@@ -26,22 +27,32 @@ def in_precision(graph: Graph, options: CompileOptions, *, casts: bool = False) 
     return attrs.evolve(graph, inputs=inputs)
 
 
-def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions, *, casts: bool = False) -> TracedModule:
+def computes_in_fp32(options: CompileOptions, engine: Backend) -> bool:
+    """Tell whether what is traced stays in fp32 although a lower precision was asked for: the backend sees to it."""
+    return engine.capabilities.casts or engine.emulates(options.auto_cast_type)
+
+
+def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions, engine: Backend) -> TracedModule:
     """
     Return what a backend compiles of a graph's module, in the precision that the options ask for.
+
+    A backend whose compiler lowers the precision itself is given the module as it is. One whose machine has no arithmetic for
+    that precision is given products in fp32 of operands that are rounded to it.
 
     Args:
         graph: The graph.
         wrapped: Its module.
         options: The core's.
-        casts: The backend's compiler lowers the precision itself.
+        engine: The backend.
     """
-    if casts or options.auto_cast == "none" or graph.hints.keep_fp32:
+    if options.auto_cast == "none" or graph.hints.keep_fp32 or engine.capabilities.casts:
         return TracedModule(wrapped, graph).eval()
     precision = _PRECISIONS[options.auto_cast_type]
+    if engine.emulates(options.auto_cast_type):
+        return TracedModule(wrapped, graph, precision, how="rounded").eval()
     if options.auto_cast == "all":
-        wrapped = wrapped.to(precision)
-    return TracedModule(wrapped, graph, precision, autocast=options.auto_cast == "matmul").eval()
+        return TracedModule(wrapped.to(precision), graph, precision, how="converted").eval()
+    return TracedModule(wrapped, graph, precision, how="autocast").eval()
 
 
 def tolerance(config: ExportConfig, options: CompileOptions) -> float:

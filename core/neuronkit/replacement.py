@@ -60,8 +60,7 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     records = {record.name: record for record in manifest.graphs}
 
     backend = resolve_backend(manifest.backend)
-    casts = backend.capabilities.casts
-    graphs = [in_precision(graph, options, casts=casts) for graph in config.graphs]
+    graphs = [in_precision(graph, options, backend) for graph in config.graphs]
     wrapped = {graph.name: (graph.wrap(module) if graph.wrap else module).eval() for graph in graphs}
     works = [
         (graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name])
@@ -72,7 +71,7 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     references = list(references_of(works, source.config, module)) if checked else []
     tensors: dict[str, Any] = {}
     fitting = weights.Fitting()
-    traced = {graph.name: trace_module(graph, wrapped[graph.name], options, casts=casts) for graph in graphs}
+    traced = {graph.name: trace_module(graph, wrapped[graph.name], options, backend) for graph in graphs}
     for name, record in records.items():
         own = weights.module_tensors(traced[name])
         for compiled in record.buckets:

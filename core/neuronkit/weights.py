@@ -26,12 +26,14 @@ class Constant:
         dtype: Name of its dtype in the graph, such as ``"float32"``; auto-cast may have lowered it.
         shape: Its sizes.
         stride: Its strides, in elements.
+        rounded: A precision that its values are rounded to, although it is stored in `dtype`; None leaves them alone.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    rounded: str | None = attrs.field(default=None, eq=False)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -45,9 +47,9 @@ def is_floating(name: str) -> bool:
     return dtype.is_floating_point
 
 
-def constant(name: str, tensor: torch.Tensor) -> Constant:
+def constant(name: str, tensor: torch.Tensor, rounded: str | None = None) -> Constant:
     """Describe a tensor."""
-    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor))
+    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor), rounded)
 
 
 def _strides(tensor: torch.Tensor) -> tuple[int, ...]:
@@ -130,7 +132,7 @@ class Fitting:
         return fitted
 
     def _convert(self, tensor: torch.Tensor, wanted: Constant) -> torch.Tensor:
-        if constant(wanted.name, tensor) == wanted:
+        if wanted.rounded is None and constant(wanted.name, tensor) == wanted:
             return tensor
         key = (
             tensor.data_ptr(),
@@ -139,8 +141,11 @@ class Fitting:
             wanted.shape,
             wanted.dtype,
             wanted.stride,
+            wanted.rounded,
         )
         if key not in self._converted:
+            if wanted.rounded:
+                tensor = tensor.to(getattr(torch, wanted.rounded))
             converted = torch.empty_strided(wanted.shape, wanted.stride, dtype=getattr(torch, wanted.dtype))
             self._converted[key] = converted.copy_(tensor)
         return self._converted[key]

@@ -126,12 +126,25 @@ def test_lower_precision(compiled, eager, auto_cast, precision):
     assert 1e-5 < difference < allowed
     assert shell(**make_inputs(1, 4)).start_logits.dtype is torch.float32
     dtypes = {
-        constant.dtype
+        constant.rounded or constant.dtype
         for graph in shell.session.manifest.graphs
         for bucket in graph.buckets
         for constant in bucket.constants
     }
     assert {"bf16": "bfloat16", "fp16": "float16"}[precision] in dtypes
+
+
+@pytest.mark.parametrize("has_arithmetic", [True, False])
+def test_precision_with_and_without_arithmetic(checkpoint, eager, tmp_path, monkeypatch, has_arithmetic):
+    """A CPU without the arithmetic multiplies in fp32 what the other rounds alike; neither is the fp32 result."""
+    monkeypatch.setattr("neuronkit.backends.cpu.host.has_arithmetic", lambda precision: has_arithmetic)
+    options = {"static": True, "sequence_length": 24, "auto_cast": "matmul", "optlevel": 1, "cache": False}
+    neuronkit.compile(checkpoint, tmp_path / "out", task="question-answering", **options)
+    shell = neuronkit.load(tmp_path / "out")
+    assert 1e-5 < largest_difference(shell, eager, make_inputs(3, 21)) < 0.3
+    (bucket,) = shell.session.manifest.graphs[0].buckets
+    found = {(constant.dtype, constant.rounded) for constant in bucket.constants}
+    assert (("bfloat16", None) if has_arithmetic else ("float32", "bfloat16")) in found
 
 
 def test_artifact_layout(compiled):

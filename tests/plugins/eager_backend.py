@@ -35,7 +35,7 @@ class EagerBackend:
         """Return None."""
         return None
 
-    def can_run(self) -> str | None:
+    def cannot_run(self) -> str | None:
         """Return None."""
         return None
 

@@ -88,6 +88,15 @@ class Backend(Protocol):
         """Return why no graph at all can run on this machine (no device), or None. Compiling may work all the same."""
         ...
 
+    def emulates(self, precision: str) -> bool:
+        """
+        Tell whether this machine has no arithmetic for a precision: products are then computed in fp32 on rounded operands.
+
+        Args:
+            precision: ``"bf16"`` or ``"fp16"``.
+        """
+        ...
+
     def place(self, manifest: Manifest, placement: str | None) -> Backend:
         """
         Return a backend whose `load` puts the graphs of one session where they are to run.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from neuronkit.errors import ExportConfigError
 from neuronkit.export.config import Graph, Input
+from neuronkit.export.rounding import RoundedProducts
 
+Lowering = Literal["converted", "autocast", "rounded"]
 _HIGHS = {"input_ids": "vocab_size", "token_type_ids": "type_vocab_size"}
 
 
@@ -21,13 +23,14 @@ class TracedModule(nn.Module):
     Args:
         module: The model, already wrapped where the graph asks for it; its parameters' names begin with ``module.`` here.
         graph: Names the inputs and the outputs.
-        precision: Lower precision that floating inputs are cast to, except for states, which are kept in it already; floating
-            outputs are cast back to float32.
-        autocast: Leave the module and its inputs alone, and lower only the operations that torch's autocast lists.
+        precision: A lower precision for some of the computation; None leaves all of it in fp32.
+        how: ``"converted"``: the module is in that precision, floating inputs are cast to it, except for states, which are kept
+            in it already, and floating outputs are cast back to float32. ``"autocast"``: torch's autocast lowers the operations
+            that it lists. ``"rounded"``: products are computed in fp32, on operands rounded to the precision.
     """
 
     def __init__(
-        self, module: nn.Module, graph: Graph, precision: torch.dtype | None = None, *, autocast: bool = False
+        self, module: nn.Module, graph: Graph, precision: torch.dtype | None = None, *, how: Lowering = "converted"
     ) -> None:
         super().__init__()
         _register_plain_tensors(module)
@@ -37,7 +40,7 @@ class TracedModule(nn.Module):
         self._states = {input.name for input in graph.state}
         self._graph_name = graph.name
         self._precision = precision
-        self._autocast = autocast
+        self._how = how
 
     @property
     def lowers_precision(self) -> bool:
@@ -49,8 +52,11 @@ class TracedModule(nn.Module):
         inputs = dict(zip(self._input_names, tensors, strict=True))
         if self._precision is None:
             return self.pick(self.module(**inputs))
-        if self._autocast:
+        if self._how == "autocast":
             with torch.autocast("cpu", dtype=self._precision):
+                outputs = self.pick(self.module(**inputs))
+        elif self._how == "rounded":
+            with RoundedProducts(self._precision):
                 outputs = self.pick(self.module(**inputs))
         else:
             lowered = {

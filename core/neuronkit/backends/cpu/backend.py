@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from neuronkit.backends.base import Capabilities, CompiledGraph, Runner
 from neuronkit.backends.cpu import host
 
@@ -65,6 +67,10 @@ class CpuBackend:
             return f"it was compiled for a CPU with {', '.join(missing)}, which this one lacks"
         return None
 
+    def emulates(self, precision: str) -> bool:
+        """Tell whether oneDNN has no kernels for a precision on this CPU; without them torch is several times slower than fp32."""
+        return not host.has_arithmetic(precision)
+
     def cannot_run(self) -> str | None:
         """Return None: there is always a CPU."""
         return None
@@ -84,10 +90,13 @@ class CpuBackend:
         from neuronkit.backends.cpu import aot, program
         from neuronkit.backends.cpu.exporting import export_program
 
-        exported = export_program(graph, bucket, module)
+        exported, rounded = export_program(graph, bucket, module)
         if options.optlevel == 1:
-            return program.save(exported, directory, inline_weights=bool(options.inline_weights))
-        return aot.compile(exported, directory, options)
+            compiled = program.save(exported, directory, inline_weights=bool(options.inline_weights))
+        else:
+            compiled = aot.compile(exported, directory, options)
+        constants = [attrs.evolve(found, rounded=rounded.get(found.name)) for found in compiled.constants]
+        return attrs.evolve(compiled, constants=tuple(constants))
 
     def load(self, directory: Path, compiled: CompiledBucket, weights: Mapping[str, torch.Tensor]) -> Runner:
         """Open a compiled graph and bind its weights."""

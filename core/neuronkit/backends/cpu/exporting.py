@@ -12,18 +12,20 @@ from neuronkit.buckets import Bucket
 from neuronkit.errors import CompileError
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph
+from neuronkit.weights import dtype_name
 
 _EXAMPLE_SIZES = (2, 7, 11, 13, 17, 19, 23)
 """Sizes of dynamic axes while tracing: distinct, and never 1, which ``torch.export`` would take for a constant."""
 
 
-def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> ExportedProgram:
+def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> tuple[ExportedProgram, dict[str, str]]:
     """
     Trace a module for one bucket.
 
     Returns:
         A program whose dynamic axes are bounded as the bucket says. Parameters that the graph only ever casts to one lower
-        precision are stored in that precision, and the casts are gone.
+        precision are stored in that precision, and the casts are gone. Beside it the precision that parameters' values must be
+        rounded to, by name.
 
     Raises:
         CompileError: The module cannot be traced, or not with dynamic axes.
@@ -36,10 +38,14 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> Export
     try:
         with torch.no_grad():
             program = torch.export.export(module, example, dynamic_shapes=(shapes,) if dims else None, strict=False)
-            if module.lowers_precision:  # the casts to be folded appear with the core operators; else it is a trace for nothing
+            if (
+                module.lowers_precision
+            ):  # the casts to be folded appear with the core operators; else it is a trace for nothing
                 with warnings.catch_warnings():
                     # copyreg asks torch's own tree specs a question that torch has deprecated.
-                    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
+                    warnings.filterwarnings(
+                        "ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning
+                    )
                     program = program.run_decompositions({})
     except Exception as error:
         if isinstance(error, (KeyboardInterrupt, MemoryError)):
@@ -49,9 +55,7 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> Export
         raise CompileError(
             f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
         ) from error
-    if module.lowers_precision:
-        _fold_weight_casts(program)
-    return program
+    return program, _fold_weight_casts(program) if module.lowers_precision else {}
 
 
 def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Dim]]:
@@ -66,29 +70,50 @@ def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Di
     return sizes, dims
 
 
-def _fold_weight_casts(program: ExportedProgram) -> None:
+def _fold_weight_casts(program: ExportedProgram) -> dict[str, str]:
     """
-    Store a parameter in the precision that the graph casts it to, where that is its only use.
+    Take the casts out of the graph that parameters alone go through, and leave them to the weights.
 
-    Autocast casts weights on every call; a graph that takes them as lower precision constants reads half the memory.
+    Autocast casts weights on every call; a graph that takes them as lower precision constants reads half the memory. A graph
+    of rounded products casts them there and back, and can take them rounded.
+
+    Returns:
+        The precision that a parameter's values must be rounded to, by name.
     """
     graph = program.graph_module.graph
     targets = program.graph_signature.inputs_to_parameters
+    rounded: dict[str, str] = {}
     for node in list(graph.nodes):
-        if node.op != "placeholder" or node.name not in targets or not node.users:
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            graph.erase_node(node)  # it guards a cast against inputs of another dtype, which the core has checked
+    for node in list(graph.nodes):
+        if node.op != "placeholder" or node.name not in targets:
             continue
         casts = list(node.users)
-        dtypes = {cast.kwargs.get("dtype") for cast in casts}
-        is_cast = all(
-            cast.target is torch.ops.aten._to_copy.default and set(cast.kwargs) == {"dtype"} for cast in casts
-        )
-        if not is_cast or len(dtypes) != 1:
+        dtype = _common_cast(casts)
+        if dtype is None:
             continue
-        name, dtype = targets[node.name], dtypes.pop()
-        tensor = program.state_dict[name].detach().to(dtype)
+        name = targets[node.name]
+        held = program.state_dict[name].detach()
+        back = [user for cast in casts for user in cast.users]
+        if _common_cast(back) == held.dtype:
+            rounded[name] = dtype_name(dtype)
+            tensor = held.to(dtype).to(held.dtype)
+            casts = back + casts
+        else:
+            tensor = held.to(dtype)
+            node.meta["val"] = node.meta["val"].to(dtype)
         program.state_dict[name] = torch.nn.Parameter(tensor, requires_grad=False)
-        node.meta["val"] = node.meta["val"].to(dtype)
         for cast in casts:
             cast.replace_all_uses_with(node)
+        for cast in casts:
             graph.erase_node(cast)
     program.graph_module.recompile()
+    return rounded
+
+
+def _common_cast(users: list[Any]) -> torch.dtype | None:
+    """Return the dtype that all users of a node cast it to; None if they are not casts, or not to the same one."""
+    dtypes = {user.kwargs.get("dtype") for user in users}
+    is_cast = all(user.target is torch.ops.aten._to_copy.default and set(user.kwargs) == {"dtype"} for user in users)
+    return dtypes.pop() if is_cast and len(dtypes) == 1 else None

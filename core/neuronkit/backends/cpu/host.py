@@ -40,6 +40,14 @@ def machine() -> str:
     return platform.machine()
 
 
+def has_arithmetic(precision: str) -> bool:
+    """Return whether oneDNN multiplies in ``"bf16"`` or ``"fp16"`` on this CPU."""
+    import torch
+
+    supported: bool = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")()
+    return supported
+
+
 def require_compiler() -> None:
     """
     Refuse to start when there is no C++ compiler.

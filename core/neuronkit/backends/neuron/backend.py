@@ -113,6 +113,10 @@ class NeuronBackend:
             )
         return None
 
+    def emulates(self, precision: str) -> bool:
+        """Tell that nothing is: every NeuronCore has both precisions."""
+        return False
+
     def cannot_run(self) -> str | None:
         """Return why this machine cannot run any graph, or None."""
         found = sdk.installed()

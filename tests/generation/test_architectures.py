@@ -66,7 +66,7 @@ def test_what_no_key_serves(tmp_path, architecture):
 
 
 @pytest.mark.parametrize(
-    "architecture, reason",
+    ("architecture", "reason"),
     [("gpt_neo", "it cuts its own causal mask"), ("bloom", "its attention is biased by distances (ALiBi)")],
 )
 def test_what_the_wrapper_refuses(tmp_path, architecture, reason):

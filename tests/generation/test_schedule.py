@@ -50,7 +50,7 @@ def test_scores_of_a_queue(model, reference):
     """A blank stands where a text had ended."""
     given = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
     found = model.generate(**padded(MANY), **given)
-    assert len(found.logits) == 6 and found.logits[0].shape == (11, 96)
+    assert [step.shape for step in found.logits] == [(11, 96)] * 6
     single = reference.generate(MANY[7][None], **given)
     torch.testing.assert_close(found.logits[5][7], single.logits[5][0], atol=1e-4, rtol=1e-4)
 

@@ -132,7 +132,7 @@ def test_scores_and_logits(model, reference):
         assert len(ours[name]) == 7
         torch.testing.assert_close(torch.stack(ours[name]), torch.stack(theirs[name]), atol=1e-4, rtol=1e-4)
     plain = model.generate(**batch, max_new_tokens=3, return_dict_in_generate=True)
-    assert plain.scores is None and plain.logits is None
+    assert (plain.scores, plain.logits) == (None, None)
 
 
 def test_generation_config(model, reference):

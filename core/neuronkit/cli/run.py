@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from neuronkit.cli.flags import add_options, given
 from neuronkit.cli.parser import CommandParser, UsageError, add_value
@@ -39,12 +39,13 @@ given and stdin is not a terminal, stdin is the text; when there is a question a
 
 The result goes to stdout, or to the file of --output. With --json it is one JSON value: arrays are lists, numbers
 that are not finite are null. Images are saved, to out.png unless --output names another file, and their names are the
-result.
+result. With --stream text generation prints its text as it comes, without the prompt.
 """
 _EXAMPLES = """
 neuronkit run ./my-artifact --question "Where is the cat?" --context "The cat lives near the river."
 neuronkit run ./my-artifact --question "Where is the cat?" --json < story.txt
 neuronkit run ./my-artifact --text-lines sentences.txt --json --output embeddings.json
+neuronkit run ./my-artifact --prompt "Once upon a time" --max-new-tokens 50 --stream
 neuronkit run ./my-artifact --prompt "a lighthouse at dusk" --steps 20 --seed 1 --output lighthouse.png
 """
 
@@ -85,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     values = collect(arguments, stdin)
     from neuronkit import pipeline
 
+    stdout = sys.stdout
     with redirect_stdout(sys.stderr):
         pipe = pipeline(
             arguments.artifact,
@@ -94,6 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
             **given(arguments, SourceOptions),
         )
         result = pipe(**values, **read_piped(values, pipe.option_names, stdin))
+        if isinstance(result, Iterator):
+            if not arguments.json and not arguments.output:
+                _print_pieces(result, stdout)
+                return 0
+            result = "".join(result)
     _deliver(result, arguments.output, as_json=arguments.json)
     return 0
 
@@ -179,6 +186,14 @@ def _required(text: str | None, what: str) -> str:
     if text is None:
         raise UsageError(f"{what} reads stdin, and nothing is piped in")
     return text
+
+
+def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
+    """Print pieces of a text as they come; what makes them may print too, which is no result."""
+    for piece in pieces:
+        stdout.write(piece)
+        stdout.flush()
+    stdout.write("\n")
 
 
 def _deliver(result: Any, output: str | None, *, as_json: bool) -> None:

@@ -67,6 +67,10 @@ class Bridge(GenerationMixin):
         self.hf_device_map: dict[str, Any] = {}
         self.rows = rows
 
+    def get_experts_implementation(self) -> dict[str, str]:
+        """Return nothing: whatever experts there are were compiled."""
+        return {}
+
     def prepare_special_tokens(self, config: GenerationConfig) -> None:
         """Turn the special tokens of a config into tensors, as processors want them."""
         self._prepare_special_tokens(config, device=torch.device("cpu"))

@@ -160,7 +160,8 @@ class TokenSelector:
             )
         config = copy.deepcopy(self.config)
         self._bridge.prepare_special_tokens(config)
-        config = self._bridge.prepare_length(config, length, is_default=not self._length_is_given)
+        is_default = config.max_new_tokens is not None or not self._length_is_given
+        config = self._bridge.prepare_length(config, length, is_default=is_default)
         if config.max_length <= length:
             raise InputError(
                 f"Prompt {request.index} has {length} tokens, and max_length={config.max_length} leaves no room for a new one.\n"

@@ -211,6 +211,9 @@ class NeuronDecoderModel(NeuronBaseModel):
         extras = {name: kwargs.pop(name) for name in names if name in kwargs}
         for ignored in ("use_cache", "synced_gpus"):
             kwargs.pop(ignored, None)
+        for name in ("output_attentions", "output_hidden_states"):
+            if kwargs.pop(name, None) or getattr(generation_config, name, None):
+                raise InputError(f"{name}: a compiled model returns logits only.")
         given = generation_config is not None and any(getattr(generation_config, name) is not None for name in _LENGTHS)
         given = given or any(kwargs.get(name) is not None for name in _LENGTHS)
         bridge = self.bridge()
@@ -218,9 +221,6 @@ class NeuronDecoderModel(NeuronBaseModel):
         if unknown:
             known = ", ".join(names)
             raise InputError(f"generate does not take {sorted(unknown)[0]!r}: a field of GenerationConfig, or {known}.")
-        for name in ("output_attentions", "output_hidden_states"):
-            if getattr(config, name, None):
-                raise InputError(f"{name}: a compiled model returns logits only.")
         if config.guidance_scale not in (None, 1, 1.0):
             raise InputError(
                 "guidance_scale: classifier-free guidance runs the model twice a step, which is not supported."
@@ -236,12 +236,9 @@ class NeuronDecoderModel(NeuronBaseModel):
         prompts = read_prompts(input_ids, attention_mask, self.vocabulary)
         if extras.get("tokenizer") is None and config.stop_strings is not None:
             extras["tokenizer"] = self.tokenizer
-        mode = str(config.get_generation_mode(extras.get("assistant_model")).value)
-        bridge._validate_generation_mode(
-            config.get_generation_mode(extras.get("assistant_model")),
-            config,
-            {"streamer": extras.get("streamer"), "assistant_model": extras.get("assistant_model")},
-        )
+        extras = {name: value for name, value in extras.items() if value is not None}
+        mode = config.get_generation_mode(extras.get("assistant_model"))
+        bridge._validate_generation_mode(mode, config, extras)
         selector = TokenSelector(
             _plain(config),
             bridge,
@@ -252,7 +249,7 @@ class NeuronDecoderModel(NeuronBaseModel):
             tokenizer=extras.get("tokenizer"),
             length_is_given=given,
         )
-        return _Call(prompts, config, mode, selector, bridge, extras, stopping_criteria)
+        return _Call(prompts, config, str(mode.value), selector, bridge, extras, stopping_criteria)
 
     def _search(self, call: _Call) -> Any:
         """Run a search of transformers, in as many groups of prompts of one length as the rows hold."""
@@ -273,7 +270,6 @@ class NeuronDecoderModel(NeuronBaseModel):
             raise InputError(
                 f"return_dict_in_generate: a search returns it for {together} prompts at most (got {len(prompts.texts)})."
             )
-        extras = {name: value for name, value in call.extras.items() if value is not None}
         probes = loop.make_requests(prompts, call.selector, self.rows)  # every length is checked before anything runs
         new_tokens: list[list[int]] = []
         for start in starts:
@@ -282,7 +278,7 @@ class NeuronDecoderModel(NeuronBaseModel):
             probe, width = probes[start], group.input_ids.shape[1]
             settings.max_new_tokens, settings.max_length = probe.rules.max_length - probe.prompt_length, None
             found = call.bridge.search(
-                group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **extras
+                group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **call.extras
             )
             if config.return_dict_in_generate:
                 return found

@@ -130,7 +130,7 @@ class TextGeneration:
     def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: CausalLMOptions) -> Any:
         """Generate; with ``stream`` return the tokens as they come."""
         if not tensors:
-            return None
+            return ()
         if options.stream:
             return shell.generate_iter(**tensors, **options.generation())
         return shell.generate(**tensors, **options.generation())
@@ -140,7 +140,7 @@ class TextGeneration:
         self, outputs: Any, context: Context, options: CausalLMOptions
     ) -> dict[str, str] | list[Any] | Iterator[str]:
         """Return ``{"generated_text"}``, a list for several prompts or several answers a prompt; streamed, pieces of text."""
-        if outputs is None:
+        if not context.prompts:
             return []
         if options.stream:
             return text_pieces((new.token_id for new in outputs), context.tokenizer)

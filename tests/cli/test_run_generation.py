@@ -1,0 +1,80 @@
+"""`neuronkit run` of a model that writes text, whole and as it comes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import neuronkit
+from neuronkit.cli import main, run
+from tests.generation.checkpoints import byte_tokenizer, tiny_decoder
+
+pytestmark = pytest.mark.usefixtures("no_stdin")
+PROMPT = ("--prompt", "Hello", "--max-new-tokens", 12)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """An artifact that the command line compiled."""
+    checkpoint = tiny_decoder(tmp_path_factory.mktemp("checkpoint") / "gpt2", bos_token_id=None, eos_token_id=None)
+    byte_tokenizer(checkpoint)
+    output = tmp_path_factory.mktemp("artifact") / "gpt2"
+    words = ["compile", "--model", checkpoint, "--task", "text-generation", "--batch-size", 1]
+    assert main([str(word) for word in [*words, "--sequence-length", 40, "-O1", "-q", output]]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def text(writer):
+    """What the library writes."""
+    return neuronkit.pipeline(writer)(prompt="Hello", max_new_tokens=12, return_full_text=False)["generated_text"]
+
+
+def test_whole(cli, writer, text):
+    assert len(text) > 8
+    ended = cli("run", writer, *PROMPT)
+    assert (ended.status, ended.out) == (0, f"generated_text: Hello{text}\n")
+    assert cli("run", writer, *PROMPT, "--json").json == {"generated_text": "Hello" + text}
+
+
+def test_stream(cli, writer, text):
+    """Only the text goes to stdout, and ends with a line break."""
+    ended = cli("run", writer, *PROMPT, "--stream")
+    assert (ended.status, ended.out) == (0, text + "\n")
+
+
+def test_pieces_are_printed_as_they_come(capsys):
+    """Each is on stdout before the next is made."""
+    import sys
+
+    seen = []
+
+    def pieces():
+        for piece in ("one", " two"):
+            seen.append(capsys.readouterr().out)
+            yield piece
+
+    run._print_pieces(pieces(), sys.stdout)
+    assert seen == ["", "one"]
+    assert capsys.readouterr().out == " two\n"
+
+
+def test_stream_into_a_file(cli, writer, text, tmp_path):
+    """What is not printed piece by piece is the whole text."""
+    ended = cli("run", writer, *PROMPT, "--stream", "--output", tmp_path / "out.txt")
+    assert (ended.status, ended.out) == (0, "")
+    assert (tmp_path / "out.txt").read_text() == text + "\n"
+    assert json.loads(cli("run", writer, *PROMPT, "--stream", "--json").out) == text
+
+
+def test_refusals(cli, writer):
+    ended = cli("run", writer, "--prompt", "Hello", "--max-new-tokens", 36, "--stream")
+    assert (ended.status, ended.out) == (1, "")
+    assert "Prompt 0 has 5 tokens; with 36 new ones it needs 41 slots, and the cache has 40." in ended.err
+    ended = cli("run", writer, "--prompt", "a", "--prompt", "b", "--stream")
+    assert ended.status == 1
+    assert "stream: one prompt at a time" in ended.err
+    ended = cli("run", writer, "--max-new-tokens", 3)
+    assert ended.status == 1
+    assert "Text generation needs prompt=...: a text or a list of texts." in ended.err

@@ -1,0 +1,183 @@
+"""Artifacts as their users meet them: files, pipelines, lower precisions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit import NeuronModelForCausalLM
+from neuronkit.errors import InputError, OptionError
+from neuronkit_plugins.text.causal_lm.pieces import text_pieces
+from neuronkit_plugins.text.causal_lm.quantization import Int8Linear, with_int8_weights
+from tests.generation.prompts import alone, new_tokens, padded, texts
+
+PROMPTS = texts(5, 9, 2, 7, seed=1)
+GREEDY = {"max_new_tokens": 12, "do_sample": False}
+
+
+def test_save_and_reload(model, tmp_path):
+    """The generation config travels, and a changed one is the caller's."""
+    model.save_pretrained(tmp_path / "saved")
+    again = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert again.can_generate()
+    assert again.generation_config.eos_token_id == model.generation_config.eos_token_id == 2
+    assert torch.equal(again.generate(**padded(PROMPTS), **GREEDY), model.generate(**padded(PROMPTS), **GREEDY))
+    assert again.get_input_static_shapes() == model.get_input_static_shapes()
+    again.generation_config.max_new_tokens = 3
+    assert again.generate(PROMPTS[0][None]).shape == (1, 8)
+
+
+def test_generation_config_of_the_checkpoint(checkpoint_of, tmp_path):
+    """What it asks for is done without being said again."""
+    import shutil
+
+    shutil.copytree(checkpoint_of(), tmp_path / "source")
+    settings = {"do_sample": True, "top_k": 3, "max_new_tokens": 4, "eos_token_id": [2, 5], "pad_token_id": 0}
+    (tmp_path / "source" / "generation_config.json").write_text(json.dumps(settings))
+    model = NeuronModelForCausalLM.from_pretrained(
+        tmp_path / "source", export=True, batch_size=4, sequence_length=40, optlevel=1
+    )
+    model.save_pretrained(tmp_path / "saved")
+    again = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert again.generation_config.do_sample
+    assert again.generation_config.eos_token_id == [2, 5]
+    assert again.generate(PROMPTS[0][None]).shape[1] <= 9
+
+
+def test_two_sessions(compiled, reference, tmp_path):
+    """Each has a cache of its own."""
+    compiled().save_pretrained(tmp_path / "saved")
+    first, second = (NeuronModelForCausalLM.from_pretrained(tmp_path / "saved") for _ in range(2))
+    steps = first.generate_iter(PROMPTS[0][None], **GREEDY)
+    tokens = [next(steps).token_id]
+    second.generate(PROMPTS[1][None], **GREEDY)
+    tokens += [new.token_id for new in steps]
+    assert tokens == alone(reference, PROMPTS[:1], **GREEDY)[0]
+
+
+def test_transformers_pipeline(model, reference):
+    from transformers import pipeline
+
+    tokenizer = model.tokenizer
+    ours = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    theirs = pipeline("text-generation", model=reference, tokenizer=tokenizer)
+    for given in ("ABCDE", ["hello", "a longer prompt"]):
+        assert ours(given, **GREEDY) == theirs(given, **GREEDY)
+    assert ours("ABC", return_full_text=False, **GREEDY) == theirs("ABC", return_full_text=False, **GREEDY)
+
+
+@pytest.fixture(scope="module")
+def pipe(compiled, tmp_path_factory):
+    """`neuronkit.pipeline` of GPT-2."""
+    path = tmp_path_factory.mktemp("artifact") / "gpt2"
+    compiled().save_pretrained(path)
+    return neuronkit.pipeline(path)
+
+
+def test_pipeline(pipe, model, reference):
+    tokenizer = model.tokenizer
+    (expected,) = alone(reference, [torch.tensor(tokenizer("Hello")["input_ids"])], **GREEDY)
+    text = tokenizer.decode(expected, skip_special_tokens=True)
+    assert pipe(prompt="Hello", **GREEDY) == {"generated_text": "Hello" + text}
+    assert pipe(prompt="Hello", return_full_text=False, **GREEDY) == {"generated_text": text}
+    assert "".join(pipe(prompt="Hello", stream=True, **GREEDY)) == text
+    many = pipe(prompt=["Hello", "a", "bcd", "efgh", "ijklm"], **GREEDY)
+    assert many[0] == {"generated_text": "Hello" + text}
+    assert len(many) == 5
+    assert pipe(prompt=[]) == []
+    pairs = pipe(prompt=["Hello", "a"], do_sample=True, num_return_sequences=2, seed=1, max_new_tokens=3)
+    assert [len(answers) for answers in pairs] == [2, 2]
+
+
+def test_pipeline_refuses(pipe):
+    with pytest.raises(InputError, match=r"Text generation needs prompt=\.\.\."):
+        pipe(max_new_tokens=3)
+    with pytest.raises(InputError, match=r"prompt has no tokens \(got ''\)"):
+        pipe(prompt="")
+    with pytest.raises(InputError, match=r"stream: one prompt at a time\. Try: generate_iter"):
+        pipe(prompt=["a", "b"], stream=True)
+    with pytest.raises(OptionError, match="max_new_tokens"):
+        pipe(prompt="a", max_new_tokens=0)
+
+
+def test_pieces_hold_back_half_characters():
+    """A piece never ends within a character of several bytes."""
+
+    class Bytes:
+        def decode(self, ids, skip_special_tokens):
+            return bytes(ids).decode("utf-8", errors="replace")
+
+    pieces = list(text_pieces("aé😀b".encode(), Bytes()))
+    assert pieces == ["a", "é", "😀", "b"]
+    assert list(text_pieces("é".encode()[:1], Bytes())) == ["�"]
+    assert list(text_pieces([], Bytes())) == []
+
+
+def test_int8_linear():
+    """One scale an output channel: an error of half a step at most, before the activations are rounded."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(24, 32), torch.randn(24)
+    layer = Int8Linear(weight, bias)
+    assert layer.weight.dtype == torch.int8
+    restored = layer.weight.float() * layer.scale.float()[:, None]
+    assert ((restored - weight).abs() <= layer.scale.float()[:, None] * 0.6).all()
+    hidden = torch.randn(2, 3, 32)
+    torch.testing.assert_close(layer(hidden), hidden @ weight.T + bias, atol=0.25, rtol=0.05)
+
+
+def test_int8_weights_leave_the_model_alone(reference):
+    before = {name: tensor.dtype for name, tensor in reference.state_dict().items()}
+    quantized = with_int8_weights(reference)
+    assert any(isinstance(layer, Int8Linear) for layer in quantized.modules())
+    assert {name: tensor.dtype for name, tensor in reference.state_dict().items()} == before
+    assert quantized.get_input_embeddings().weight is reference.get_input_embeddings().weight
+
+
+def test_int8_artifact(compiled, reference, tmp_path):
+    """It passes its gate, generates, and says so in its manifest; the tokens are those of the quantized model."""
+    model = compiled("gpt2", weights="int8")
+    quantized = with_int8_weights(reference)
+    expected = alone(quantized, PROMPTS, **GREEDY)
+    assert new_tokens(model.generate(**padded(PROMPTS), **GREEDY), 9, expected) == expected
+    model.save_pretrained(tmp_path / "saved")
+    again = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert again.session.manifest.plugin_options["weights"] == "int8"
+    assert again.generate(PROMPTS[0][None], **GREEDY)[0, 5:].tolist() == expected[0]
+
+
+def test_bf16(compiled, reference):
+    """The whole graph in half precision: logits near eager's, and every text of the length asked for."""
+    model = compiled("gpt2", auto_cast="all", auto_cast_type="bf16")
+    ids = PROMPTS[1][None]
+    logits = model.forward(ids).logits[0, 0]
+    wanted = reference(ids).logits[0, -1]
+    assert (logits - wanted).abs().max() < 0.05 * wanted.abs().max()
+    assert model.generate(**padded(PROMPTS), max_new_tokens=6, eos_token_id=None).shape == (4, 15)
+
+
+def test_other_weights(checkpoint_of, tmp_path, compiled):
+    """A sibling checkpoint in the same graphs."""
+    from transformers import AutoModelForCausalLM
+
+    from tests.generation.checkpoints import tiny_decoder
+
+    sibling = tiny_decoder(tmp_path / "sibling", "gpt2", seed=1)
+    compiled().save_pretrained(tmp_path / "saved")
+    model = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    model.generate(PROMPTS[0][None], **GREEDY)
+    model.replace_weights(sibling)
+    expected = alone(AutoModelForCausalLM.from_pretrained(sibling), PROMPTS, **GREEDY)
+    assert new_tokens(model.generate(**padded(PROMPTS), **GREEDY), 9, expected) == expected
+
+
+@pytest.mark.compiled
+def test_native_code(compiled, eager):
+    """What Inductor makes of the graph: the same tokens, row by row and in a queue."""
+    model = compiled("mistral", optlevel=2)
+    prompts = texts(5, 9, 2, 7, 12, 1, seed=1)
+    expected = alone(eager("mistral"), prompts, **GREEDY)
+    assert new_tokens(model.generate(**padded(prompts), **GREEDY), 12, expected) == expected
+    assert model.generate(prompts[0][None], **GREEDY)[0, 5:].tolist() == expected[0]

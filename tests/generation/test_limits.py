@@ -1,0 +1,168 @@
+"""What does not fit, or is not supported, is said before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit.errors import InputError, OptionError
+from tests.generation.prompts import alone, texts
+
+
+def message(model, *arguments, **options) -> str:
+    """Return the text of the error that `generate` raises."""
+    with pytest.raises(InputError) as caught:
+        model.generate(*arguments, **options)
+    return str(caught.value)
+
+
+def test_exactly_full(model, reference):
+    """The last slot may be used, by a prompt or by a new token."""
+    (prompt,) = texts(25)
+    expected = alone(reference, [prompt], max_new_tokens=15, do_sample=False)
+    assert model.generate(prompt[None], max_new_tokens=15, do_sample=False)[0, 25:].tolist() == expected[0]
+    (prompt,) = texts(39)
+    expected = alone(reference, [prompt], max_new_tokens=1, do_sample=False)
+    assert model.generate(prompt[None], max_new_tokens=1, do_sample=False)[0, 39:].tolist() == expected[0]
+
+
+def test_prompts_that_fill_a_bucket(compiled, reference):
+    model = compiled("gpt2", static=True, buckets=(8, 40))
+    prompts = texts(8, 8, 9, 39)
+    for prompt in prompts:
+        expected = alone(reference, [prompt], max_new_tokens=1, do_sample=False)
+        assert model.generate(prompt[None], max_new_tokens=1, do_sample=False)[0, len(prompt) :].tolist() == expected[0]
+
+
+def test_beyond_the_cache(model):
+    assert message(model, texts(25)[0][None], max_new_tokens=16) == (
+        "Prompt 0 has 25 tokens; with 16 new ones it needs 41 slots, and the cache has 40.\n"
+        "Try: max_new_tokens=15, a shorter prompt, or compile with a larger sequence_length."
+    )
+    for length in (40, 60):
+        assert message(model, texts(length)[0][None], max_new_tokens=1) == (
+            f"Prompt 0 has {length} tokens and the cache has 40 slots: there is no room for a new token.\n"
+            "Try: a shorter prompt, or compile with a larger sequence_length."
+        )
+
+
+def test_one_prompt_of_many_beyond(model):
+    """Nothing runs, not even the prompts before it."""
+    ids = torch.stack(texts(30, 30, 30, 30, 30))
+    mask = torch.ones_like(ids)
+    mask[:4, :20] = 0
+    assert "Prompt 4 has 30 tokens; with 12 new ones" in message(model, ids, mask, max_new_tokens=12)
+
+
+def test_default_length_ends_with_the_cache(model):
+    """A length that nobody asked for is no error."""
+    (prompt,) = texts(35)
+    result = model.generate(prompt[None], do_sample=False, eos_token_id=None)
+    assert 35 < result.shape[1] <= 40
+
+
+def test_max_length_within_the_prompt(model):
+    assert "max_length=5 leaves no room for a new one.\nTry: max_new_tokens." in message(
+        model, texts(6)[0][None], max_length=5
+    )
+
+
+def test_prompts_that_are_none(model):
+    assert message(model, torch.zeros(0, 4, dtype=torch.int64)) == "input_ids has no prompts: its shape is (0, 4)."
+    assert message(model, torch.zeros(2, 0, dtype=torch.int64)).startswith("Prompt 0 has no tokens.")
+    ids = torch.ones(2, 3, dtype=torch.int64)
+    mask = torch.tensor([[1, 1, 1], [0, 0, 0]])
+    assert message(model, ids, mask) == "Prompt 1 has no tokens. Try: begin it with the model's bos token."
+    assert "attention_mask must have the shape of input_ids, (2, 3) (got (2, 2))" in message(model, ids, mask[:, :2])
+    assert "input_ids must be integers of [prompts, tokens]" in message(model, torch.ones(1, 3))
+    assert message(model, torch.tensor([[3, 96]])) == "Prompt 0 has the token 96, and the model knows 0 to 95."
+    assert message(model, torch.tensor([[3, -1]])) == "Prompt 0 has the token -1, and the model knows 0 to 95."
+
+
+def test_no_prompt_at_all(model, reference):
+    """Generation begins with the bos token."""
+    expected = reference.generate(max_new_tokens=5, do_sample=False)
+    assert model.generate(max_new_tokens=5, do_sample=False).tolist() == expected.tolist()
+
+
+def test_options_that_are_none(model):
+    prompt = texts(4)[0][None]
+    assert "generate does not take 'max_tokens'" in message(model, prompt, max_tokens=4)
+    assert "output_attentions: a compiled model returns logits only." in message(model, prompt, output_attentions=True)
+    assert "guidance_scale: classifier-free guidance" in message(model, prompt, guidance_scale=2.0)
+
+
+def test_beam_search(model, reference):
+    """transformers' own search over our cache; prompts that do not fit together run one after the other."""
+    prompts = torch.stack(texts(6, 6, 6, seed=6))
+    for options in (
+        {"num_beams": 2},
+        {"num_beams": 4, "num_return_sequences": 2},
+        {"num_beams": 3, "length_penalty": 2.0},
+    ):
+        given = {"max_new_tokens": 8, "do_sample": False, **options}
+        expected = reference.generate(prompts, attention_mask=torch.ones_like(prompts), **given)
+        assert model.generate(prompts, **given).tolist() == expected.tolist()
+
+
+def test_beam_search_of_padded_prompts(model, reference):
+    from tests.generation.prompts import new_tokens, padded
+
+    prompts = texts(3, 9, 5, seed=7)
+    given = {"max_new_tokens": 8, "num_beams": 3, "do_sample": False}
+    expected = alone(reference, prompts, **given)
+    assert new_tokens(model.generate(**padded(prompts), **given), 9, expected) == expected
+    assert model.generate(**padded(prompts), max_new_tokens=8, num_beams=2, do_sample=True, seed=1).shape == (3, 17)
+
+
+def test_too_many_beams(model):
+    prompt = texts(4)[0][None]
+    assert message(model, prompt, num_beams=5) == (
+        "num_beams=5 with num_return_sequences=1 needs 5 rows, and the model was compiled for 4.\n"
+        "Try: compile with batch_size=5."
+    )
+    with pytest.raises(InputError, match="generate_iter yields tokens as they are chosen, and beam_search"):
+        model.generate_iter(prompt, num_beams=2)
+
+
+def test_assisted_generation(compiled, model, reference):
+    """A draft model proposes tokens; the graph must give every position's logits."""
+    prompts = texts(6, 4, seed=8)
+    given = {"max_new_tokens": 10, "do_sample": False}
+    checker = compiled("gpt2", all_logits=True)
+    for prompt in prompts:
+        found = checker.generate(prompt[None], assistant_model=reference, **given)
+        assert found[0, len(prompt) :].tolist() == alone(reference, [prompt], **given)[0]
+        looked_up = checker.generate(prompt[None], prompt_lookup_num_tokens=3, **given)
+        assert looked_up.tolist() == found.tolist()
+    assert message(model, prompts[0][None], assistant_model=reference, **given) == (
+        "Assisted generation checks several tokens at once, and the model was compiled to return the logits of the last one.\n"
+        "Try: compile with all_logits=True (--all-logits)."
+    )
+
+
+def test_all_logits_serve_as_the_last_do(compiled, reference):
+    from tests.generation.prompts import new_tokens, padded
+
+    prompts = texts(3, 9, 5, 1, 6, 4, seed=9)
+    given = {"max_new_tokens": 8, "do_sample": False}
+    expected = alone(reference, prompts, **given)
+    assert new_tokens(compiled("gpt2", all_logits=True).generate(**padded(prompts), **given), 9, expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({"batch_size": [1, 4]}, "batch_size: one size, because all graphs share one cache (got [1, 4])"),
+        ({"sequence_length": 65}, "sequence_length: the model has 64 positions (got 65)."),
+        ({"sequence_length": 1}, "sequence_length: at least 2, for a prompt and a new token."),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+    ids=str,
+)
+def test_shapes_that_cannot_be(checkpoint_of, tmp_path, shapes, said):
+    with pytest.raises(OptionError) as caught:
+        neuronkit.compile(checkpoint_of(), tmp_path / "out", task="text-generation", optlevel=1, **shapes)
+    assert said in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,63 @@
+"""
+Write ``docs/benchmarks.md`` from the results that the benchmarks kept in ``docs/benchmarks/``.
+
+Usage: ``python -m benchmarks.report``
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.contest import RESULTS
+
+TITLES = {
+    "encoder": "BERT-base question answering (`python -m benchmarks.encoder`)",
+    "embedding": "Sentence embedding with all-MiniLM-L6-v2 (`python -m benchmarks.embedding`)",
+    "startup": "Start-up (`python -m benchmarks.startup`)",
+    "decode": "GPT-2 decoding (`python -m benchmarks.decode`)",
+    "diffusion": "Stable Diffusion (`python -m benchmarks.diffusion`)",
+}
+INTRODUCTION = """# Benchmarks
+
+Every table comes from one run of one command, in which all sides took turns. Ratios travel between machines better than seconds do. `notes` say what a run means.
+"""
+
+
+def main() -> None:
+    parts = [INTRODUCTION]
+    for name, title in TITLES.items():
+        file = RESULTS / f"{name}.json"
+        if file.exists():
+            result = json.loads(file.read_text())
+            machine = result.pop("machine")
+            parts.append(f"## {title}\n")
+            parts.append(", ".join(f"{key} {value}" for key, value in machine.items()) + ".\n")
+            for section, content in result.items():
+                parts.append(f"### {section.replace('_', ' ')}\n")
+                parts.extend(render(content))
+    (RESULTS.parent / "benchmarks.md").write_text("\n".join(parts).rstrip() + "\n")
+
+
+def render(content: Any) -> Iterator[str]:
+    """Yield a table for a mapping, one line per leaf; a list becomes a list."""
+    if isinstance(content, list):
+        yield "\n".join(f"- {item}" for item in content) + "\n"
+        return
+    lines = ["| what | value |", "|---|---|"]
+    lines += [f"| {path} | {value} |" for path, value in leaves(content)]
+    yield "\n".join(lines) + "\n"
+
+
+def leaves(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every leaf of nested mappings with its path."""
+    if not isinstance(content, Mapping):
+        yield path or "value", f"{content:.3g}" if isinstance(content, float) and abs(content) < 1 else content
+        return
+    for key, value in content.items():
+        yield from leaves(value, f"{path}, {key.replace('_', ' ')}" if path else key.replace("_", " "))
+
+
+if __name__ == "__main__":
+    main()

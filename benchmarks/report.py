@@ -21,7 +21,8 @@ TITLES = {
 }
 INTRODUCTION = """# Benchmarks
 
-Every table comes from one run of one command, in which all sides took turns. Ratios travel between machines better than seconds do. `notes` say what a run means.
+Every table comes from one run of one command, in which all sides took turns. Ratios travel between machines better than
+seconds do. What a run means is said in its notes.
 """
 
 

@@ -156,7 +156,7 @@ def make_shell(shell: type[Shell], base: type[nn.Module], folder: Path, session:
         component: Its name in the pipeline.
 
     """
-    kind = type(base.__name__, (shell, base), {"__module__": base.__module__, **_fixed_methods(base)})
+    kind: Any = type(base.__name__, (shell, base), {"__module__": base.__module__, **_fixed_methods(base)})
     with torch.device("meta"):
         module: Any = (
             kind.from_config(kind.load_config(folder))

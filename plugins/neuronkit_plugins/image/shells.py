@@ -25,7 +25,7 @@ class TextEncoderShell(Shell):
     def __getattr__(self, name: str) -> Any:
         """Answer for the level `text_model`, which transformers 5 dropped and diffusers asks for."""
         try:
-            return super().__getattr__(name)
+            return super().__getattr__(name)  # type: ignore[misc]  # of the real class, which stands beside this one
         except AttributeError:
             if name != "text_model":
                 raise

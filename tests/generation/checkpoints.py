@@ -19,7 +19,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "opt": {**_COMMON, "ffn_dim": 48, "word_embed_proj_dim": 32},
     "gpt_neox": _COMMON,
-    "llama": {**_COMMON, "num_hidden_layers": 2, "num_key_value_heads": 2},
+    "llama": {**_COMMON, "num_key_value_heads": 2},
     "mistral": {**_COMMON, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 6},
     "qwen2": {
         **_COMMON,

@@ -140,7 +140,7 @@ def test_any_scheduler(scheduler, pair, artifact, checkpoint):
     compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd"))
     for pipeline in (compiled, eager):
         pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
-    assert difference(compiled, eager) <= TOLERANCE
+    assert difference(compiled, eager, num_inference_steps=5) <= TOLERANCE  # PNDM cannot do fewer than four
 
 
 def test_timesteps_and_sigmas(checkpoint, artifact):

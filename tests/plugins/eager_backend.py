@@ -63,9 +63,13 @@ class EagerBackend:
 
 @contextmanager
 def eager_backend() -> Iterator[EagerBackend]:
-    """Offer the backend as ``backend="eager"``."""
+    """Offer the backend as ``backend="eager"``; within another offer, the same one."""
+    registry = registry_of(BACKENDS)
+    if "eager" in registry:
+        yield registry.resolve("eager").plugin
+        return
     backend = EagerBackend()
-    remove = registry_of(BACKENDS).register(backend, "eager")
+    remove = registry.register(backend, "eager")
     try:
         yield backend
     finally:

@@ -1,0 +1,217 @@
+"""
+A side of `benchmarks.decode`. Arguments: side, checkpoint, work directory, precision (``fp32``, ``bf16`` or ``int8``).
+
+Functions: ``prepare`` (export or compile, then load), ``prompts`` (set batch, length and new tokens), ``generate`` and, of
+neuronkit alone, ``replay``, ``step``, ``traffic``, ``queue``, ``waves``; ``stream`` measures the memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.peers.serving import resident, serve, timed
+
+side, checkpoint, work, precision = sys.argv[1:]
+ROWS = 4
+state: dict[str, Any] = {}
+
+
+def prepare_eager() -> dict[str, Any]:
+    from transformers import AutoModelForCausalLM
+
+    begin = time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    state["model"] = model if precision == "fp32" else model.to(torch.bfloat16)
+    return {"load_s": time.perf_counter() - begin}
+
+
+def prepare_neuronkit() -> dict[str, Any]:
+    import transformers.models.gpt2.modeling_gpt2  # noqa: F401  # imports do not count
+
+    import neuronkit
+    from neuronkit import NeuronModelForCausalLM
+
+    options: dict[str, Any] = {} if precision == "fp32" else {"auto_cast": "all"}
+    if precision == "int8":
+        options["weights"] = "int8"
+    output = Path(work) / f"neuronkit-{precision}"
+    begin = time.perf_counter()
+    neuronkit.compile(
+        checkpoint, output, task="text-generation", batch_size=ROWS, sequence_length=1024, force=True, **options
+    )
+    compiled = time.perf_counter()
+    before = resident()["now"]
+    loading = time.perf_counter()
+    state["model"] = NeuronModelForCausalLM.from_pretrained(output)
+    loaded = time.perf_counter()
+    return {
+        "export_s": compiled - begin,
+        "load_s": loaded - loading,
+        "load_bytes": resident()["now"] - before,
+        "cache_bytes": sum(tensor.nbytes for tensor in state["model"].session.state.values()),
+        "weight_bytes": sum(file.stat().st_size for file in output.rglob("*.safetensors")),
+    }
+
+
+def prepare_openvino() -> dict[str, Any]:
+    from optimum.intel import OVModelForCausalLM
+
+    output = Path(work) / f"openvino-{precision}"
+    config = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16"}
+    if precision != "int8":
+        config["KV_CACHE_PRECISION"] = "f32" if precision == "fp32" else "bf16"
+    begin = time.perf_counter()
+    OVModelForCausalLM.from_pretrained(
+        checkpoint, export=True, ov_config=config, load_in_8bit=precision == "int8", compile=False
+    ).save_pretrained(output)
+    exported = time.perf_counter()
+    before = resident()["now"]
+    loading = time.perf_counter()
+    state["model"] = OVModelForCausalLM.from_pretrained(output, ov_config=config)
+    loaded = time.perf_counter()
+    return {"export_s": exported - begin, "load_s": loaded - loading, "load_bytes": resident()["now"] - before}
+
+
+def prompts(batch: int, length: int, new_tokens: int, *, sample: bool = False) -> None:
+    generator = torch.Generator().manual_seed(0)
+    state["ids"] = torch.randint(5, 1000, (batch, length), generator=generator)
+    state["options"] = {"max_new_tokens": new_tokens, "do_sample": sample, "pad_token_id": 0, "eos_token_id": None}
+    if sample:
+        state["options"] |= {"top_k": 50, "top_p": 0.9}
+
+
+@torch.inference_mode()
+def generate(count: int) -> list[float]:
+    ids = state["ids"]
+    return timed(
+        lambda: state["model"].generate(input_ids=ids, attention_mask=torch.ones_like(ids), **state["options"]), count
+    )
+
+
+@torch.inference_mode()
+def tokens() -> list[list[int]]:
+    ids = state["ids"]
+    found = state["model"].generate(input_ids=ids, attention_mask=torch.ones_like(ids), **state["options"])
+    return found[:, ids.shape[1] :].tolist()
+
+
+def replay(count: int) -> list[float]:
+    """Time the graph calls of one `generate` alone, their tensors made before."""
+    calls = [_call(state["ids"], 0)]
+    width = state["ids"].shape[1]
+    calls += [_call(state["ids"][:, :1], width + step) for step in range(state["options"]["max_new_tokens"] - 1)]
+
+    def run() -> None:
+        for loaded, bucket, tensors, rows in calls:
+            loaded.run(bucket, tensors, rows)
+
+    return timed(run, count)
+
+
+def step(count: int, position: int) -> list[float]:
+    """Time the decode graph at one position."""
+    loaded, bucket, tensors, rows = _call(state["ids"][:, :1], position)
+    return timed(lambda: loaded.run(bucket, tensors, rows), count)
+
+
+def _call(ids: torch.Tensor, position: int) -> tuple[Any, Any, list[torch.Tensor], tuple[int, int] | None]:
+    (loaded,) = state["model"].session.graphs.values()
+    batch, length = ids.shape
+    inputs = {
+        "input_ids": ids.contiguous(),
+        "cache_ids": torch.arange(position, position + length).repeat(batch, 1),
+        "last": torch.full((batch,), length - 1),
+        "cache_range": torch.arange(position + length),
+    }
+    return (
+        loaded,
+        loaded.buckets[0],
+        [inputs[input.name] for input in loaded.inputs],
+        (0, batch) if batch < ROWS else None,
+    )
+
+
+def traffic(position: int) -> int:
+    """Return the bytes that one step has to read: matrices, and the keys and values in use. Embeddings are looked up."""
+    from transformers import GPT2LMHeadModel
+    from transformers.pytorch_utils import Conv1D
+
+    model = GPT2LMHeadModel.from_pretrained(checkpoint)
+    matrices = [layer.weight for layer in model.modules() if isinstance(layer, (Conv1D, torch.nn.Linear))]
+    size = {"fp32": 4, "bf16": 2, "int8": 1}[precision]
+    kept = [tensor[: len(state["ids"]), :, : position + 1] for tensor in state["model"].session.state.values()]
+    return sum(matrix.numel() for matrix in matrices) * size + sum(t.numel() * t.element_size() for t in kept)
+
+
+def stream(count: int) -> list[float]:
+    """Time reading half a gigabyte."""
+    if "buffer" not in state:
+        state["buffer"] = torch.ones(2**29 // 4)
+    return timed(lambda: state["buffer"].sum(), count)
+
+
+def _mixed(prompts: int) -> tuple[list[torch.Tensor], Any, int]:
+    """Return prompts of 5 to 120 tokens, what stops each after its own 10 to 100, and how many these are together."""
+    from transformers.generation import StoppingCriteria, StoppingCriteriaList
+
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(5, 121, (prompts,), generator=generator)
+    ends = lengths + torch.randint(10, 101, (prompts,), generator=generator)
+    texts = [torch.randint(1000, 2000, (int(length),), generator=generator) for length in lengths]
+    for number, text in enumerate(texts):
+        text[0] = number  # tells the criterion which prompt it is
+
+    class Own(StoppingCriteria):
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+            return ends[input_ids[:, 0]] <= input_ids.shape[1]
+
+    return texts, StoppingCriteriaList([Own()]), int((ends - lengths).sum())
+
+
+def _padded(texts: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    pad = torch.nn.utils.rnn.pad_sequence
+    return {
+        "input_ids": pad(texts, batch_first=True),
+        "attention_mask": pad([torch.ones_like(text) for text in texts], batch_first=True),
+    }
+
+
+def queue(count: int, prompts: int) -> list[float]:
+    """Time all prompts in one call, rows refilled; seconds per token."""
+    texts, criteria, total = _mixed(prompts)
+    options = {"max_new_tokens": 100, "do_sample": False, "eos_token_id": None, "stopping_criteria": criteria}
+    return [t / total for t in timed(lambda: state["model"].generate(**_padded(texts), **options), count)]
+
+
+def waves(count: int, prompts: int) -> list[float]:
+    """Time the prompts in batches that wait for their longest; seconds per token."""
+    texts, criteria, total = _mixed(prompts)
+    options = {"max_new_tokens": 100, "do_sample": False, "eos_token_id": None, "stopping_criteria": criteria}
+
+    def run() -> None:
+        for start in range(0, len(texts), ROWS):
+            state["model"].generate(**_padded(texts[start : start + ROWS]), **options)
+
+    return [t / total for t in timed(run, count)]
+
+
+serve(
+    {
+        "prepare": {"eager": prepare_eager, "neuronkit": prepare_neuronkit, "openvino": prepare_openvino}[side],
+        "prompts": prompts,
+        "generate": generate,
+        "tokens": tokens,
+        "replay": replay,
+        "step": step,
+        "traffic": traffic,
+        "stream": stream,
+        "queue": queue,
+        "waves": waves,
+        "resident": resident,
+    }
+)

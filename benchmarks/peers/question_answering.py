@@ -24,8 +24,6 @@ def prepare_eager() -> dict[str, Any]:
 
     begin = time.perf_counter()
     model = AutoModelForQuestionAnswering.from_pretrained(checkpoint).eval()
-    if precision == "bf16":
-        model = model.to(torch.bfloat16)
     loaded = time.perf_counter()
 
     @torch.inference_mode()

@@ -8,6 +8,7 @@ Usage: ``python -m benchmarks.decode [--quick]``
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -27,7 +28,10 @@ def main() -> None:
         checkpoint = make_checkpoint(Path(work) / "checkpoint", layers=2 if quick else 12)
         for precision in ("fp32", "bf16", "int8"):
             result[precision] = contest(checkpoint, work, precision, result["new_tokens"], quick=quick)
-    keep("decode-quick" if quick else "decode", result)
+    if quick:
+        print(json.dumps(result, indent=1))
+    else:
+        keep("decode", result)
 
 
 def make_checkpoint(path: Path, layers: int) -> Path:

@@ -215,6 +215,8 @@ def _prepare(
     jobs = []
     for graph, bucket, wrapped in works:
         inline = inlines_weights(graph, options, engine)
+        if graph.hints.channels_last and engine.capabilities.channels_last and not inline:
+            wrapped = wrapped.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # of nn.Module
         traced = trace_module(graph, wrapped, options, engine)
         tensors = weights.module_tensors(traced)
         parts = {

@@ -10,14 +10,14 @@ import torch
 
 from neuronkit.artifact.manifest import CompiledGraphRecord, Manifest
 from neuronkit.artifact.reader import Artifact
-from neuronkit.backends.base import replicas
+from neuronkit.backends.base import Rebindable, replicas
 from neuronkit.buckets import Bucket, BucketTable, chunks
-from neuronkit.errors import ArtifactIncompatibleError, InputError
+from neuronkit.errors import ArtifactIncompatibleError, InputError, WeightsError
 from neuronkit.export.config import Graph, Input
 from neuronkit.padding import pad, trim
 from neuronkit.shape_names import BATCH
 from neuronkit.state import make_state
-from neuronkit.weights import check, of_graph, read
+from neuronkit.weights import Fitting, check, of_graph, read
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend, Runner
@@ -222,6 +222,48 @@ class Session:
         """Fill every state with zeros, as it was at first."""
         for tensor in self.state.values():
             tensor.zero_()
+
+    def weights(self, graph: str) -> dict[str, torch.Tensor]:
+        """
+        Return the weights of a graph as the artifact has them, by name in the traced module.
+
+        Raises:
+            WeightsError: They are inside the graph.
+        """
+        manifest = self.manifest
+        found = of_graph(graph, read(self.artifact.path / manifest.weights.file)) if manifest.weights else {}
+        if not found:
+            raise WeightsError(
+                f"The weights of {graph} are inside the compiled graph of {self.artifact.path}, and cannot be replaced.\n"
+                "Try: compile again with inline_weights=False (--inline-weights false)."
+            )
+        return found
+
+    def rebind(self, graph: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """
+        Replace weights of a graph until they are replaced again; the artifact stays as it is.
+
+        Args:
+            graph: Its name.
+            tensors: By name in the traced module, each in any float dtype and strides.
+
+        Raises:
+            WeightsError: The weights are inside the graph, or a name or a shape is not one of the graph's.
+        """
+        known = self.weights(graph)
+        if unknown := sorted(set(tensors) - set(known)):
+            raise WeightsError(f"{graph} has no weights of these names: {', '.join(unknown[:8])}.")
+        record = next(record for record in self.manifest.graphs if record.name == graph)
+        fitting = Fitting()
+        bound: list[tuple[Rebindable, dict[str, torch.Tensor]]] = []
+        for compiled, bucket in zip(record.buckets, self.graphs[graph].buckets, strict=True):
+            wanted = [constant for constant in compiled.constants if constant.name in tensors]
+            runner = self.graphs[graph].runner(bucket)
+            if not isinstance(runner, Rebindable):
+                raise WeightsError(f"The backend {self.backend.name!r} cannot replace the weights of a loaded graph.")
+            bound.append((runner, fitting.fit(tensors, wanted)))
+        for rebindable, fitted in bound:  # only when all fit
+            rebindable.rebind(fitted)
 
     def forward(self, graph: str, inputs: Mapping[str, torch.Tensor], row: int = 0) -> dict[str, torch.Tensor]:
         """Run a graph through the hook of that name; see `neuronkit.hooks.forward`."""

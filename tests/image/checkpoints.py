@@ -181,7 +181,68 @@ SCHEDULER_XL = {
     "timestep_spacing": "leading",
 }
 
+
+def tiny_amused(path: Path, seed: int = 0, *, large: bool = False) -> Path:
+    """
+    Save an aMUSEd checkpoint.
+
+    Args:
+        path: Directory to write.
+        seed: Of the weights.
+        large: Sample down and up inside the transformer, as the model for images of 512 pixels does.
+
+    """
+    import diffusers
+
+    tokenizer = tiny_tokenizer(path / "tokenizer")
+    torch.manual_seed(seed)
+    transformer = diffusers.UVit2DModel(
+        hidden_size=16,
+        cond_embed_dim=32,
+        micro_cond_encode_dim=4,
+        micro_cond_embed_dim=20,
+        encoder_hidden_size=32,
+        vocab_size=33,
+        codebook_size=32,
+        in_channels=16,
+        block_out_channels=16,
+        num_res_blocks=1,
+        downsample=large,
+        upsample=large,
+        block_num_heads=2,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        sample_size=16 if large else 8,
+    )
+    for parameter in transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # so that prompts and conditions matter
+    vqvae = diffusers.VQModel(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        latent_channels=8,
+        norm_num_groups=4,
+        num_vq_embeddings=32,
+        vq_embed_dim=8,
+        mid_block_add_attention=False,
+        lookup_from_codebook=True,
+    )
+    torch.nn.init.normal_(vqvae.quantize.embedding.weight)
+    pipeline = diffusers.AmusedPipeline(
+        vqvae=vqvae.eval(),
+        tokenizer=tokenizer,
+        text_encoder=tiny_text_encoder(tokenizer, seed, projection=True),
+        transformer=transformer.eval(),
+        scheduler=diffusers.AmusedScheduler(mask_token_id=32),
+    )
+    pipeline.save_pretrained(path)
+    return path
+
+
 RECIPES = {
+    "amused": tiny_amused,
+    "amused-large": lambda path: tiny_amused(path, large=True),
     "sd": tiny_stable_diffusion,
     "sd-inpaint": lambda path: tiny_stable_diffusion(path, class_name="StableDiffusionInpaintPipeline", in_channels=9),
     "lcm": lambda path: tiny_stable_diffusion(path, class_name="LatentConsistencyModelPipeline"),

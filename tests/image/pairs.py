@@ -36,6 +36,15 @@ def load_pair(suffix: str, checkpoint: Path, artifact: Path) -> tuple[Any, Any]:
     return compiled, eager
 
 
+def sibling_pair(suffix: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the pipelines of another class over the components of a pair."""
+    compiled, eager = pair
+    made = getattr(neuronkit, f"Neuron{suffix}").from_pipe(compiled), getattr(diffusers, suffix).from_pipe(eager)
+    for pipeline in made:
+        pipeline.set_progress_bar_config(disable=True)
+    return made
+
+
 def images(pipeline: Any, **arguments: Any) -> np.ndarray:
     """Run a pipeline for three steps; `seed` is one or several, of which new generators are made for each call."""
     seed = arguments.pop("seed", 0)

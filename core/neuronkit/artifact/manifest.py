@@ -222,7 +222,7 @@ def read(directory: Path) -> Manifest:
     if not file.is_file():
         hint = (
             f"\nIt holds a checkpoint. Try: neuronkit compile --model {directory} OUTPUT, or from_pretrained(..., export=True)."
-            if (directory / "config.json").is_file()
+            if any((directory / name).is_file() for name in ("config.json", "model_index.json"))
             else ""
         )
         raise ArtifactNotFoundError(f"{directory} is not an artifact: there is no {MANIFEST} in it.{hint}")

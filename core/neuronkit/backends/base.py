@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -26,6 +26,20 @@ def replicas(runner: Runner) -> int:
     return int(getattr(runner, "replicas", 1))
 
 
+@runtime_checkable
+class Rebindable(Protocol):
+    """A runner whose weights are apart and can be replaced between calls."""
+
+    def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """
+        Use these tensors in every later call, and the ones bound before for all other names.
+
+        Args:
+            tensors: By name in the traced module, in the dtype and strides of the graph's constants.
+        """
+        ...
+
+
 @attrs.frozen
 class Capabilities:
     """
@@ -37,6 +51,7 @@ class Capabilities:
         weights_apart: Graphs may be compiled without their weights.
         inline_weights: What a graph gets when the caller does not say; None leaves it to the plugin.
         casts: The compiler lowers the precision itself, so that modules must reach it in float32, without autocast.
+        channels_last: Weights of convolutions that are apart run faster with their channels last.
         targets: Names that the option ``target`` accepts; empty when there is nothing to choose.
 
     """
@@ -46,6 +61,7 @@ class Capabilities:
     weights_apart: bool = False
     inline_weights: bool | None = None
     casts: bool = False
+    channels_last: bool = False
     targets: tuple[str, ...] = ()
 
 

@@ -39,7 +39,8 @@ given and stdin is not a terminal, stdin is the text; when there is a question a
 
 The result goes to stdout, or to the file of --output. With --json it is one JSON value: arrays are lists, numbers
 that are not finite are null. Images are saved, to out.png unless --output names another file, and their names are the
-result. With --stream text generation prints its text as it comes, without the prompt.
+result; a PNG file holds the prompt, the seed and the settings as text. With --stream text generation prints its text
+as it comes, without the prompt.
 """
 _EXAMPLES = """
 neuronkit run ./my-artifact --question "Where is the cat?" --context "The cat lives near the river."
@@ -67,6 +68,7 @@ def configure(parser: CommandParser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="Write the result to a file: an image, text, or with --json JSON."
     )
+    parser.add_argument("--grid", action="store_true", help="Write several images into one file, side by side.")
     parser.add_argument(
         "--task",
         help="Another task of the same architecture than the artifact was compiled for. "
@@ -101,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
                 _print_pieces(result, stdout)
                 return 0
             result = "".join(result)
-    _deliver(result, arguments.output, as_json=arguments.json)
+    _deliver(result, arguments.output, as_json=arguments.json, grid=arguments.grid)
     return 0
 
 
@@ -196,10 +198,12 @@ def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
     stdout.write("\n")
 
 
-def _deliver(result: Any, output: str | None, *, as_json: bool) -> None:
+def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool) -> None:
     if images := _images(result):
-        result = _save(images, Path(output).expanduser() if output else _free_name())
-        result = result if len(result) > 1 else result[0]
+        from neuronkit.images import save_images
+
+        written = save_images(images, Path(output).expanduser() if output else _free_name(), grid=grid)
+        result = list(map(str, written)) if len(written) > 1 else str(written[0])
     elif output:
         import json
 
@@ -219,13 +223,6 @@ def _images(result: Any) -> list[Any]:
     pillow = sys.modules.get("PIL.Image")  # where it was not imported, nothing is an image
     items = list(result) if isinstance(result, (list, tuple)) else [result]
     return items if pillow and items and all(isinstance(item, pillow.Image) for item in items) else []
-
-
-def _save(images: list[Any], path: Path) -> list[str]:
-    paths = [path] if len(images) == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(len(images))]
-    for image, target in zip(images, paths, strict=True):
-        image.save(target)
-    return list(map(str, paths))
 
 
 def _free_name() -> Path:

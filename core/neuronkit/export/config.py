@@ -123,12 +123,15 @@ class CompilerHints:
             every bucket, and a sibling checkpoint needs no compile. Frozen is faster for convolutions.
         dynamic_axes: The axes that may stay dynamic on a backend that can do it.
         keep_fp32: Ignore auto-cast: the graph overflows in lower precision.
+        channels_last: Store the weights of convolutions with their channels last, where weights are apart and the backend
+            gains by it.
         max_batch: Bound of a dynamic batch, unless a larger one is asked for; more rows are split over several calls.
     """
 
     inline_weights: bool = False
     dynamic_axes: tuple[str, ...] = attrs.field(default=("batch", "sequence"), converter=_names)
     keep_fp32: bool = False
+    channels_last: bool = False
     max_batch: int = 64
 
 

@@ -30,6 +30,8 @@ _WEIGHT_SUFFIXES = {
     ".tflite",
 }
 _HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
+_CONFIG_PATTERNS = ["*.json", "*.txt", "*.model"]
+_SINGLE_FILES = (".safetensors", ".ckpt")
 
 
 @attrs.define(slots=False)
@@ -39,15 +41,17 @@ class Source:
 
     Args:
         model: What the caller gave: a directory or a hub id.
-        path: The directory that holds the checkpoint.
+        path: The directory that holds the checkpoint; of a single-file checkpoint, that of its configuration.
         config: The parsed ``config.json`` or ``model_index.json``.
         options: Revision, subfolder and the like.
+        file: The single file that holds all weights, if the checkpoint is one.
     """
 
     model: str
     path: Path
     config: dict[str, Any]
     options: SourceOptions = attrs.field(factory=SourceOptions)
+    file: Path | None = None
 
     @property
     def trust_remote_code(self) -> bool:
@@ -109,7 +113,7 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     Find a model and read its configuration.
 
     Args:
-        model: A directory, or a hub id (``org/name``).
+        model: A directory, a hub id (``org/name``), or a diffusion checkpoint in a single ``.safetensors`` or ``.ckpt`` file.
         options: Revision, subfolder, token and the like.
 
     Raises:
@@ -117,26 +121,60 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     """
     options = options or SourceOptions()
     path = Path(model).expanduser()
+    if path.is_file():
+        return _single_file(path, options)
     if not path.is_dir():
-        if path.is_file():
-            raise SourceError(
-                f"{model} is a single file. No installed plugin reads single-file checkpoints: give the directory."
-            )
         path = download(str(model), options)
     if options.subfolder:
         path = path / options.subfolder
+    config = _read_config(Path(options.config) if options.config else path)
+    return Source(model=str(model), path=path, config=config, options=options)
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
     for name in CONFIG_FILES:
-        file = Path(options.config) / name if options.config else path / name
+        file = directory / name
         if file.is_file():
             try:
-                config = json.loads(file.read_text(encoding="utf-8"))
+                found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 raise SourceError(f"{file} is not valid JSON: {error}") from error
-            return Source(model=str(model), path=path, config=config, options=options)
-    raise SourceError(f"{path} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
+            return found
+    raise SourceError(f"{directory} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
 
 
-def download(model: str, options: SourceOptions, *, everything: bool = False) -> Path:
+def _single_file(path: Path, options: SourceOptions) -> Source:
+    """
+    Return a single-file checkpoint, with the configuration that the caller names or that diffusers knows it by.
+
+    A ``.ckpt`` file is unpickled with weights only, so that no code of it runs.
+    """
+    if path.suffix not in _SINGLE_FILES:
+        raise SourceError(f"{path} is a file, but no checkpoint: it should end with {' or '.join(_SINGLE_FILES)}.")
+    if options.config:
+        directory = Path(options.config).expanduser()
+    elif options.local_files_only:
+        raise SourceError(
+            f"{path} holds weights alone. Try: --config DIR, a directory with the model_index.json and the configurations of "
+            "a checkpoint of the same architecture."
+        )
+    else:
+        from diffusers.loaders.single_file_utils import fetch_diffusers_config, load_single_file_checkpoint
+
+        known = fetch_diffusers_config(load_single_file_checkpoint(str(path)))["pretrained_model_name_or_path"]
+        try:
+            directory = download(known, SourceOptions(token=options.token), patterns=_CONFIG_PATTERNS)
+        except SourceError as error:
+            raise SourceError(
+                f"{path} holds weights alone, and the configuration of its architecture ({known}) could not be fetched.\n"
+                "Try: --config DIR, a directory with the model_index.json and the configurations of such a checkpoint."
+            ) from error
+    return Source(model=str(path), path=directory, config=_read_config(directory), options=options, file=path)
+
+
+def download(
+    model: str, options: SourceOptions, *, everything: bool = False, patterns: list[str] | None = None
+) -> Path:
     """
     Return the directory of a hub model on this machine, downloading what is missing.
 
@@ -144,6 +182,7 @@ def download(model: str, options: SourceOptions, *, everything: bool = False) ->
         model: Hub id.
         options: Revision, token and whether the hub may be asked.
         everything: All files, as an artifact needs, instead of those of a checkpoint.
+        patterns: The files of a checkpoint to take; None takes all that are of use.
 
     Raises:
         SourceError: It is no hub id, or the hub did not give it.
@@ -160,7 +199,7 @@ def download(model: str, options: SourceOptions, *, everything: bool = False) ->
                 revision=options.revision,
                 token=options.token,
                 local_files_only=bool(options.local_files_only),
-                allow_patterns=None if everything else _HUB_PATTERNS,
+                allow_patterns=None if everything else patterns or _HUB_PATTERNS,
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:

@@ -69,9 +69,8 @@ class NeuronDiffusionPipeline:
         eager = cls._eager_class()
         if eager is not None and "__call__" not in vars(cls):
             cls.__call__ = _checking_sizes(eager.__call__)  # type: ignore[method-assign]
-            for name in _NOTED:
-                if hasattr(eager, name):
-                    setattr(cls, name, _noting(name))
+            for name in _NOTED:  # also those that a release of diffusers has dropped
+                setattr(cls, name, _noting(name))
             for name, option in _REFUSED.items():
                 if hasattr(eager, name):
                     setattr(cls, name, _refusing(name, option))

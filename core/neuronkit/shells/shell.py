@@ -63,11 +63,15 @@ class Shell:
 
     session: Any  # a Session; transformers evaluates the annotations of its subclasses
     component: str
+    real_class: Any
 
     @classmethod
     def kept(cls, module: nn.Module) -> list[str]:
         """Return the paths of a component's small submodules that stay eager inside its shell, with their weights."""
         return []
+
+    def complete(self) -> None:
+        """Add what the configuration does not say; called once, when everything else is in place."""
 
     @property
     def device(self) -> torch.device:
@@ -163,10 +167,11 @@ def make_shell(shell: type[Shell], base: type[nn.Module], folder: Path, session:
             if hasattr(kind, "load_config")
             else _from_transformers(kind, folder)
         )
-    module.__dict__.update(session=session, component=component, training=False)
+    module.__dict__.update(session=session, component=component, real_class=base, training=False)
     module.requires_grad_(False)
     if kept := shell.kept(module):
         _materialise(module, folder, kept)
+    module.complete()
     return module
 
 

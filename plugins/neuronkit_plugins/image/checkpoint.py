@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,40 @@ from neuronkit.errors import OptionError, SourceError
 from neuronkit.export.source import Source
 from neuronkit.shells import KEPT_FILE
 from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
-from neuronkit_plugins.image.shells import SHELLS
+from neuronkit_plugins.image.shells import ADAPTED, SHELLS
 
 
-def load_pipeline(source: Source, pipeline_class: Any, options: AdaptedOptions) -> Any:
+def load_pipeline(source: Source, pipeline_class: Any, **parts: Any) -> Any:
     """
-    Load a checkpoint with diffusers in float32, and apply the options that change weights or graphs.
+    Load a checkpoint with diffusers in float32.
+
+    Args:
+        source: The checkpoint: a directory or a single file.
+        pipeline_class: diffusers' own class.
+        **parts: Components to use in place of the checkpoint's.
+
+    Raises:
+        SourceError: diffusers cannot load the checkpoint as that class.
+
+    """
+    with quiet():
+        try:
+            if source.file is None:
+                pipeline = pipeline_class.from_pretrained(source.path, **parts)
+            else:
+                pipeline = pipeline_class.from_single_file(
+                    str(source.file), config=str(source.path), local_files_only=True, **parts
+                )
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{source.model} cannot be loaded as {pipeline_class.__name__}: {error}") from error
+        if pipeline.dtype != torch.float32:
+            pipeline.to(torch.float32)
+    return pipeline
+
+
+def load_adapted(source: Source, pipeline_class: Any, options: AdaptedOptions) -> Any:
+    """
+    Load a checkpoint, and apply the options that change weights or graphs.
 
     Args:
         source: The checkpoint.
@@ -31,13 +60,7 @@ def load_pipeline(source: Source, pipeline_class: Any, options: AdaptedOptions) 
 
     """
     with quiet():
-        parts = _replacements(options)
-        try:
-            pipeline = pipeline_class.from_pretrained(source.path, **parts)
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{source.model} cannot be loaded as {pipeline_class.__name__}: {error}") from error
-        if pipeline.dtype != torch.float32:
-            pipeline.to(torch.float32)
+        pipeline = load_pipeline(source, pipeline_class, **_replacements(options))
         _teach_tokens(pipeline, options)
         _merge_loras(pipeline, options)
         _add_ip_adapters(pipeline, options)
@@ -132,6 +155,8 @@ def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> 
             continue
         save = getattr(component, "save_config", None) or component.config.save_pretrained
         save(folder)
+        if (file := folder / "config.json").is_file():
+            _drop_adapters(file)
         kept = SHELLS[type(component).__name__].kept(component)
         tensors = {
             f"{path}.{key}": tensor.detach().clone().contiguous()
@@ -140,6 +165,14 @@ def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> 
         }
         if tensors:
             save_file(tensors, folder / KEPT_FILE)
+
+
+def _drop_adapters(file: Path) -> None:
+    """Write a UNet's configuration as it was before IP-Adapters: diffusers cannot build one with them from it."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if config.get("encoder_hid_dim_type") == ADAPTED:
+        config["encoder_hid_dim_type"] = None
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

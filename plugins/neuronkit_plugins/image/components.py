@@ -20,6 +20,10 @@ from neuronkit.export import CompilerHints, Graph, Input, Output
 
 _MOST_IMAGES = 16
 """Rows of one call of a UNet where the batch is dynamic: more would save no time and cost memory."""
+MODULE_PATHS = {"text_encoder": "module.encoder.", "text_encoder_2": "module.encoder.", "unet": "module.unet."}
+"""Where a component stands in the module that is traced: what its weights' names begin with in the graph."""
+_LIMIT = 63
+"""diffusers' upsampling takes another path from 64 rows on, so that no one graph serves both sides."""
 _FREEZE_FACTOR = 4
 """Compiling with frozen weights peaks at four times their size."""
 
@@ -43,6 +47,16 @@ class Sizes:
     heights: tuple[int, ...]
     widths: tuple[int, ...]
     factor: int
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        """The sizes as an artifact records them where the caller gave none."""
+        return {**self.pixels, "num_images_per_prompt": [1]}
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of a UNet's call, as many as its operators allow; more are split over several calls."""
+        return list(dict.fromkeys(min(rows, _LIMIT) for rows in self.images))
 
     @property
     def pixels(self) -> dict[str, list[int]]:
@@ -190,8 +204,10 @@ def unet_graph(
         [Output("sample", ["batch", config.out_channels, *latent])],
         kind="unet",
         wrap=lambda components: UNet(components["unet"], len(adapters)),
-        sizes={"batch": list(sizes.images), **sizes.latents},
-        hints=CompilerHints(dynamic_axes=("batch",), inline_weights=may_freeze(unet), max_batch=_MOST_IMAGES),
+        sizes={"batch": sizes.rows, **sizes.latents},
+        hints=CompilerHints(
+            dynamic_axes=("batch",), inline_weights=may_freeze(unet), channels_last=True, max_batch=_MOST_IMAGES
+        ),
     )
 
 
@@ -244,6 +260,7 @@ def vae_graphs(vae: Any, sizes: Sizes) -> tuple[Graph, Graph]:
         "hints": CompilerHints(
             dynamic_axes=(),
             inline_weights=may_freeze(vae),
+            channels_last=True,
             keep_fp32=bool(config.force_upcast),
         ),
     }
@@ -260,6 +277,111 @@ def vae_graphs(vae: Any, sizes: Sizes) -> tuple[Graph, Graph]:
         [Input("latents", latent, "float32")],
         [Output("pixels", ["batch", config.out_channels, f"height*{sizes.factor}", f"width*{sizes.factor}"])],
         wrap=lambda components: VaeDecoder(components["vae"]),
+        sizes={"batch": 1, **sizes.latents},
+        **common,
+    )
+    return encoder, decoder
+
+
+class Transformer(nn.Module):
+    """aMUSEd's transformer with a name for its output."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, **tensors: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return the logits of every code for every token."""
+        return (self.transformer(**tensors),)
+
+
+def transformer_graph(transformer: Any, sizes: Sizes, sequence: int) -> Graph:
+    """
+    Declare aMUSEd's transformer.
+
+    Args:
+        transformer: ``UVit2DModel``.
+        sizes: What to compile for.
+        sequence: Tokens of a prompt.
+
+    """
+    config = transformer.config
+    grid = ["height", "width"]
+    return Graph(
+        "transformer",
+        [
+            Input("input_ids", ["batch", *grid], high=config.vocab_size),
+            Input("encoder_hidden_states", ["batch", sequence, config.encoder_hidden_size], "float32"),
+            Input("pooled_text_emb", ["batch", config.cond_embed_dim], "float32"),
+            Input("micro_conds", ["batch", 5], "float32"),
+        ],
+        [Output("logits", ["batch", config.codebook_size, *grid])],
+        kind="transformer",
+        wrap=lambda components: Transformer(components["transformer"]),
+        sizes={"batch": sizes.rows, **sizes.latents},
+        hints=CompilerHints(dynamic_axes=("batch",), channels_last=True, max_batch=_MOST_IMAGES),
+    )
+
+
+class VqEncoder(nn.Module):
+    """The part of a VQ model from pixels to latents that are not quantised yet."""
+
+    def __init__(self, vqvae: Any) -> None:
+        super().__init__()
+        self.encoder = vqvae.encoder
+        self.quant_conv = vqvae.quant_conv
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return ``[batch, channels, height, width]`` of ``[batch, 3, height, width]``."""
+        return (self.quant_conv(self.encoder(pixels)),)
+
+
+class VqDecoder(nn.Module):
+    """The part of a VQ model from token ids to pixels."""
+
+    def __init__(self, vqvae: Any) -> None:
+        super().__init__()
+        self.codes = vqvae.quantize.embedding
+        self.post_quant_conv = vqvae.post_quant_conv
+        self.decoder = vqvae.decoder
+        self.spatial = vqvae.config.norm_type == "spatial"
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return ``[batch, 3, height, width]`` of ``[batch, height, width]``."""
+        quantised = self.codes(tokens).permute(0, 3, 1, 2).contiguous()
+        return (self.decoder(self.post_quant_conv(quantised), quantised if self.spatial else None),)
+
+
+def vq_graphs(vqvae: Any, sizes: Sizes) -> tuple[Graph, Graph]:
+    """
+    Declare a VQ model's encoder and decoder, one image a call.
+
+    Args:
+        vqvae: ``VQModel`` that looks its codes up.
+        sizes: What to compile for.
+
+    """
+    config = vqvae.config
+    channels = config.vq_embed_dim or config.latent_channels
+    common: dict[str, Any] = {
+        "kind": "vae",
+        "hints": CompilerHints(
+            dynamic_axes=(), inline_weights=may_freeze(vqvae), channels_last=True, keep_fp32=bool(config.force_upcast)
+        ),
+    }
+    encoder = Graph(
+        "vqvae_encoder",
+        [Input("pixels", ["batch", config.in_channels, "height", "width"], "float32")],
+        [Output("latents", ["batch", channels, f"height/{sizes.factor}", f"width/{sizes.factor}"])],
+        wrap=lambda components: VqEncoder(components["vqvae"]),
+        sizes={"batch": 1, **sizes.pixels},
+        **common,
+    )
+    decoder = Graph(
+        "vqvae_decoder",
+        [Input("tokens", ["batch", "height", "width"], high=config.num_vq_embeddings)],
+        [Output("pixels", ["batch", config.out_channels, f"height*{sizes.factor}", f"width*{sizes.factor}"])],
+        wrap=lambda components: VqDecoder(components["vqvae"]),
         sizes={"batch": 1, **sizes.latents},
         **common,
     )

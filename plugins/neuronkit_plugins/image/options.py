@@ -26,6 +26,9 @@ class ImageCallOptions:
     mask: Any = option(
         None, stage="call", help="White where the image is to be painted anew: a file or what the pipeline takes."
     )
+    num_images_per_prompt: int | None = option(None, stage="call", minimum=1, help="Images of each prompt.")
+    height: int | None = option(None, stage="call", help="Height in pixels: one of those compiled for.")
+    width: int | None = option(None, stage="call", help="Width in pixels: one of those compiled for.")
     strength: float | None = option(None, stage="call", minimum=0, maximum=1, help="How far to leave the given image.")
 
 

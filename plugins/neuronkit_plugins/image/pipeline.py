@@ -1,63 +1,34 @@
-"""The base of the Stable Diffusion family: SD, SDXL and LCM."""
+"""The base of image pipelines, and of the Stable Diffusion family: SD, SDXL and LCM."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
 
 from neuronkit.errors import InputError, OptionError
-from neuronkit.export import ExportConfig, Graph
+from neuronkit.export import ExportConfig, Graph, Tolerance
 from neuronkit.export.source import Source
 from neuronkit.models.diffusion import NeuronDiffusionPipeline
 from neuronkit.session import Session
-from neuronkit_plugins.image.checkpoint import load_pipeline, write_files
-from neuronkit_plugins.image.components import Sizes, text_encoder_graph, unet_graph, vae_graphs
+from neuronkit.shells import Shell
+from neuronkit_plugins.image.checkpoint import load_adapted, write_files
+from neuronkit_plugins.image.components import MODULE_PATHS, Sizes, text_encoder_graph, unet_graph, vae_graphs
+from neuronkit_plugins.image.lora import Adapters
 from neuronkit_plugins.image.options import AdaptedOptions
-from neuronkit_plugins.image.shells import make_shells
+from neuronkit_plugins.image.shells import make_shells, require_supported
 
 
-class NeuronStableDiffusionPipelineBase(NeuronDiffusionPipeline):
-    """A pipeline of text encoders, a UNet and a VAE, all compiled; the VAE's encoder too, whatever the task."""
+class ImagePipeline(NeuronDiffusionPipeline):
+    """What all image pipelines have in common."""
 
-    options_class: ClassVar[type] = AdaptedOptions
+    options_class: ClassVar[type]
 
     @classmethod
     def make_shells(cls, session: Session, classes: Mapping[str, Any]) -> dict[str, Any]:
         """Return a shell per compiled component."""
         return make_shells(session, classes)
-
-    @classmethod
-    def export_config(cls, source: Source, shapes: Mapping[str, list[int]], options: AdaptedOptions) -> ExportConfig:
-        """
-        Declare the graphs of a checkpoint.
-
-        Raises:
-            OptionError: A component is of a class that has no graph, or a size does not fit the VAE.
-
-        """
-        pipeline = load_pipeline(source, cls._eager_class(), options)
-        factor = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-        trained = pipeline.unet.config.sample_size
-        tall, wide = (trained, trained) if isinstance(trained, int) else trained
-        sizes = image_sizes(shapes, tall * factor, wide * factor, factor)
-        encoders = {name: pipeline.components.get(name) for name in ("text_encoder", "text_encoder_2")}
-        encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
-        last = list(encoders.values())[-1]
-        pooled = last.config.projection_dim if pipeline.unet.config.addition_embed_type == "text_time" else None
-        graphs: list[Graph] = [
-            *(text_encoder_graph(name, encoder, sizes) for name, encoder in encoders.items()),
-            unet_graph(pipeline.unet, sizes, last.config.max_position_embeddings, pooled),
-            *vae_graphs(pipeline.vae, sizes),
-        ]
-        compiled = {**encoders, "unet": pipeline.unet, "vae": pipeline.vae}
-        return ExportConfig(
-            load=lambda: nn.ModuleDict(compiled),
-            graphs=graphs,
-            shapes={"height": sizes.heights, "width": sizes.widths, "num_images_per_prompt": [1]},
-            write_files=lambda directory: write_files(pipeline, compiled, directory),
-        )
 
     def sibling(self, arguments: Mapping[str, Any], with_image: Any, with_mask: Any) -> Any:
         """Return a pipeline over the same components that takes what the arguments hold."""
@@ -68,6 +39,125 @@ class NeuronStableDiffusionPipelineBase(NeuronDiffusionPipeline):
                 )
             return with_mask.from_pipe(self)
         return self if arguments.get("image") is None else with_image.from_pipe(self)
+
+
+class NeuronStableDiffusionPipelineBase(ImagePipeline):
+    """A pipeline of text encoders, a UNet and a VAE, all compiled; the VAE's encoder too, whatever the task."""
+
+    options_class = AdaptedOptions
+    _adapters: Adapters | None = None
+
+    @classmethod
+    def export_config(cls, source: Source, shapes: Mapping[str, list[int]], options: AdaptedOptions) -> ExportConfig:
+        """
+        Declare the graphs of a checkpoint.
+
+        Raises:
+            OptionError: A component is of a class that has no graph, or a size does not fit the VAE.
+
+        """
+        pipeline = load_adapted(source, cls._eager_class(), options)
+        encoders = {name: pipeline.components.get(name) for name in ("text_encoder", "text_encoder_2")}
+        encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
+        compiled = {**encoders, "unet": pipeline.unet, "vae": pipeline.vae}
+        require_supported(compiled)
+        factor = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+        trained = pipeline.unet.config.sample_size
+        tall, wide = (trained, trained) if isinstance(trained, int) else trained
+        sizes = image_sizes(shapes, tall * factor, wide * factor, factor)
+        last = list(encoders.values())[-1]
+        pooled = last.config.projection_dim if pipeline.unet.config.addition_embed_type == "text_time" else None
+        sequence = last.config.max_position_embeddings
+        graphs: list[Graph] = [
+            *(text_encoder_graph(name, encoder, sizes) for name, encoder in encoders.items()),
+            unet_graph(pipeline.unet, sizes, sequence, pooled, adapter_rows(pipeline)),
+            *vae_graphs(pipeline.vae, sizes),
+        ]
+        return ExportConfig(
+            load=lambda: nn.ModuleDict(compiled),
+            graphs=graphs,
+            tolerance=Tolerance(relative=True),
+            shapes=sizes.shapes,
+            write_files=lambda directory: write_files(pipeline, compiled, directory),
+        )
+
+    @classmethod
+    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
+        """Return this pipeline over the components of another one, with the LoRAs that are loaded."""
+        made = super().from_pipe(pipeline, **kwargs)
+        made._adapters = getattr(pipeline, "_adapters", None)
+        return made
+
+    @property
+    def adapters(self) -> Adapters:
+        """The LoRAs of the session; pipelines that share its components share them."""
+        if self._adapters is None:
+            self._adapters = Adapters(self.session, self._eager_class(), self.components)  # type: ignore[attr-defined]  # of the pipeline
+        return self._adapters
+
+    def load_lora_weights(self, model: Any, adapter_name: str | None = None, **kwargs: Any) -> None:
+        """
+        Merge a LoRA into the weights of the compiled graphs, without compiling.
+
+        Args:
+            model: File, directory, hub id or state dict, in any format that diffusers reads.
+            adapter_name: For `set_adapters`.
+            **kwargs: For diffusers (``weight_name``, ``subfolder``).
+
+        Raises:
+            WeightsError: The weights are inside the graphs (``inline_weights=True``).
+
+        """
+        self.adapters.load(model, adapter_name, kwargs)
+
+    def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: Any = None) -> None:
+        """Merge these of the loaded LoRAs, with these strengths, and no others."""
+        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        self.adapters.activate(names, adapter_weights)
+
+    def unload_lora_weights(self, **_: Any) -> None:
+        """Forget all LoRAs: the graphs have the artifact's weights again, bit for bit."""
+        self.adapters.unload()
+
+    def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
+        """Forget some LoRAs."""
+        self.adapters.unload([adapter_names] if isinstance(adapter_names, str) else adapter_names)
+
+    def disable_lora(self) -> None:
+        """Merge none of the loaded LoRAs."""
+        self.adapters.activate([])
+
+    def enable_lora(self) -> None:
+        """Merge all loaded LoRAs, with a strength of 1."""
+        self.adapters.activate(self.adapters.names)
+
+    def get_active_adapters(self) -> list[str]:
+        """Return the names of the LoRAs that are merged."""
+        return self.adapters.active
+
+    def get_list_adapters(self) -> dict[str, list[str]]:
+        """Return the names of the loaded LoRAs, under each component that takes them."""
+        taking = [name for name in MODULE_PATHS if isinstance(self.components.get(name), Shell)]  # type: ignore[attr-defined]
+        return dict.fromkeys(taking, self.adapters.names) if self.adapters.names else {}
+
+
+def adapter_rows(pipeline: Any) -> list[list[int]]:
+    """
+    Return the shape of one row of each IP-Adapter's image embeddings.
+
+    A plain one takes an embedding an image, the others a sequence of the image encoder's hidden states.
+    """
+    from diffusers.models.embeddings import ImageProjection
+
+    projection = getattr(pipeline.unet, "encoder_hid_proj", None)
+    rows: list[list[int]] = []
+    for layer in getattr(projection, "image_projection_layers", ()):
+        if isinstance(layer, ImageProjection):
+            rows.append([1, layer.image_embeds.in_features])
+        else:
+            vision = pipeline.image_encoder.config
+            rows.append([1, (vision.image_size // vision.patch_size) ** 2 + 1, layer.proj_in.in_features])
+    return rows
 
 
 def image_sizes(shapes: Mapping[str, list[int]], height: int, width: int, factor: int) -> Sizes:

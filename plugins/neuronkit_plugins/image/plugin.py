@@ -12,15 +12,19 @@ import torch
 from neuronkit.errors import InputError
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
+from neuronkit.images import SETTINGS
 from neuronkit_plugins.image.options import ImageCallOptions
 
 _ARGUMENTS = {
     "guidance": "guidance_scale",
+    "height": "height",
     "image": "image",
     "mask": "mask_image",
     "negative_prompt": "negative_prompt",
+    "num_images_per_prompt": "num_images_per_prompt",
     "steps": "num_inference_steps",
     "strength": "strength",
+    "width": "width",
 }
 """The pipelines' arguments that the options stand for."""
 
@@ -62,8 +66,8 @@ class ImagePlugin:
                 arguments[argument] = read_image(value) if name in ("image", "mask") else value
         if options.seed is not None:
             arguments["generator"] = torch.Generator().manual_seed(options.seed)
-        shown = ("prompt", *_ARGUMENTS.values())
-        settings = {name: arguments[name] for name in shown if isinstance(arguments.get(name), (str, int, float))}
+        shown = ("prompt", *_ARGUMENTS.values())  # an image is no text
+        settings = {name: arguments[name] for name in shown if isinstance(arguments.get(name), (str, int, float, list))}
         return arguments, settings | ({} if options.seed is None else {"seed": options.seed})
 
     @hookimpl
@@ -73,10 +77,11 @@ class ImagePlugin:
 
     @hookimpl
     def postprocess(self, outputs: Any, context: Mapping[str, Any]) -> Any:
-        """Return the images; the settings that made them are in each one's ``info``, as PNG files keep it."""
+        """Return the images; the settings that made them are in each one's ``info``, as PNG files keep them."""
         images = outputs[0]
-        for image in images if isinstance(images, list) else []:
-            image.info.update({name: str(value) for name, value in context.items()})
+        for number, image in enumerate(images if isinstance(images, list) else []):
+            own = {**context, "image_number": number} if len(images) > 1 else context
+            image.info[SETTINGS] = {name: str(value) for name, value in own.items()}
         return images
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from neuronkit.errors import InputError
-from neuronkit.session import Session
+from neuronkit.errors import InputError, OptionError
+from neuronkit.session import LoadedGraph, Session
 from neuronkit.shells import Shell, make_shell
 
 
@@ -60,6 +60,18 @@ class TextEncoderShell(Shell):
 
 class UNetShell(Shell):
     """A UNet with the conditions that it was compiled for."""
+
+    def complete(self) -> None:
+        """Answer for the IP-Adapters, whose projections run in the graph: pipelines ask how many there are and of which kind."""
+        from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
+
+        inputs = [input for input in self.session.graphs["unet"].graph.inputs if input.name.startswith("image_embeds_")]
+        if not inputs:
+            return
+        with torch.device("meta"):
+            layers = [ImageProjection() if len(input.axes) == 3 else IPAdapterPlusImageProjection() for input in inputs]
+        self.__dict__["encoder_hid_proj"] = SimpleNamespace(image_projection_layers=layers)
+        self.register_to_config(encoder_hid_dim_type=ADAPTED)  # type: ignore[attr-defined]  # of the real class
 
     def forward(
         self,
@@ -164,18 +176,111 @@ class VaeShell(Shell):
         return super().to(device) if device is not None else self
 
 
+class TransformerShell(Shell):
+    """aMUSEd's transformer from token ids to the logits of the masked ones."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        pooled_text_emb: torch.Tensor,
+        micro_conds: torch.Tensor,
+        cross_attention_kwargs: Mapping[str, Any] | None = None,
+    ) -> torch.Tensor:
+        """Return the logits of every code for every token, ``[batch, codes, height, width]``."""
+        refuse_attention_kwargs("transformer", cross_attention_kwargs)
+        tensors = {
+            "input_ids": input_ids,
+            "encoder_hidden_states": encoder_hidden_states,
+            "pooled_text_emb": pooled_text_emb,
+            "micro_conds": micro_conds,
+        }
+        return self.run("transformer", tensors)["logits"]
+
+
+class VqShell(Shell):
+    """aMUSEd's VQ model; its codebook stays real, for pipelines look the nearest codes up in it."""
+
+    @classmethod
+    def kept(cls, module: nn.Module) -> list[str]:
+        """Return the path of the codebook."""
+        return ["quantize"]
+
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
+        """Encode images ``[batch, 3, height, width]`` into latents, which `quantize` turns into token ids."""
+        from diffusers.models.autoencoders.vq_model import VQEncoderOutput
+
+        latents = self.run("vqvae_encoder", {"pixels": x})["latents"]
+        return VQEncoderOutput(latents=latents) if return_dict else (latents,)
+
+    def decode(
+        self, h: torch.Tensor, force_not_quantize: bool = False, return_dict: bool = True, shape: Any = None
+    ) -> Any:
+        """
+        Decode token ids ``[batch, height, width]``, or latents, which are quantised first.
+
+        Args:
+            h: Token ids, or latents ``[batch, channels, height, width]``.
+            force_not_quantize: Take `h` as it is: token ids.
+            return_dict: False returns a tuple.
+            shape: ``(batch, height, width, channels)``, where the token ids are flat.
+
+        """
+        from diffusers.models.autoencoders.vae import DecoderOutput
+
+        if h.is_floating_point():
+            if force_not_quantize:
+                raise InputError("The compiled VQ model decodes token ids: latents need force_not_quantize=False.")
+            h = self.quantize(h)[2][2].reshape(h.shape[0], *h.shape[-2:])  # type: ignore[attr-defined]  # kept real
+        tokens = h.reshape(shape[:3]) if shape is not None else h
+        pixels = self.run("vqvae_decoder", {"tokens": tokens})["pixels"]
+        loss = torch.zeros(tokens.shape[0])
+        return DecoderOutput(sample=pixels, commit_loss=loss) if return_dict else (pixels, loss)
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> Any:
+        """Encode and decode."""
+        return self.decode(self.encode(sample).latents, return_dict=return_dict)
+
+
+ADAPTED = "ip_image_proj"
+"""What a UNet with IP-Adapters has as its `encoder_hid_dim_type`."""
 SHELLS: dict[str, type[Shell]] = {
     "AutoencoderKL": VaeShell,
     "CLIPTextModel": TextEncoderShell,
     "CLIPTextModelWithProjection": TextEncoderShell,
     "UNet2DConditionModel": UNetShell,
+    "UVit2DModel": TransformerShell,
+    "VQModel": VqShell,
 }
 """What stands for which class."""
 
 
-def component_of(graph: str) -> str:
-    """Return the component that a graph belongs to: a VAE has two graphs."""
-    return graph.removesuffix("_encoder").removesuffix("_decoder") if graph in ("vae_encoder", "vae_decoder") else graph
+def require_supported(components: Mapping[str, Any]) -> None:
+    """
+    Refuse components of classes that have no graph.
+
+    Raises:
+        OptionError: There is one; the message names those that have.
+
+    """
+    for name, component in components.items():
+        if type(component).__name__ not in SHELLS:
+            raise OptionError(
+                f"{name} is of class {type(component).__name__}, and neuronkit compiles {', '.join(SHELLS)}.\n"
+                f"Try: another checkpoint, or a {name} of one of these classes."
+            )
+
+
+def plain_config(shell: Any) -> dict[str, Any]:
+    """Return the configuration that the real class can be built from: without IP-Adapters."""
+    config = dict(shell.config)
+    return config | {"encoder_hid_dim_type": None} if config.get("encoder_hid_dim_type") == ADAPTED else config
+
+
+def component_of(graph: LoadedGraph) -> str:
+    """Return the component that a graph belongs to: a VAE has two."""
+    name = graph.name
+    return name.removesuffix("_encoder").removesuffix("_decoder") if graph.graph.kind == "vae" else name
 
 
 def make_shells(session: Session, classes: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
@@ -192,7 +297,7 @@ def make_shells(session: Session, classes: Mapping[str, tuple[str, str]]) -> dic
 
     libraries = {"diffusers": diffusers, "transformers": transformers}
     shells = {}
-    for component in dict.fromkeys(component_of(graph) for graph in session.graphs):
+    for component in dict.fromkeys(component_of(graph) for graph in session.graphs.values()):
         library, name = classes[component]
         shells[component] = make_shell(
             SHELLS[name],

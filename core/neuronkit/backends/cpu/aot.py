@@ -80,27 +80,42 @@ def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.
     """
     runner = _open(file)
     if not constants:
-        return _Bound(runner, {})
+        return _Bound(runner, {}, {})
     literals = load_file(file.with_name(_LITERALS)) if file.with_name(_LITERALS).exists() else {}
     held = {wanted.name: weights[wanted.name] for wanted in constants} | literals
     names = runner.get_constant_names_to_original_fqns()
     if unbound := sorted(set(names.values()) - set(held)):
         raise WeightsError(f"The manifest does not name every constant of {file.name}: {', '.join(unbound)}.")
     runner.update_constant_buffer({key: held[name] for key, name in names.items()}, False, True, True)
-    return _Bound(runner, held)
+    return _Bound(runner, held, {name: key for key, name in names.items()})
 
 
 class _Bound:
-    """A runner together with the tensors whose memory it uses but does not own."""
+    """
+    A runner together with the tensors whose memory it uses but does not own.
 
-    __slots__ = ("_run", "_weights")
+    Args:
+        runner: The opened shared object.
+        weights: By name in the traced module.
+        keys: What the runner calls each of them.
+    """
 
-    def __init__(self, runner: Any, weights: dict[str, torch.Tensor]) -> None:
+    __slots__ = ("_keys", "_run", "_runner", "_weights")
+
+    def __init__(self, runner: Any, weights: dict[str, torch.Tensor], keys: Mapping[str, str]) -> None:
         self._run = runner.run
+        self._runner = runner
         self._weights = weights
+        self._keys = keys
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         return self._run(tensors)
+
+    def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
+        named = {self._keys[name]: tensor for name, tensor in tensors.items()}
+        self._runner.update_constant_buffer(named, False, False, True)
+        self._weights.update(tensors)
 
 
 def _open(file: Path) -> Any:

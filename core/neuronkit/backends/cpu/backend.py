@@ -30,7 +30,7 @@ class CpuBackend:
     """
 
     name = "cpu"
-    capabilities = Capabilities(dynamic_axes=True, state=True, weights_apart=True)
+    capabilities = Capabilities(dynamic_axes=True, state=True, weights_apart=True, channels_last=True)
 
     def check_options(self, options: CompileOptions) -> None:
         """Refuse a target, and compiling without a compiler."""

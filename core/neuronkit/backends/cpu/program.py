@@ -37,18 +37,29 @@ def save(program: ExportedProgram, directory: Path, *, inline_weights: bool) -> 
 
 def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.Tensor]) -> Runner:
     """Open a program and put its weights into place."""
-    module = torch.export.load(file).module(check_guards=False)
-    for wanted in constants:
-        path, _, leaf = wanted.name.rpartition(".")
-        owner = module.get_submodule(path)
-        tensor = weights[wanted.name]
-        if leaf in owner._parameters:
-            owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
-        else:
-            owner._buffers[leaf] = tensor
+    program = _Program(torch.export.load(file).module(check_guards=False))
+    program.rebind({wanted.name: weights[wanted.name] for wanted in constants})
+    return program
 
-    def run(tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+
+class _Program:
+    """A program whose weights can be replaced."""
+
+    __slots__ = ("_module",)
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         with torch.no_grad():
-            return module(*tensors)
+            return self._module(*tensors)
 
-    return run
+    def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
+        for name, tensor in tensors.items():
+            path, _, leaf = name.rpartition(".")
+            owner = self._module.get_submodule(path)
+            if leaf in owner._parameters:
+                owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
+            else:
+                owner._buffers[leaf] = tensor

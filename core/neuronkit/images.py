@@ -1,0 +1,56 @@
+"""Writing images to files, with what they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+SETTINGS = "neuronkit"
+"""Key of an image's ``info`` under which its settings lie, as a mapping of text to text."""
+
+
+def save_images(images: Sequence[Any], path: Path, *, grid: bool = False) -> list[Path]:
+    """
+    Write PIL images; those in PNG files keep their settings as text chunks.
+
+    Args:
+        images: One or several. What `SETTINGS` of an image's ``info`` holds is written with it.
+        path: Of the file; with several images a number is put after its stem.
+        grid: Write all images into one file, side by side.
+
+    Returns:
+        The files.
+
+    """
+    if grid:
+        images = [make_grid(images)]
+    paths = [path] if len(images) == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(len(images))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for image, target in zip(images, paths, strict=True):
+        settings = image.info.get(SETTINGS) or {}
+        if target.suffix.lower() == ".png" and settings:
+            from PIL.PngImagePlugin import PngInfo
+
+            chunks = PngInfo()
+            for name, text in settings.items():
+                chunks.add_itxt(name, text)
+            image.save(target, pnginfo=chunks)
+        else:
+            image.save(target)
+    return paths
+
+
+def make_grid(images: Sequence[Any]) -> Any:
+    """Return one image of all, in rows of equal length as near to a square as can be; it has the first one's settings."""
+    from PIL import Image
+
+    columns = ceil(sqrt(len(images)))
+    rows = ceil(len(images) / columns)
+    width, height = images[0].size
+    sheet = Image.new(images[0].mode, (columns * width, rows * height))
+    for number, image in enumerate(images):
+        sheet.paste(image, (number % columns * width, number // columns * height))
+    sheet.info = dict(images[0].info)
+    return sheet

@@ -1,0 +1,327 @@
+"""How compiled pipelines behave where an eager one has freedoms that they lack: sizes, batches, sharing, saving, methods."""
+
+from __future__ import annotations
+
+import json
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+import neuronkit
+from neuronkit.errors import (
+    ArtifactMismatchError,
+    ArtifactNotFoundError,
+    FixedGraphError,
+    InputError,
+    OptionError,
+    WeightsError,
+)
+from tests.image.pairs import TOLERANCE, difference, images, load_pair, mask, picture
+
+
+@pytest.fixture(scope="module")
+def pair(checkpoint, artifact):
+    """Return the compiled and the eager text-to-image pipeline."""
+    return load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd"))
+
+
+@pytest.fixture
+def compiled(pair):
+    """Return the compiled text-to-image pipeline."""
+    return pair[0]
+
+
+def test_sizes_that_were_not_compiled_are_refused(compiled):
+    """Another height or width is an error that names the compiled ones, before anything runs."""
+    with pytest.raises(InputError, match=r"height x width of 64 x 32 was asked for.*compiled for 32 x 32"):
+        compiled("a cat", height=64, width=32)
+    with pytest.raises(InputError, match="any x 48"):
+        compiled("a cat", width=48)
+
+
+def test_an_image_of_another_size_is_refused(compiled):
+    """Images are never padded or resized silently."""
+    pipeline = neuronkit.NeuronStableDiffusionImg2ImgPipeline.from_pipe(compiled)
+    with pytest.raises(InputError, match=r"pixels is 48 x 48 \(height x width\).*compiled for 32 x 32"):
+        pipeline("a cat", image=picture(48))
+
+
+def test_latents_of_another_size_are_refused(compiled):
+    """Latents must be as large as those compiled for."""
+    with pytest.raises(InputError, match=r"sample is 8 x 8 .*compiled for 16 x 16"):
+        images(compiled, latents=torch.zeros(1, 4, 8, 8))
+
+
+def test_several_resolutions_in_one_artifact(checkpoint, artifact):
+    """Heights and widths pair up; the first is the default, the others are asked for."""
+    sizes = {"height": [32, 16], "width": [32, 48], "inline_weights": False}
+    compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", **sizes))
+    assert compiled.compiled_sizes == [(32, 32), (16, 48)]
+    assert difference(compiled, eager) <= TOLERANCE
+    assert difference(compiled, eager, height=16, width=48) <= TOLERANCE
+    assert images(compiled, width=48).shape == (1, 16, 48, 3)
+    with pytest.raises(InputError, match="32 x 32, 16 x 48"):
+        images(compiled, height=32, width=48)
+    weights = [name for name in (artifact("sd", **sizes)).iterdir() if name.suffix == ".safetensors"]
+    assert len(weights) == 1
+
+
+def test_a_size_must_fit_the_vae(checkpoint, tmp_path):
+    """A height that is no multiple of a latent's pixels cannot be compiled."""
+    with pytest.raises(OptionError, match="height: must be a multiple of 2"):
+        neuronkit.compile(checkpoint("sd"), tmp_path / "out", height=33, width=32, optlevel=1)
+
+
+def test_static_buckets_chunk_guidance_and_images(checkpoint, artifact):
+    """A graph of one row serves two rows of guidance for three images of two prompts, in order."""
+    options = {"static": True, "num_images_per_prompt": 1, "batch_size": 1}
+    compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", **options))
+    assert compiled.session.limits["batch"] == 1
+    arguments = {"prompt": ["a cat", "a dog"], "num_images_per_prompt": 3, "seed": [1, 2, 3, 4, 5, 6]}
+    assert difference(compiled, eager, **arguments) <= TOLERANCE
+
+
+def test_more_images_than_a_call_holds(pair):
+    """Seventeen images with guidance are 34 rows: more than one call takes."""
+    assert difference(*pair, num_images_per_prompt=17, num_inference_steps=2) <= TOLERANCE
+
+
+def test_data_parallel_mode_is_accepted_and_recorded(artifact):
+    """On cpu it changes nothing."""
+    pipeline = neuronkit.load(artifact("sd", data_parallel_mode="all"))
+    assert pipeline.data_parallel_mode == "all"
+    assert neuronkit.load(artifact("sd")).data_parallel_mode == "none"
+
+
+def test_unknown_data_parallel_mode(checkpoint, tmp_path):
+    """A mode that does not exist is refused with those that do."""
+    with pytest.raises(OptionError, match="data_parallel_mode: must be one of none, unet, all"):
+        neuronkit.compile(checkpoint("sd"), tmp_path / "out", data_parallel_mode="vae")
+
+
+def test_sizes_are_recorded(artifact):
+    """The shapes stand in the configuration and in the manifest, in pixels."""
+    recorded = json.loads((artifact("sd") / "model_index.json").read_text())["neuron"]
+    wanted = {"static_batch_size": 1, "static_height": 32, "static_num_images_per_prompt": 1, "static_width": 32}
+    assert wanted == {name: value for name, value in recorded.items() if name.startswith("static")}
+    expected = {"batch_size": 1, "height": 32, "num_images_per_prompt": 1, "width": 32}
+    assert expected == neuronkit.load(artifact("sd")).get_input_static_shapes()
+
+
+def test_from_pipe_shares_components(compiled):
+    """No component is loaded again, there and back."""
+    other = neuronkit.NeuronStableDiffusionInpaintPipeline.from_pipe(compiled)
+    back = neuronkit.NeuronStableDiffusionPipeline.from_pipe(other)
+    assert other.unet is compiled.unet is back.unet
+    assert other.vae is compiled.vae
+    assert other.session is compiled.session
+    assert np.abs(images(compiled) - images(back)).max() == 0
+
+
+def test_from_pipe_of_an_eager_pipeline(pair):
+    """An eager pipeline has nothing compiled to share."""
+    with pytest.raises(InputError, match="StableDiffusionPipeline has no compiled component"):
+        neuronkit.NeuronStableDiffusionImg2ImgPipeline.from_pipe(pair[1])
+
+
+def test_components_work_in_pipelines_of_diffusers(pair):
+    """Compiled components stand beside eager ones in diffusers' own classes."""
+    compiled, eager = pair
+    parts = {**compiled.components, "vae": eager.vae, "safety_checker": None}
+    mixed = diffusers.StableDiffusionPipeline(**parts)
+    mixed.set_progress_bar_config(disable=True)
+    assert isinstance(mixed.unet, diffusers.UNet2DConditionModel)
+    assert np.abs(images(mixed) - images(eager)).max() <= TOLERANCE
+    again = diffusers.AutoPipelineForImage2Image.from_pipe(mixed, unet=compiled.unet)
+    again.set_progress_bar_config(disable=True)
+    assert images(again, image=picture()).shape == (1, 32, 32, 3)
+
+
+def test_shells_accept_what_changes_nothing(compiled):
+    """A shell stays where it is, and says that it cannot be elsewhere."""
+    assert compiled.unet is compiled.unet.to("cpu").eval()
+    assert compiled.unet is compiled.unet.to(torch.float32)
+    assert torch.float32 == compiled.dtype == compiled.vae.dtype
+    assert compiled is compiled.to("cpu")
+    compiled.unet.set_default_attn_processor()
+    with pytest.raises(InputError, match=r"unet is compiled and keeps its dtype \(torch\.float32\)"):
+        compiled.unet.to(torch.bfloat16)
+    with pytest.raises(InputError, match="cannot be moved to meta"):
+        compiled.to("meta")
+    assert compiled.vae is compiled.vae.to(torch.float16)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "enable_attention_slicing",
+        "disable_attention_slicing",
+        "enable_vae_slicing",
+        "disable_vae_slicing",
+        "enable_vae_tiling",
+        "disable_vae_tiling",
+        "enable_xformers_memory_efficient_attention",
+        "disable_xformers_memory_efficient_attention",
+        "enable_model_cpu_offload",
+    ],
+)
+def test_memory_switches_say_once_that_they_change_nothing(method, pair, capsys):
+    """They are accepted, noted once, and the image stays."""
+    pipeline = neuronkit.NeuronStableDiffusionPipeline.from_pipe(pair[0])
+    pipeline.set_progress_bar_config(disable=True)
+    before = images(pipeline, num_inference_steps=1)
+    getattr(pipeline, method)()
+    getattr(pipeline, method)()
+    assert capsys.readouterr().err.count(f"note: {method} changes nothing") == 1
+    assert np.abs(before - images(pipeline, num_inference_steps=1)).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "option"),
+    [
+        ("enable_freeu", {"s1": 0.9, "s2": 0.2, "b1": 1.2, "b2": 1.4}, "freeu"),
+        ("disable_freeu", {}, "freeu"),
+        ("fuse_qkv_projections", {}, "fuse_qkv_projections"),
+        ("unfuse_qkv_projections", {}, "fuse_qkv_projections"),
+        ("load_ip_adapter", {"pretrained_model_name_or_path_or_dict": "x"}, "ip_adapter_ids"),
+        ("set_ip_adapter_scale", {"scale": 1}, "ip_adapter_scales"),
+        ("load_textual_inversion", {"pretrained_model_name_or_path": "x"}, "textual_inversion"),
+        ("fuse_lora", {}, "lora_model_ids"),
+    ],
+)
+def test_what_changes_the_graph_names_the_compile_option(method, arguments, option, compiled):
+    """The error says what to compile with."""
+    with pytest.raises(
+        FixedGraphError, match=rf"{method} would change the compiled graphs(.|\n)*compile with {option}"
+    ):
+        getattr(compiled, method)(**arguments)
+
+
+@pytest.mark.parametrize("method", ["set_attn_processor", "enable_layerwise_casting", "enable_gradient_checkpointing"])
+def test_shells_refuse_what_would_be_ignored(method, compiled):
+    """Nothing on a component is ignored silently."""
+    with pytest.raises(FixedGraphError, match=f"unet is compiled, and {method} would change it"):
+        getattr(compiled.unet, method)({})
+
+
+def test_a_lora_needs_weights_that_are_apart(compiled):
+    """The error names the option."""
+    with pytest.raises(WeightsError, match=r"weights of unet are inside(.|\n)*inline_weights=False"):
+        compiled.load_lora_weights({"unet.x.lora_A.weight": torch.zeros(1, 1)})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"down_block_additional_residuals": [torch.zeros(1)]}, "down_block_additional_residuals"),
+        ({"class_labels": torch.zeros(1)}, "class_labels"),
+    ],
+)
+def test_conditions_without_an_input(arguments, name, compiled):
+    """A condition that the graph was not compiled with is refused."""
+    with pytest.raises(InputError, match=f"was not given the input {name}"):
+        compiled.unet(torch.zeros(1, 4, 16, 16), 1, torch.zeros(1, 77, 32), **arguments)
+
+
+def test_lora_scale_in_a_call(compiled):
+    """A LoRA's scale cannot be an argument of a call."""
+    with pytest.raises(InputError, match=r"cross_attention_kwargs\['scale'\].*\n.*set_adapters"):
+        images(compiled, cross_attention_kwargs={"scale": 0.5})
+    images(compiled, cross_attention_kwargs={"scale": 1.0}, num_inference_steps=1)
+
+
+def test_saved_and_loaded_again(compiled, tmp_path):
+    """An artifact is written whole and loads in every class of its architecture."""
+    compiled.save_pretrained(tmp_path / "saved")
+    for name, given in (("Pipeline", {}), ("Img2ImgPipeline", {"image": picture(), "strength": 1.0})):
+        again = getattr(neuronkit, f"NeuronStableDiffusion{name}").from_pretrained(tmp_path / "saved")
+        assert images(again, num_inference_steps=1, **given).shape == (1, 32, 32, 3)
+    assert np.abs(images(compiled) - images(neuronkit.load(tmp_path / "saved"))).max() == 0
+
+
+def test_components_of_the_caller(artifact, checkpoint):
+    """`from_pretrained` takes components in place of the artifact's."""
+    scheduler = diffusers.EulerDiscreteScheduler.from_pretrained(checkpoint("sd") / "scheduler")
+    pipeline = neuronkit.NeuronStableDiffusionPipeline.from_pretrained(artifact("sd"), scheduler=scheduler)
+    assert scheduler is pipeline.scheduler
+
+
+def test_wrong_artifact(artifact, checkpoint):
+    """Another architecture's artifact and a plain checkpoint are refused, with what to do."""
+    with pytest.raises(ArtifactMismatchError, match="needs the components of stable-diffusion-xl"):
+        neuronkit.NeuronStableDiffusionXLPipeline.from_pretrained(artifact("sd"))
+    with pytest.raises(ArtifactNotFoundError, match="export=True"):
+        neuronkit.NeuronStableDiffusionPipeline.from_pretrained(checkpoint("sd"))
+
+
+def test_exported_by_the_class(checkpoint, tmp_path):
+    """`export=True` compiles as the class says, whatever the checkpoint calls itself, and keeps it until it is saved."""
+    pipeline = neuronkit.NeuronStableDiffusionImg2ImgPipeline.from_pretrained(
+        checkpoint("sd"), export=True, optlevel=1, batch_size=1, height=32, width=32
+    )
+    assert pipeline.session.manifest.key == "stable-diffusion.image-to-image"
+    pipeline.save_pretrained(tmp_path / "saved")
+    assert isinstance(neuronkit.load(tmp_path / "saved"), neuronkit.NeuronStableDiffusionImg2ImgPipeline)
+
+
+def test_push_to_hub(compiled, tmp_path, monkeypatch):
+    """What `save_pretrained` wrote is uploaded whole."""
+    sent = {}
+
+    class Hub:
+        def __init__(self, **given):
+            sent.update(given)
+
+        def create_repo(self, name, **given):
+            return type("Repository", (), {"repo_id": f"me/{name}"})()
+
+        def upload_folder(self, **given):
+            sent.update(given)
+            return type("Commit", (), {"commit_url": "address"})()
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    compiled.save_pretrained(tmp_path / "saved")
+    assert compiled.push_to_hub(tmp_path / "saved", repository_id="tiny", use_auth_token="t") == "address"
+    assert ("me/tiny", tmp_path / "saved", "t") == (sent["repo_id"], sent["folder_path"], sent["token"])
+    with pytest.raises(ArtifactMismatchError, match="is not an artifact"):
+        compiled.push_to_hub(tmp_path)
+
+
+def test_documented_bases(compiled, artifact):
+    """The documented base has `load_model` and `data_parallel_mode`."""
+    assert isinstance(compiled, neuronkit.NeuronStableDiffusionPipelineBase)
+    assert set(compiled.session.graphs) == set(compiled.load_model(artifact("sd")).graphs)
+
+
+def test_generic_pipeline_by_what_it_is_given(artifact, pair):
+    """Short names, seeds and siblings: text, an image, a mask."""
+    run = neuronkit.pipeline(artifact("sd"))
+    run.shell.set_progress_bar_config(disable=True)
+    _, eager = pair
+    ours = run(prompt="a cat", steps=3, guidance=4.0, seed=7, negative_prompt="red", output_type="np")
+    assert (
+        np.abs(ours - images(eager, prompt="a cat", guidance_scale=4.0, seed=7, negative_prompt="red")).max()
+        <= TOLERANCE
+    )
+    inpaint = diffusers.StableDiffusionInpaintPipeline.from_pipe(eager)
+    inpaint.set_progress_bar_config(disable=True)
+    ours = run(prompt="a cat", steps=3, seed=7, image=picture(), mask=mask(), strength=0.9, output_type="np")
+    theirs = images(inpaint, prompt="a cat", seed=7, image=picture(), mask_image=mask(), strength=0.9)
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+    (image,) = run(prompt="a cat", steps=2, seed=7, image=picture())
+    assert image.info["neuronkit"] == {"prompt": "a cat", "num_inference_steps": "2", "seed": "7"}
+
+
+def test_an_image_file_that_is_not_there(artifact):
+    """The error names the file."""
+    with pytest.raises(InputError, match=r"nowhere\.png cannot be read as an image"):
+        neuronkit.pipeline(artifact("sd"))(prompt="a cat", image="nowhere.png")
+
+
+def test_lower_precision(artifact, checkpoint):
+    """With auto-cast the image stays near; a VAE that would overflow stays in float32."""
+    compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", auto_cast="matmul"))
+    assert difference(compiled, eager) < 0.2
+    assert torch.float32 == compiled.dtype

@@ -142,10 +142,10 @@ def test_images_are_saved(tmp_path, monkeypatch, capsys):
     """Under the name that was asked for, numbered if there are several, and never over a file that is there."""
     image = pytest.importorskip("PIL.Image").new("RGB", (4, 4))
     monkeypatch.chdir(tmp_path)
-    _deliver(image, "a.png", as_json=False)
-    _deliver([image, image], "b.png", as_json=True)
-    _deliver([image], None, as_json=False)
-    _deliver(image, None, as_json=True)
+    _deliver(image, "a.png", as_json=False, grid=False)
+    _deliver([image, image], "b.png", as_json=True, grid=False)
+    _deliver([image], None, as_json=False, grid=False)
+    _deliver(image, None, as_json=True, grid=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b-0.png", "b-1.png", "out-1.png", "out.png"]
     assert capsys.readouterr().out == 'a.png\n[\n  "b-0.png",\n  "b-1.png"\n]\nout.png\n"out-1.png"\n'
 

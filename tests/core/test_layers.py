@@ -22,6 +22,7 @@ PUBLIC = {
     "neuronkit.export",
     "neuronkit.export.source",
     "neuronkit.hooks",
+    "neuronkit.images",
     "neuronkit.models",
     "neuronkit.models.decoder",
     "neuronkit.models.diffusion",

@@ -2,7 +2,8 @@
 The core's environment variables, each in one place. Those of discovery are in `neuronkit_registry.environment`.
 
 ``NEURONKIT_CACHE``: directory of the cache; the default is the platform's cache directory (``$XDG_CACHE_HOME/neuronkit``).
-``NEURONKIT_TRACE``: when not empty or ``0``, every hook call is written to stderr.
+``NEURONKIT_TRACE``: when not empty or ``0``, every hook call is written to stderr: the hook, who is asked, the arguments in a
+few words, what came of it and the time. Texts appear with their first letters.
 """
 
 from __future__ import annotations

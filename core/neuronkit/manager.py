@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,8 +29,9 @@ def make_manager(plugin: object | None, extensions: Iterable[object] = ()) -> pl
     for extension in extensions:
         manager.register(extension)
     if environment.tracing():
-        manager.trace.root.setwriter(lambda text: print(text, end="", file=sys.stderr))  # noqa: T201
-        manager.enable_tracing()
+        from neuronkit.tracing import trace
+
+        trace(manager)
     return manager
 
 

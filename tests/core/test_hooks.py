@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from neuronkit import hookimpl
 from neuronkit.hooks import CORE_HOOKS
 from neuronkit.manager import make_manager
 from neuronkit.plugins import EXTENSIONS, registry_of
+from neuronkit.tracing import abbreviate
 from neuronkit_registry import PluginContractError
 from tests.core.tide import KEY, TASK, Tide
 
@@ -170,15 +173,76 @@ def test_managers_are_thrown_away(registered):
 
 
 def test_trace(tide_artifact, monkeypatch, capsys):
-    """With ``NEURONKIT_TRACE`` every hook call goes to stderr, and nothing to stdout."""
+    """With ``NEURONKIT_TRACE`` every hook call is on stderr: who is asked, with what, what came of it, how long it took."""
+
+    class Meter:
+        @hookimpl(wrapper=True)
+        def forward(self):
+            return (yield)
+
     monkeypatch.setenv("NEURONKIT_TRACE", "1")
-    neuronkit.load(tide_artifact)(readings=READINGS)
+    with registry_of(EXTENSIONS).temporary(Meter(), "meter"):
+        pipe = neuronkit.pipeline(tide_artifact)
+        capsys.readouterr()
+        pipe(readings=["3 1 4"])
     said = capsys.readouterr()
     assert said.out == ""
-    assert all(f"{name} [hook]" in said.err for name in ("load", "forward", "remove_padding"))
-    monkeypatch.setenv("NEURONKIT_TRACE", "0")
-    neuronkit.load(tide_artifact)
-    assert capsys.readouterr().err == ""
+    lines = [re.sub(r"[\d.]+ ms$", "N ms", line) for line in said.err.splitlines()]
+    assert lines == [
+        "[neuronkit] preprocess(inputs={readings: ['3 1 4']}, processors=<Processors>, options=<TideOptions>) "
+        "by tests.core.tide:Tide > core",
+        "[neuronkit] preprocess -> [{readings: int64[1, 3], counted: int64[1, 3]}, ['low', 'mid', 'high']] in N ms",
+        "[neuronkit] call(shell=<NeuronBaseModel>, tensors={readings: int64[1, 3], counted: int64[1, 3]}, "
+        "options=<TideOptions>) by core",
+        "[neuronkit]   forward(session=<Session>, graph='tide', inputs={readings: int64[1, 3], counted: int64[1, 3]}, "
+        "row=0) by tests.core.test_hooks:test_trace.<locals>.Meter (wrapper) > core",
+        "[neuronkit]     remove_padding(outputs={levels: float32[1, 3, 3]}, dims=[0, 1], indices=[1, 3], "
+        "padding_side='right') by core",
+        "[neuronkit]     remove_padding -> {levels: float32[1, 3, 3]} in N ms",
+        "[neuronkit]     remove_padding(outputs={scores: float32[1, 3]}, dims=[0], indices=[1], padding_side='right') "
+        "by core",
+        "[neuronkit]     remove_padding -> {scores: float32[1, 3]} in N ms",
+        "[neuronkit]   forward -> {levels: float32[1, 3, 3], scores: float32[1, 3]} in N ms",
+        "[neuronkit] call -> {levels: float32[1, 3, 3], scores: float32[1, 3]} in N ms",
+        "[neuronkit] postprocess(outputs={levels: float32[1, 3, 3], scores: float32[1, 3]}, "
+        "context=['low', 'mid', 'high'], options=<TideOptions>) by tests.core.tide:Tide",
+        "[neuronkit] postprocess -> [[tuple of 2]] in N ms",
+    ]
+
+
+def test_trace_of_an_error(tide_artifact, monkeypatch, capsys):
+    """The line of the call that failed names the error, and those around it follow."""
+    monkeypatch.setenv("NEURONKIT_TRACE", "1")
+    shell = neuronkit.load(tide_artifact)
+    capsys.readouterr()
+    with pytest.raises(neuronkit.NeuronkitError):
+        shell(readings=READINGS, words=READINGS)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("[neuronkit] forward raised InputError in ")
+
+
+def test_no_trace(tide_artifact, monkeypatch, capsys):
+    """Not by default, and not with ``0``."""
+    for value in ("0", ""):
+        monkeypatch.setenv("NEURONKIT_TRACE", value)
+        neuronkit.load(tide_artifact)(readings=READINGS)
+        assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("word " * 20, "'word word word word word word word word '..."),
+        (list(range(9)), "[0, 1, 2, 3, 4, 5, 3 more]"),
+        ({"a": {"b": [1]}}, "{a: {b: list of 1}}"),
+        ((None, 2.5, True), "[None, 2.5, True]"),
+        (Tide, "Tide"),
+        (torch.zeros(2, 0, dtype=torch.bfloat16), "bfloat16[2, 0]"),
+    ],
+)
+def test_traced_values_are_short(value, expected):
+    """A few words each, whatever their size."""
+    assert abbreviate(value) == expected
 
 
 def test_options_of_a_call(tide_artifact):

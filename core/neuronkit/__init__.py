@@ -54,6 +54,8 @@ def __getattr__(name: str) -> Any:
         from neuronkit.plugins import load_class
 
         value = load_class(name)
+    elif name == "testing":
+        value = import_module("neuronkit.testing")
     else:
         raise AttributeError(f"module 'neuronkit' has no attribute {name!r}")
     globals()[name] = value

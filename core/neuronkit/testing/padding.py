@@ -1,0 +1,52 @@
+"""Whether a session's `remove_padding` takes away what padding added, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import torch
+
+from neuronkit.export.config import Axis, Output, axis_size
+from neuronkit.padding import pad, trim
+from neuronkit.session import LoadedGraph, Session
+from neuronkit.testing.calls import shorter
+
+_SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
+
+
+def find_mistakes(session: Session) -> list[str]:
+    """
+    Pad tensors of every declared form to every bucket, cut them back, and return what came back changed, in words.
+
+    Args:
+        session: The loaded artifact; its hooks cut.
+    """
+    return [
+        mistake for loaded in session.graphs.values() for side in _SIDES for mistake in _mistakes(loaded, session, side)
+    ]
+
+
+def _mistakes(loaded: LoadedGraph, session: Session, side: Literal["right", "left"]) -> Iterator[str]:
+    graph = loaded.graph
+    tensors = {f"{item.name}_given": item for item in loaded.inputs} | {item.name: item for item in graph.outputs}
+    declared = [Output(name, item.axes) for name, item in tensors.items()]
+    for bucket in loaded.buckets:
+        sizes = shorter(bucket.sizes)
+        generator = torch.Generator().manual_seed(1)
+        made = {one.name: torch.rand(_shape(one.axes, sizes), generator=generator) for one in declared}
+        full = {one.name: _named(one.axes, bucket.sizes) for one in declared}
+        padded = {one.name: pad(made[one.name], one.axes, full[one.name], 7.0, side) for one in declared}
+        cut = trim(padded, declared, sizes, bucket.sizes, session.hook.remove_padding, side)
+        for name, tensor in made.items():
+            if not tensor.equal(cut[name]):
+                shapes = f"{tuple(tensor.shape)} came back as {tuple(cut[name].shape)}"
+                yield f"Graph {graph.name!r}, {bucket.label}, padded on the {side}: {name} of shape {shapes}."
+
+
+def _shape(axes: Sequence[Axis], sizes: Mapping[str, int]) -> list[int]:
+    return [axis if isinstance(axis, int) else axis_size(axis, sizes) for axis in axes]
+
+
+def _named(axes: Sequence[Axis], sizes: Mapping[str, int]) -> dict[str, int]:
+    return {axis: axis_size(axis, sizes) for axis in axes if isinstance(axis, str)}

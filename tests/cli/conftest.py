@@ -13,11 +13,11 @@ from typing import Any
 import attrs
 import pytest
 
-import neuronkit
 from neuronkit.cli import main
+from neuronkit.testing.fixtures import fake_dist, isolated_registry, site  # noqa: F401  # fixtures
+from neuronkit_registry import Registry
 from tests.core.tide import KEY, make_tide
 from tests.plugins.checkpoints import tiny_bert, tiny_sentence_transformer
-from tests.registry.conftest import fake_dist, site  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).parents[2]
 TIDE = "tests.core.tide:plugin"
@@ -73,13 +73,9 @@ def process() -> Run:
 
 
 @pytest.fixture
-def registry(site: Path) -> Iterator[neuronkit.plugins.Registry]:  # noqa: F811
+def registry(isolated_registry: Registry) -> Registry:  # noqa: F811
     """This process's registry, which looks at `site` too when it is refreshed, and forgets afterwards."""
-    found = neuronkit.get_registry()
-    state = found.snapshot()
-    found.refresh()
-    yield found
-    found.restore(state)
+    return isolated_registry
 
 
 @pytest.fixture

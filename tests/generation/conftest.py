@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from neuronkit import NeuronModelForCausalLM
+from neuronkit.testing.recording import offer_recording_backend
 from tests.generation.checkpoints import byte_tokenizer, tiny_decoder
-from tests.plugins.eager_backend import eager_backend
 
 ROWS, LENGTH = 4, 40
 
@@ -33,7 +33,7 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 
 @pytest.fixture(scope="session")
 def compiled(checkpoint_of: Callable[..., Path]) -> Iterator[Maker]:
-    """A function from an architecture and options to a compiled model, made once; ``backend="eager"`` skips the export."""
+    """A function from an architecture and options to a compiled model, made once; ``backend="recording"`` skips the export."""
 
     @cache
     def make(architecture: str = "gpt2", **options: Any) -> NeuronModelForCausalLM:
@@ -42,7 +42,7 @@ def compiled(checkpoint_of: Callable[..., Path]) -> Iterator[Maker]:
             given["sequence_length"] = list(given.pop("buckets"))
         return NeuronModelForCausalLM.from_pretrained(checkpoint_of(architecture), export=True, **given)
 
-    with eager_backend():
+    with offer_recording_backend():
         yield make
 
 

@@ -17,7 +17,7 @@ GREEDY = {"max_new_tokens": 14, "do_sample": False}
 def static_options(architecture: str) -> dict:
     """Fixed buckets; most architectures have them without the export, which takes seconds a bucket and is theirs alike."""
     exported = architecture == "gpt2"
-    return {"static": True, "buckets": (8, 40)} | ({} if exported else {"backend": "eager", "cache": False})
+    return {"static": True, "buckets": (8, 40)} | ({} if exported else {"backend": "recording", "cache": False})
 
 
 @pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
@@ -37,7 +37,7 @@ def test_greedy_tokens_are_eagers(compiled, eager, architecture, static):
 @pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
 def test_one_row(compiled, eager, static):
     """A batch size of one, and more prompts than that."""
-    options = {"static": True, "backend": "eager", "cache": False} if static else {}
+    options = {"static": True, "backend": "recording", "cache": False} if static else {}
     model = compiled("gpt2", batch_size=1, **options)
     expected = alone(eager("gpt2"), PROMPTS, **GREEDY)
     result = model.generate(**padded(PROMPTS), **GREEDY)

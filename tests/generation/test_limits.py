@@ -130,7 +130,7 @@ def test_assisted_generation(compiled, model, reference):
     """A draft model proposes tokens; the graph must give every position's logits."""
     prompts = texts(6, 4, seed=8)
     given = {"max_new_tokens": 10, "do_sample": False}
-    checker = compiled("gpt2", all_logits=True, backend="eager", cache=False)
+    checker = compiled("gpt2", all_logits=True, backend="recording", cache=False)
     for prompt in prompts:
         found = checker.generate(prompt[None], assistant_model=reference, **given)
         assert found[0, len(prompt) :].tolist() == alone(reference, [prompt], **given)[0]
@@ -148,7 +148,7 @@ def test_all_logits_serve_as_the_last_do(compiled, reference):
     prompts = texts(3, 9, 5, 1, 6, 4, seed=9)
     given = {"max_new_tokens": 8, "do_sample": False}
     expected = alone(reference, prompts, **given)
-    model = compiled("gpt2", all_logits=True, backend="eager", cache=False)
+    model = compiled("gpt2", all_logits=True, backend="recording", cache=False)
     assert new_tokens(model.generate(**padded(prompts), **given), 9, expected) == expected
 
 

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 import neuronkit
 from neuronkit.errors import InputError
+from neuronkit.testing.recording import offer_recording_backend
 from tests.plugins.checkpoints import WORDS, tiny_sentence_transformer
-from tests.plugins.eager_backend import eager_backend
 from tests.plugins.encoders import eager_model, tiny_encoder
 
 TEXTS = ["The moon runs over the mountain.", "Snow", "a big bird sings far far under the old red stone"]
@@ -18,8 +18,8 @@ TEXTS = ["The moon runs over the mountain.", "Snow", "a big bird sings far far u
 
 @pytest.fixture(scope="module")
 def backend():
-    """The eager backend."""
-    with eager_backend() as backend:
+    """The backend that runs modules as they are."""
+    with offer_recording_backend() as backend:
         yield backend
 
 
@@ -34,7 +34,7 @@ def load(backend, tmp_path_factory):
             from transformers import AutoTokenizer
 
             path = tiny_encoder(tmp_path_factory.mktemp("client"), architecture, task, **config)
-            options = {"backend": "eager", "cache": False, **dict(compile_options)}
+            options = {"backend": "recording", "cache": False, **dict(compile_options)}
             if task == "multiple-choice":
                 options["num_choices"] = 4
             neuronkit.compile(path, path / "out", task=task, **options)
@@ -197,7 +197,9 @@ def test_multiple_choice(load):
     with pytest.raises(InputError, match=r"every text needs as many \(got 2 and 3\)"):
         ours(text=["snow", "rain"], choices=[choices, choices[:2]])
     with pytest.raises(neuronkit.OptionError, match="num_choices: required"):
-        neuronkit.compile(model.model_save_dir.parent, "unused", task="multiple-choice", backend="eager", cache=False)
+        neuronkit.compile(
+            model.model_save_dir.parent, "unused", task="multiple-choice", backend="recording", cache=False
+        )
 
 
 def test_data_loader(load):
@@ -279,7 +281,7 @@ def test_sequence_length_beyond_the_positions_is_refused(load):
     path = model.model_save_dir.parent
     with pytest.raises(neuronkit.OptionError, match=r"has positions for 64 tokens \(got 65\)"):
         neuronkit.compile(
-            path, path / "longer", task="text-classification", sequence_length=65, backend="eager", cache=False
+            path, path / "longer", task="text-classification", sequence_length=65, backend="recording", cache=False
         )
 
 
@@ -290,7 +292,7 @@ def sentences(backend, tmp_path_factory):
 
     path = tiny_sentence_transformer(tmp_path_factory.mktemp("sentences"))
     shapes = {"sequence_length": [8, 16, 64], "batch_size": [1, 4]}
-    neuronkit.compile(path, path / "out", backend="eager", cache=False, static=True, **shapes)
+    neuronkit.compile(path, path / "out", backend="recording", cache=False, static=True, **shapes)
     return neuronkit.load(path / "out"), SentenceTransformer(str(path), device="cpu")
 
 

@@ -11,7 +11,7 @@ import torch
 
 import neuronkit
 from neuronkit.plugins import get_registry
-from tests.plugins.eager_backend import eager_backend
+from neuronkit.testing.recording import offer_recording_backend
 from tests.plugins.encoder_table import RESULTS, TABLE, render
 from tests.plugins.encoders import AUTO_CLASSES, CONFIGS, PAIRS, eager_model, example, mapping_of, tiny_encoder
 
@@ -24,8 +24,8 @@ ATOL = 1e-4
 
 @pytest.fixture(scope="module")
 def backend():
-    """The eager backend."""
-    with eager_backend() as backend:
+    """The backend that runs modules as they are."""
+    with offer_recording_backend() as backend:
         yield backend
 
 
@@ -44,7 +44,9 @@ def compiled(backend, tmp_path_factory):
         shapes = {"sequence_length": [8, 24], "batch_size": [1, 2]} if static else {"sequence_length": 64}
         shapes |= {"num_choices": 3} if task == "multiple-choice" else {}
         output = path.parent / f"{path.name}-{static}"
-        neuronkit.compile(path, output, task=task, backend="eager", cache=False, static=static, force=True, **shapes)
+        neuronkit.compile(
+            path, output, task=task, backend="recording", cache=False, static=static, force=True, **shapes
+        )
         return neuronkit.load(output), eager
 
     return make

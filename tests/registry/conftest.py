@@ -1,15 +1,13 @@
-"""Distributions that are written on the spot: real metadata and modules in a folder of the test's own."""
+"""Registries of packages that are written on the spot, and of nothing else."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from neuronkit.testing.fixtures import FakeDist, fake_dist, site  # noqa: F401  # fixtures, and their types for the tests
 from neuronkit_registry import PLAIN_KEYS, Contract, Family, Registry
 
 SPECS = "tests.registry.specs"
@@ -48,78 +46,11 @@ GOOD = """
 
     plugin = Plugin()
 """
-FakeDist = Callable[..., Path]
 MakeRegistry = Callable[..., Registry]
 
 
-def write_distribution(
-    site: Path,
-    name: str,
-    plugins: Mapping[str, str] = {},
-    *,
-    version: str = "1.0",
-    group: str = "neuronkit.models.v1",
-    entry_points: str | None = None,
-    modules: Mapping[str, str] = {},
-    requires: Sequence[str] = (),
-) -> Path:
-    """
-    Write a distribution as pip leaves it.
-
-    Args:
-        site: Where, as ``site-packages``.
-        name: Name of the package.
-        plugins: Its entry points in `group`.
-        version: Its version.
-        group: The entry-point group.
-        entry_points: The text of ``entry_points.txt`` instead.
-        modules: Source by the name of the module.
-        requires: Lines of ``Requires-Dist``.
-
-    Returns:
-        The metadata directory.
-    """
-    metadata = site / f"{name.replace('-', '_')}-{version}.dist-info"
-    metadata.mkdir(parents=True)
-    headers = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-    headers += [f"Requires-Dist: {requirement}" for requirement in requires]
-    (metadata / "METADATA").write_text("\n".join(headers) + "\n\nDescription\n")
-    if entry_points is None:
-        entry_points = f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in plugins.items())
-    (metadata / "entry_points.txt").write_text(entry_points)
-    for module, source in modules.items():
-        (site / f"{module}.py").write_text(textwrap.dedent(source).lstrip("\n"))
-    return metadata
-
-
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on `sys.path` whose modules are forgotten afterwards."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    yield folder
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
-    importlib.invalidate_caches()
-
-
-@pytest.fixture
-def fake_dist(site: Path) -> FakeDist:
-    """A function that writes a distribution into `site`, or into `into`."""
-
-    def write(name: str, plugins: Mapping[str, str] = {}, *, into: Path | None = None, **details: object) -> Path:
-        written = write_distribution(into or site, name, plugins, **details)  # type: ignore[arg-type]
-        importlib.invalidate_caches()
-        return written
-
-    return write
-
-
-@pytest.fixture
-def make_registry(site: Path) -> MakeRegistry:
+def make_registry(site: Path) -> MakeRegistry:  # noqa: F811
     """A function that returns a registry of `site` alone; keywords are environment variables."""
 
     def make(family: Family = MODELS, path: Sequence[Path] | None = None, **environ: str) -> Registry:

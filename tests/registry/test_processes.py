@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import neuronkit_registry
-from tests.registry.conftest import write_distribution
+from neuronkit.testing.distributions import write_distribution
 
 LISTING = """
 import json, sys

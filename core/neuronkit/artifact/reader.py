@@ -9,10 +9,11 @@ from pathlib import Path
 import attrs
 
 from neuronkit.artifact import manifest as manifests
+from neuronkit.artifact import optimum
 from neuronkit.artifact.manifest import File, Manifest
 from neuronkit.artifact.store import file_digest
 from neuronkit.environment import cache_directory
-from neuronkit.errors import ArtifactCorruptError
+from neuronkit.errors import ArtifactCorruptError, ArtifactMismatchError
 
 
 @attrs.frozen
@@ -23,22 +24,27 @@ class Artifact:
     Args:
         path: Its directory.
         manifest: What is in it.
+        exporter: Who wrote it, if not neuronkit: the manifest is then made up, and without digests.
     """
 
     path: Path
     manifest: Manifest
+    exporter: str | None = None
 
 
 def open_artifact(path: str | Path) -> Artifact:
     """
-    Read an artifact's manifest, without verifying or loading anything.
+    Read an artifact's manifest, without verifying or loading anything; for one of optimum-neuron, make it up.
 
     Raises:
         ArtifactNotFoundError: There is no artifact.
-        ArtifactCorruptError: The manifest cannot be read.
+        ArtifactCorruptError: The manifest cannot be read, or lacks what loading needs.
+        ArtifactMismatchError: It is of optimum-neuron, and of a kind that neuronkit does not load.
         ArtifactSchemaError: A newer neuronkit wrote it.
     """
     directory = Path(path).expanduser()
+    if not (directory / manifests.MANIFEST).is_file() and (found := optimum.read(directory)) is not None:
+        return Artifact(directory, found, optimum.EXPORTER)
     return Artifact(directory, manifests.read(directory))
 
 
@@ -55,8 +61,15 @@ def verify(artifact: Artifact, *, weights: bool = False) -> None:
 
     Raises:
         ArtifactCorruptError: A file is missing, truncated or edited.
+        ArtifactMismatchError: With `weights`, whoever wrote it recorded no digests.
     """
     manifest = artifact.manifest
+    if artifact.exporter is not None:
+        if weights:
+            raise ArtifactMismatchError(
+                f"{artifact.path} was written by {artifact.exporter}, which records no digests: nothing can be compared."
+            )
+        return
     for file in manifest.files():
         _verify_size(artifact, file)
         if file_digest(artifact.path / file.file) != file.sha256:

@@ -18,10 +18,11 @@ _ABOUT = """
 Reads the manifest only: nothing is loaded, no plugin is imported, and the artifact may be for another machine.
 
 JSON: everything in the manifest ("schema", "key", "plugin", "backend", "fingerprint", "source", "shapes", "options",
-"plugin_options", "graphs", "weights", "side_files", "validation", "rebuild", ...), and "path", "size" in bytes and
-"verified", which is true after --verify and else null.
+"plugin_options", "graphs", "weights", "side_files", "validation", "rebuild", ...), and "path", "size" in bytes,
+"exporter" ("neuronkit", or "optimum-neuron", whose artifacts are described in the same words) and "verified", which is
+true after --verify and else null.
 
-Exit status: 1 if there is no artifact, or --verify found a file that is missing, truncated or edited.
+Exit status: 1 if there is no artifact, or --verify found a file that is missing, truncated or edited, or no digests.
 """
 _EXAMPLES = """
 neuronkit inspect ./my-artifact
@@ -59,7 +60,7 @@ def describe(artifact: Artifact, *, verified: bool = False) -> str:
     facts = [
         ("artifact", str(artifact.path)),
         ("key", manifest.key),
-        ("plugin", _provider(manifest)),
+        ("plugin", "chosen at load" if artifact.exporter else _provider(manifest)),
         ("backend", manifest.backend),
         (
             "source",
@@ -67,11 +68,11 @@ def describe(artifact: Artifact, *, verified: bool = False) -> str:
         ),
         ("shapes", _join(**{name: ",".join(map(str, sizes)) for name, sizes in manifest.shapes.items()})),
         ("options", _join(**manifest.options, **manifest.plugin_options)),
-        ("weights", f"apart, {format_size(manifest.weights.size)}" if manifest.weights else "inside the graphs"),
+        ("weights", _weights(manifest)),
         ("validation", _validation(manifest)),
         ("size", format_size(_size(manifest))),
-        ("files", "verified" if verified else "not verified (--verify)"),
-        ("neuronkit", manifest.neuronkit),
+        ("files", _files(artifact, verified=verified)),
+        (artifact.exporter or "neuronkit", manifest.neuronkit or f"neuronx-cc {manifest.fingerprint['neuronx_cc']}"),
         ("rebuild", manifest.rebuild),
     ]
     width = max(len(name) for name, _ in facts) + 2
@@ -93,7 +94,19 @@ def _as_json(artifact: Artifact, *, verified: bool) -> dict[str, Any]:
     from neuronkit.artifact.manifest import unstructure
 
     manifest = artifact.manifest
-    return {"path": artifact.path, "size": _size(manifest), "verified": verified or None, **unstructure(manifest)}
+    return {
+        "path": artifact.path,
+        "size": _size(manifest),
+        "verified": verified or None,
+        "exporter": artifact.exporter or "neuronkit",
+        **unstructure(manifest),
+    }
+
+
+def _files(artifact: Artifact, *, verified: bool) -> str:
+    if artifact.exporter:
+        return f"not verified: {artifact.exporter} records no digests"
+    return "verified" if verified else "not verified (--verify)"
 
 
 def _provider(manifest: Manifest) -> str:
@@ -113,6 +126,13 @@ def _validation(manifest: Manifest) -> str:
         f"{validation.status}: max abs difference from eager {validation.max_abs_diff:.2g}, "
         f"allowed {validation.tolerance:g}, {len(validation.checks)} comparisons"
     )
+
+
+def _weights(manifest: Manifest) -> str:
+    if manifest.weights is None:
+        return "inside the graphs"
+    inside = [graph.name for graph in manifest.graphs if graph.inline_weights]
+    return f"apart, {format_size(manifest.weights.size)}" + (f"; inside: {', '.join(inside)}" if inside else "")
 
 
 def _sizes(bucket: CompiledBucket) -> str:

@@ -97,6 +97,10 @@ class NeuronBackend:
         if reason := self.cannot_run():
             return reason
         found, host = sdk.installed(), Host()
+        if "exporter" in fingerprint:
+            from neuronkit.backends.neuron import foreign
+
+            return foreign.incompatibility(fingerprint, found.neuronx_cc, host.architecture())
         for name, compiled, here in (
             ("torch-neuronx", fingerprint.get("torch_neuronx"), found.torch_neuronx),
             ("neuronx-cc", fingerprint.get("neuronx_cc"), found.neuronx_cc),
@@ -206,9 +210,12 @@ class NeuronBackend:
         return CompiledGraph(directory, jobs.MODEL, tuple(constants))
 
     def load(self, directory: Path, compiled: CompiledBucket, weights: Mapping[str, torch.Tensor]) -> Runner:
-        """Open a compiled graph on the cores of the placement."""
-        from neuronkit.backends.neuron.running import open_graph
+        """Open a compiled graph on the cores of the placement; one without a record of ours is optimum-neuron's."""
+        from neuronkit.backends.neuron.foreign import open_foreign
+        from neuronkit.backends.neuron.running import RECORD, open_graph
 
+        if not (directory / compiled.entry).with_name(RECORD).is_file():
+            return open_foreign(directory, compiled, self.placement)
         return open_graph(directory, compiled, weights, self.placement)
 
 

@@ -67,12 +67,12 @@ class Side:
 
 
 def rounds(
-    sides: Sequence[Side], function: str, *, count: int, per_round: int, **arguments: Any
+    sides: Sequence[Side], function: str, *, count: int, per_round: int, warm_up: int = 2, **arguments: Any
 ) -> dict[str, list[float]]:
     """Time a function of every side in turns: `count` rounds of `per_round` calls each; returns seconds by side."""
     times: dict[str, list[float]] = {side.name: [] for side in sides}
     for side in sides:
-        side.call(function, count=2, **arguments)
+        side.call(function, count=warm_up, **arguments)
     for number in range(count):
         order = sides if number % 2 == 0 else list(reversed(sides))
         for side in order:
@@ -117,3 +117,13 @@ def keep(name: str, result: Mapping[str, Any]) -> None:
     text = json.dumps({"machine": machine(), **result}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)
+
+
+def keep_part(name: str, part: str, result: Mapping[str, Any]) -> None:
+    """Put a part of a benchmark beside the parts that were kept before on the same machine with the same versions."""
+    file = RESULTS / f"{name}.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    known = before.pop("machine", {})
+    varying = ("load_before", "date")
+    same = all(known.get(key) == value for key, value in machine().items() if key not in varying)
+    keep(name, {**(before if same else {}), part: result})

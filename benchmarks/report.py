@@ -17,7 +17,8 @@ TITLES = {
     "embedding": "Sentence embedding with all-MiniLM-L6-v2 (`python -m benchmarks.embedding`)",
     "startup": "Start-up (`python -m benchmarks.startup`)",
     "decode": "GPT-2 decoding (`python -m benchmarks.decode`)",
-    "diffusion": "Stable Diffusion (`python -m benchmarks.diffusion`)",
+    "diffusion": "Stable Diffusion 1.5 (`python -m benchmarks.diffusion`)",
+    "amused": "aMUSEd 256 (`python -m benchmarks.amused`)",
 }
 INTRODUCTION = """# Benchmarks
 

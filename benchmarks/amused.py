@@ -1,0 +1,73 @@
+"""
+aMUSEd 256 with random weights, a transformer of 603 million parameters: images of 12 steps with guidance, one and four at a
+time, beside eager diffusers.
+
+Usage: ``python -m benchmarks.amused [--only PART ...] [--prepare] [--work DIR] [--quick]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest import Side, keep_part, rounds, summary
+from benchmarks.peers.environments import ROOT
+from benchmarks.random_weights import write_amused
+
+STEPS = 12
+PARTS = {"batch1": (1, 4), "batch4": (4, 2)}
+"""Images at a time, and rounds."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; by default all")
+    parser.add_argument("--prepare", action="store_true", help="write the checkpoint and compile, and time nothing")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where all that stays for the next part")
+    parser.add_argument("--quick", action="store_true", help="tiny, and one round, to see that it runs")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    work = arguments.work / ("amused-quick" if quick else "amused")
+    checkpoint = write_amused(work / "checkpoint", quick=quick)
+    worker = (str(checkpoint), str(work), "fp32", "16" if quick else "256", "1" if quick else "2")
+    names = {"eager": "eager", "neuronkit": "apart"}
+    with Side("neuronkit", "own", "image_generation.py", names["neuronkit"], *worker) as side:
+        built = side.call("build")
+    preparation = {"export_s": round(built["export_s"], 1), "peak_gb": round(built["peak_bytes"] / 1e9, 2)}
+    if arguments.prepare:
+        print(json.dumps(preparation, indent=1))
+        return
+    for part in arguments.only:
+        number, count = PARTS[part]
+        sides = [Side(name, "own", "image_generation.py", kind, *worker) for name, kind in names.items()]
+        result = {"preparation": preparation, **contest(sides, number, 1 if quick else count)}
+        if quick:
+            print(json.dumps({part: result}, indent=1))
+        else:
+            keep_part("amused", part, result)
+
+
+def contest(sides: list[Side], number: int, count: int) -> dict[str, Any]:
+    """Time images of both sides in turns; `load` has warmed them up."""
+    loads = {side.name: side.call("load") for side in sides}
+    times = summary(rounds(sides, "images", count=count, per_round=1, warm_up=0, steps=STEPS, number=number))
+    eager, ours = (side.call("drawn") for side in sides)
+    for side in sides:
+        side.close()
+    median = {name: figures["median_ms"] for name, figures in times.items()}
+    return {
+        "steps": STEPS,
+        "images_at_a_time": number,
+        "call": times,
+        "images_per_second": {name: round(number * 1e3 / value, 4) for name, value in median.items()},
+        "neuronkit_over_eager": round(median["neuronkit"] / median["eager"], 3),
+        "max_abs_diff_to_eager": max(abs(a - b) for a, b in zip(eager, ours, strict=True)),
+        "load": {name: {"load_s": round(load["load_s"], 3)} for name, load in loads.items()},
+        "memory_gb": {name: round(load["load_bytes"] / 1e9, 2) for name, load in loads.items()},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""
+Stable Diffusion 1.5 with random weights: the UNet on the two rows of guidance at 256 and 512 pixels, in fp32 and bf16, and
+whole images of 8 steps; weights frozen into the graphs and apart from them; load and memory; what neuronkit adds around its
+graphs.
+
+Usage: ``python -m benchmarks.diffusion [--only PART ...] [--prepare] [--work DIR] [--quick]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest import Side, keep_part, rounds, summary
+from benchmarks.peers.environments import ROOT
+from benchmarks.random_weights import write_stable_diffusion
+
+STEPS = 8
+SIDES = {"eager": "own", "frozen": "own", "apart": "own", "openvino": "openvino"}
+"""The sides and their environments; eager is fp32 in every part."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; by default all")
+    parser.add_argument("--prepare", action="store_true", help="write the checkpoint and compile, and time nothing")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where all that stays for the next part")
+    parser.add_argument("--quick", action="store_true", help="tiny, and few rounds, to see that it runs")
+    arguments = parser.parse_args()
+    work = arguments.work / ("diffusion-quick" if arguments.quick else "diffusion")
+    checkpoint = write_stable_diffusion(work / "checkpoint", quick=arguments.quick)
+    for part in arguments.only:
+        measure, precision, pixels = PARTS[part]
+        sides = Sides(checkpoint, work, precision, pixels // 16 if arguments.quick else pixels, quick=arguments.quick)
+        prepared = sides.build()
+        if arguments.prepare:
+            print(json.dumps({part: prepared}, indent=1))
+            continue
+        result = {"preparation": prepared, **measure(sides)}
+        if arguments.quick:
+            print(json.dumps({part: result}, indent=1))
+        else:
+            keep_part("diffusion", part, result)
+
+
+class Sides:
+    """
+    The sides of one part.
+
+    Args:
+        checkpoint: What all of them run.
+        work: Where compiled artifacts are.
+        precision: ``"fp32"`` or ``"bf16"``.
+        pixels: Height and width of an image.
+        quick: Few rounds, and nothing is compiled by Inductor.
+
+    """
+
+    def __init__(self, checkpoint: Path, work: Path, precision: str, pixels: int, *, quick: bool) -> None:
+        self.quick = quick
+        self.weights = sum(file.stat().st_size for file in checkpoint.rglob("*.safetensors"))
+        self._arguments = (str(checkpoint), str(work), precision, str(pixels), "1" if quick else "2")
+
+    def start(self, name: str) -> Side:
+        """Start a side."""
+        own = ("fp32" if name == "eager" else self._arguments[2],)
+        arguments = (*self._arguments[:2], *own, *self._arguments[3:])
+        return Side(name, SIDES[name], "image_generation.py", name, *arguments)
+
+    def build(self) -> dict[str, Any]:
+        """Compile what is missing, each side in a process that then ends."""
+        figures = {}
+        for name in SIDES:
+            with self.start(name) as side:
+                if built := side.call("build"):
+                    figures[name] = {
+                        "export_s": round(built["export_s"], 1),
+                        "peak_gb": round(built["peak_bytes"] / 1e9, 2),
+                    }
+        return figures
+
+
+def unet(contestants: Sides) -> dict[str, Any]:
+    """Time the UNet, the load, and the memory after it."""
+    sides = [contestants.start(name) for name in SIDES]
+    loads = {side.name: side.call("load") for side in sides}
+    wanted = sides[0].call("noise")
+    differences = {side.name: _difference(wanted, side.call("noise")) for side in sides[1:]}
+    times = summary(rounds(sides, "step", count=3 if contestants.quick else 6, per_round=1, warm_up=1))
+    for side in sides:
+        side.close()
+    return {
+        "step": times,
+        "ratios": _ratios(times),
+        "max_abs_diff_to_eager": differences,
+        "load": {name: {"load_s": round(load["load_s"], 3)} for name, load in loads.items()},
+        "apart_load_over_openvino": round(loads["apart"]["load_s"] / loads["openvino"]["load_s"], 3),
+        "memory_over_weights": {
+            name: round(load["load_bytes"] / contestants.weights, 3) for name, load in loads.items()
+        },
+    }
+
+
+def pipeline(contestants: Sides) -> dict[str, Any]:
+    """Time whole images, and what neuronkit adds around its graphs."""
+    sides = [contestants.start(name) for name in SIDES]
+    for side in sides:
+        side.call("load")
+    times = summary(rounds(sides, "images", count=2 if contestants.quick else 4, per_round=1, warm_up=1, steps=STEPS))
+    wanted = sides[0].call("drawn")
+    differences = {side.name: _difference(wanted, side.call("drawn")) for side in sides[1:]}
+    ours = sides[1]
+    runs = ours.call("outside", count=3, steps=STEPS)
+    step = statistics.median(ours.call("step", count=3))
+    for side in sides:
+        side.close()
+    outside = statistics.median(run["whole"] - run["graphs"] for run in runs) / STEPS
+    return {
+        "steps": STEPS,
+        "image": times,
+        "ratios": _ratios(times),
+        "max_abs_diff_to_eager": differences,
+        "outside_graphs": {"ms_per_step": round(outside * 1e3, 3), "share_of_step": round(outside / step, 4)},
+    }
+
+
+def _ratios(times: dict[str, dict[str, float]]) -> dict[str, float]:
+    median = {name: figures["median_ms"] for name, figures in times.items()}
+    return {
+        "frozen_over_openvino": round(median["frozen"] / median["openvino"], 3),
+        "frozen_over_eager": round(median["frozen"] / median["eager"], 3),
+        "apart_over_frozen": round(median["apart"] / median["frozen"], 3),
+    }
+
+
+def _difference(wanted: list[float], got: list[float]) -> float:
+    return max(abs(a - b) for a, b in zip(wanted, got, strict=True))
+
+
+PARTS: dict[str, tuple[Callable[[Sides], dict[str, Any]], str, int]] = {
+    "unet256": (unet, "fp32", 256),
+    "unet256-bf16": (unet, "bf16", 256),
+    "unet512": (unet, "fp32", 512),
+    "unet512-bf16": (unet, "bf16", 512),
+    "pipeline": (pipeline, "fp32", 256),
+}
+"""What is measured, in which precision, and pixels along an image."""
+
+if __name__ == "__main__":
+    main()

@@ -159,9 +159,8 @@ class PluginConformance:
         record = _record(plugin_key)
         listing = fresh_process(request.config).ask("list")
         require([record.key, record.package] in listing["records"], f"A fresh process does not list {record.label}.")
-        packages = {str(name).partition(".")[0] for name in listing["modules"]}
-        own = record.target.partition(":")[0].partition(".")[0]
-        unwanted = sorted(packages & {*MODEL_LIBRARIES, *BACKEND_STACKS, own})
+        modules = set(listing["modules"])
+        unwanted = sorted(modules & {*MODEL_LIBRARIES, *BACKEND_STACKS, *_modules_of(record)})
         require(not unwanted, f"Listing the installed plugins imported {', '.join(unwanted)}.")
         require(listing["seconds"] < LISTING_SECONDS, f"Listing took {listing['seconds']:.1f} s of CPU time.")
 
@@ -358,6 +357,12 @@ def _record(qualified: str) -> PluginInfo:
         )
     usable = [record for record in found if record.status in (Status.AVAILABLE, Status.LOADED)]
     return (usable or found)[0]
+
+
+def _modules_of(record: PluginInfo) -> set[str]:
+    """Return the module of a plugin and the packages around it."""
+    parts = record.target.partition(":")[0].strip().split(".")
+    return {".".join(parts[: count + 1]) for count in range(len(parts))} - {MODELS.builtin}
 
 
 def _changed(what: str, first: Any, second: Any) -> str:

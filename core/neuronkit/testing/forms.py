@@ -10,10 +10,15 @@ DOCUMENTED: dict[str, Any] = {
     "fill-mask": [{"score": float, "token": int, "token_str": str, "sequence": str}],
     "image-to-image": ["image"],
     "inpainting": ["image"],
+    "multiple-choice": {"choice": str, "index": int, "score": float, "scores": [float]},
     "question-answering": {"answer": str, "score": float, "start": int, "end": int},
     "sentence-similarity": "array",
+    "text-classification": {"label": str, "score": float},
     "text-generation": {"generated_text": str},
     "text-to-image": ["image"],
+    "token-classification": [
+        {"entity": str, "score": float, "index": int, "word": str, "start": (int, type(None)), "end": (int, type(None))}
+    ],
 }
 """What a plugin of a task gives for one input, for the tasks that neuronkit knows."""
 

@@ -56,10 +56,15 @@ class _Program:
 
     def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
-        for name, tensor in tensors.items():
-            path, _, leaf = name.rpartition(".")
-            owner = self._module.get_submodule(path)
-            if leaf in owner._parameters:
-                owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
-            else:
-                owner._buffers[leaf] = tensor
+        bind(self._module, tensors)
+
+
+def bind(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put tensors into a program's module, by name; whatever had these names is let go."""
+    for name, tensor in tensors.items():
+        path, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(path)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
+        else:
+            owner._buffers[leaf] = tensor

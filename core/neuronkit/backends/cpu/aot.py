@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
+from neuronkit.backends.cpu.products import use_onednn
 from neuronkit.environment import cache_directory
 from neuronkit.errors import CompileError, WeightsError
 from neuronkit.options import CompileOptions
@@ -33,6 +34,8 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         CompileError: Inductor or the C++ compiler failed.
     """
     inline = bool(options.inline_weights)
+    if not inline:
+        use_onednn(program)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,

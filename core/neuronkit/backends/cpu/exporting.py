@@ -75,7 +75,9 @@ def _fold_weight_casts(program: ExportedProgram) -> dict[str, str]:
     Take the casts out of the graph that parameters alone go through, and leave them to the weights.
 
     Autocast casts weights on every call; a graph that takes them as lower precision constants reads half the memory. A graph
-    of rounded products casts them there and back, and can take them rounded.
+    of rounded products casts them there and back, and can take them rounded. A weight that something else takes as it is (an
+    embedding tied to a head) keeps its values, and its casts there and back are dropped: rounding it at every call would cost
+    more than the product.
 
     Returns:
         The precision that a parameter's values must be rounded to, by name.
@@ -89,31 +91,41 @@ def _fold_weight_casts(program: ExportedProgram) -> dict[str, str]:
     for node in list(graph.nodes):
         if node.op != "placeholder" or node.name not in targets:
             continue
-        casts = list(node.users)
-        dtype = _common_cast(casts)
-        if dtype is None:
-            continue
+        users = list(node.users)
         name = targets[node.name]
         held = program.state_dict[name].detach()
-        back = [user for cast in casts for user in cast.users]
-        if _common_cast(back) == held.dtype:
+        gone = [step for cast in users if _is_cast(cast) for step in _there_and_back(cast, held.dtype)]
+        dtype = _common_cast(users)
+        if dtype is not None and gone:
             rounded[name] = dtype_name(dtype)
-            tensor = held.to(dtype).to(held.dtype)
-            casts = back + casts
-        else:
-            tensor = held.to(dtype)
+            _hold(program, name, held.to(dtype).to(held.dtype))
+        elif dtype is not None:
+            _hold(program, name, held.to(dtype))
             node.meta["val"] = node.meta["val"].to(dtype)
-        program.state_dict[name] = torch.nn.Parameter(tensor, requires_grad=False)
-        for cast in casts:
+            gone = users
+        for cast in gone:
             cast.replace_all_uses_with(node)
-        for cast in casts:
+        for cast in reversed(gone):
             graph.erase_node(cast)
     program.graph_module.recompile()
     return rounded
 
 
+def _hold(program: ExportedProgram, name: str, tensor: torch.Tensor) -> None:
+    program.state_dict[name] = torch.nn.Parameter(tensor, requires_grad=False)
+
+
+def _is_cast(node: Any) -> bool:
+    return node.target is torch.ops.aten._to_copy.default and set(node.kwargs) == {"dtype"}
+
+
+def _there_and_back(cast: Any, dtype: torch.dtype) -> list[Any]:
+    """Return a cast and those which undo it, if nothing else uses what it gives; else nothing."""
+    back = list(cast.users)
+    return [cast, *back] if _common_cast(back) == dtype else []
+
+
 def _common_cast(users: list[Any]) -> torch.dtype | None:
     """Return the dtype that all users of a node cast it to; None if they are not casts, or not to the same one."""
-    dtypes = {user.kwargs.get("dtype") for user in users}
-    is_cast = all(user.target is torch.ops.aten._to_copy.default and set(user.kwargs) == {"dtype"} for user in users)
-    return dtypes.pop() if is_cast and len(dtypes) == 1 else None
+    dtypes = {user.kwargs["dtype"] for user in users if _is_cast(user)}
+    return dtypes.pop() if all(map(_is_cast, users)) and len(dtypes) == 1 else None

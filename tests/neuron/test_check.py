@@ -168,6 +168,17 @@ def test_weights_that_fill_the_core_do_not_pass(checkpoint, monkeypatch):
     assert all(graph.passed for graph in report.graphs)
 
 
+def test_a_plugin_s_own_default_sizes_count(checkpoint):
+    class Short(Tide):
+        @neuronkit.hookimpl
+        def default_shapes(self, source):
+            return {"sequence_length": [5]}
+
+    with neuronkit.get_registry().temporary(Short(), KEY):
+        report = check_model(checkpoint, task=TASK)
+    assert [graph.bucket for graph in report.graphs] == ["batch1_sequence5"]
+
+
 def test_targets(checkpoint):
     assert check_model(checkpoint, task=TASK, given={"sequence_length": 8, "target": "trn2.3xlarge"}).target == "trn2"
     with pytest.raises(OptionError, match="target: must be one of"):

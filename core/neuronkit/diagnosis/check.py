@@ -99,6 +99,42 @@ def check_model(model: str | Path, *, task: str | None = None, given: Mapping[st
         neuronkit_registry.PluginError: No plugin can export it.
 
     """
+    prepared = prepare(model, task=task, given=given)
+    checks = [check_graph(*work) for work in prepared.works]
+    return Report(
+        key=prepared.key,
+        target=prepared.target,
+        graphs=tuple(checks),
+        device_bytes=sum(check.weight_bytes for check in checks),
+        core_bytes=CORE_BYTES[family(prepared.target)],
+        compile_bytes=max(expected_memory(check.weight_bytes) for check in checks),
+        lowered=_has_lowering(),
+    )
+
+
+@attrs.frozen
+class Prepared:
+    """
+    What would be compiled of a model.
+
+    Args:
+        key: ``<architecture>.<task>``.
+        target: The device.
+        config: The checkpoint's configuration.
+        model: The eager model.
+        works: Graph, fixed bucket, and the module that the graph is traced from.
+
+    """
+
+    key: str
+    target: str
+    config: Mapping[str, Any]
+    model: Any
+    works: tuple[tuple[Any, Any, Any], ...]
+
+
+def prepare(model: str | Path, *, task: str | None = None, given: Mapping[str, Any] | None = None) -> Prepared:
+    """Load a model and have its plugin say what there is to compile; see `check_model`."""
     from neuronkit.buckets import make_buckets
     from neuronkit.compilation import resolve_key
     from neuronkit.export.source import resolve_source
@@ -113,23 +149,17 @@ def check_model(model: str | Path, *, task: str | None = None, given: Mapping[st
     hook = make_manager(loaded.plugin, active_extensions()).hook
     parsed = split_options(values, options_class(hook))
     target = parse_target(parsed.compile.target or DEFAULT_TARGET)
-    shapes = default_shapes(source, parsed.shapes)
+    shapes = default_shapes(source, {**(hook.default_shapes(source=source) or {}), **parsed.shapes})
     config = hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
+    for name, sizes in config.shapes.items():
+        shapes.setdefault(name, list(sizes))
     module = config.load().eval().requires_grad_(False)
-    checks = [
-        check_graph(graph, bucket, (graph.wrap(module) if graph.wrap else module).eval())
+    works = [
+        (graph, bucket, (graph.wrap(module) if graph.wrap else module).eval())
         for graph in config.graphs
         for bucket in make_buckets(graph, shapes, dynamic=False)
     ]
-    return Report(
-        key=loaded.info.key,
-        target=target,
-        graphs=tuple(checks),
-        device_bytes=sum(check.weight_bytes for check in checks),
-        core_bytes=CORE_BYTES[family(target)],
-        compile_bytes=max(expected_memory(check.weight_bytes) for check in checks),
-        lowered=_has_lowering(),
-    )
+    return Prepared(loaded.info.key, target, source.config, module, tuple(works))
 
 
 def check_graph(graph: Any, bucket: Any, module: Any) -> GraphCheck:
@@ -163,7 +193,8 @@ def check_graph(graph: Any, bucket: Any, module: Any) -> GraphCheck:
     known["problems"] = tuple(operators.find_refused(program))
     if _has_lowering():
         try:
-            known["lowering"] = lowering.lower(program)
+            states = [position for position, input in enumerate(graph.inputs) if input.state]
+            known["lowering"] = lowering.lower(program, states).operators
         except CompileError as error:
             known["lowering_failure"] = str(error)
     return GraphCheck(**known)

@@ -45,7 +45,8 @@ def runnable(program: ExportedProgram) -> torch.nn.Module:
     Export writes the device of the host into operators that create tensors, and into checks; on another device they
     would fail.
     """
-    module = program.module(check_guards=False)
+    module = _decomposed(program).module(check_guards=False)
+    _register_constants(module)
     graph = module.graph
     first = next(node for node in graph.nodes if node.op == "placeholder")
     with graph.inserting_after(first):
@@ -61,3 +62,23 @@ def runnable(program: ExportedProgram) -> torch.nn.Module:
     graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _decomposed(program: ExportedProgram) -> ExportedProgram:
+    """Return a program without the operators that the lowering lacks, and can do without."""
+    table = torch._decomp.get_decompositions([torch.ops.aten.im2col])
+    targets = {node.target for node in program.graph.nodes}
+    return program.run_decompositions(table) if targets.intersection(table) else program
+
+
+def _register_constants(module: torch.fx.GraphModule) -> None:
+    """Make buffers of the tensors that the graph refers to and no module holds: they must move with it."""
+    for node in module.graph.nodes:
+        if node.op != "get_attr":
+            continue
+        path, _, name = str(node.target).rpartition(".")
+        owner = module.get_submodule(path)
+        value = getattr(owner, name)
+        if isinstance(value, torch.Tensor) and name not in {*owner._parameters, *owner._buffers}:
+            delattr(owner, name)
+            owner.register_buffer(name, value, persistent=False)

@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": "neuronkit.cli.doctor",
     "inspect": "neuronkit.cli.inspect",
     "list-plugins": "neuronkit.cli.list_plugins",
+    "new-plugin": "neuronkit.cli.new_plugin",
     "run": "neuronkit.cli.run",
 }
 """Every command and its module, sorted. To add one, write the module and a line here."""

@@ -1,0 +1,1 @@
+"""The packages that ``neuronkit new-plugin`` writes: their names, what differs by task, and the templates."""

@@ -1,0 +1,196 @@
+"""``neuronkit new-plugin``: names, refusals, and packages that install, compile, run and pass their own tests untouched."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+import neuronkit
+from neuronkit.cli import main
+from neuronkit.scaffold.tasks import SKETCHES
+from tests.examples.packages import Site
+
+JOURNEYS = {
+    "question-answering": {"answer", "end", "score", "start"},
+    "text-generation": {"generated_text"},
+    "text-to-image": None,
+}
+"""One task for each kind of model, and the fields of its result; an image is a file."""
+
+
+@pytest.fixture
+def new_plugin(capsys, tmp_path):
+    """A function that runs the command on words and returns its status and what it prints."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["new-plugin", *words, "--directory", str(tmp_path)])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_prints_the_directory_and_what_is_next(new_plugin, tmp_path):
+    status, out, err = new_plugin("acme-bert", "--task", "question-answering")
+    assert (status, out) == (0, f"{tmp_path / 'acme-bert'}\n")
+    assert err.splitlines() == [
+        "",
+        "acme-bert.question-answering in 9 files. Next:",
+        f"  cd {tmp_path / 'acme-bert'}",
+        '  pip install --editable ".[test]"',
+        "  python -m acme_bert.sample ./sample",
+        "  neuronkit compile --model ./sample --task question-answering --sequence-length 64 -O1 ./artifact",
+        '  neuronkit run ./artifact --question "Where is it?" --context "It is in the house."',
+        "  pytest",
+    ]
+
+
+def test_writes_a_package(new_plugin, tmp_path):
+    """The entry point is one key of one module, in the group of this hook API; programs parse, and nothing is left to fill in."""
+    _, out, _ = new_plugin("acme-bert", "--task", "question-answering", "--json")
+    printed = json.loads(out)
+    root = tmp_path / "acme-bert"
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    assert files == sorted(printed["files"])
+    assert (printed["key"], printed["next"][-1]) == ("acme-bert.question-answering", "pytest")
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"] == {
+        "neuronkit.models.v1": {"acme-bert.question-answering": "acme_bert.plugin:plugin"}
+    }
+    assert project["dependencies"] == ["neuronkit>=0.1"]
+    assert '"acme-bert.question-answering" = ' in (root / "pyproject.toml").read_text()
+    texts = {path: (root / path).read_text() for path in files}
+    for path, text in texts.items():
+        assert "$" not in text.replace("$ ", "").replace("${{ matrix.python }}", ""), path
+    assert all(ast.get_docstring(ast.parse(text)) for path, text in texts.items() if path.endswith(".py"))
+    assert [path for path in tmp_path.iterdir() if path != root] == []
+
+
+@pytest.mark.parametrize("task", SKETCHES)
+def test_programs_need_no_formatting(task, new_plugin, tmp_path):
+    """Whoever begins with a template finds nothing to tidy up first."""
+    new_plugin("acme-bert", "--task", task)
+    ruff = [sys.executable, "-m", "ruff"]
+    rules = ["--isolated", "--no-cache", "--line-length", "120"]
+    for command in (["format", "--check", *rules], ["check", "--select", "B,C4,E,F,I,N,RET,SIM,UP,W", *rules]):
+        ended = subprocess.run([*ruff, *command], cwd=tmp_path / "acme-bert", capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout
+
+
+def test_architecture_of_its_own(new_plugin, tmp_path):
+    status, _, err = new_plugin("acme.models", "--architecture", "acme-gpt_2", "--task", "text-generation")
+    assert status == 0
+    assert err.splitlines()[1] == "acme-gpt_2.text-generation in 9 files. Next:"
+    model = (tmp_path / "acme.models" / "src" / "acme_models" / "model.py").read_text()
+    assert "class AcmeGpt2LMHeadModel(GPT2LMHeadModel):" in model
+    assert 'model_type = "acme-gpt_2"' in model
+
+
+def test_pipeline_is_found_by_its_class(new_plugin, tmp_path):
+    """Diffusers writes the name of the class into the checkpoint, so the architecture is what that name gives."""
+    from neuronkit.export.source import diffusers_slug
+
+    new_plugin("acme-sd-xl", "--task", "stable-diffusion")
+    project = tomllib.loads((tmp_path / "acme-sd-xl" / "pyproject.toml").read_text())["project"]
+    assert list(project["entry-points"]["neuronkit.models.v1"]) == ["acme-sd-xl.text-to-image"]
+    assert project["dependencies"] == ["neuronkit[diffusion]>=0.1"]
+    assert diffusers_slug("AcmeSdXlPipeline") == "acme-sd-xl"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["Acme Bert!", "--task", "fill-mask"], "such as acme-bert (got 'Acme Bert!'). Try: acme-bert\n"),
+        (["7", "--task", "fill-mask"], "such as acme-bert (got '7').\n"),
+        (["acme", "--architecture", "7b", "--task", "fill-mask"], "architecture: must begin with a letter"),
+        (["acme", "--architecture", "Acme", "--task", "fill-mask"], "(got 'Acme')."),
+        (["json", "--task", "fill-mask"], "'json' is a word of Python itself. Try: json-plugin\n"),
+        (["neuronkit", "--task", "fill-mask"], "there is a module 'neuronkit' already"),
+        (["bert", "--task", "fill-mask"], "'bert.fill-mask' is a key of neuronkit"),
+        (["acme", "--architecture", "acme-model", "--task", "text-to-image"], "diffusers would call it 'acme'"),
+        (
+            ["acme", "--task", "question-answerin"],
+            "'question-answerin'. Did you mean 'question-answering'? There are: feat",
+        ),
+        (["acme", "--task", "inpainting"], "there is no template for 'inpainting'. There are: feature-extraction,"),
+        (["acme"], "required: --task"),
+    ],
+)
+def test_refuses_names_and_tasks(new_plugin, tmp_path, words, message):
+    status, out, err = new_plugin(*words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_a_directory_that_is_not_empty(new_plugin, tmp_path):
+    """What is there stays as it was; an empty directory is filled."""
+    (tmp_path / "acme-bert").mkdir()
+    (tmp_path / "acme-bert" / "mine.txt").write_text("mine")
+    status, out, err = new_plugin("acme-bert", "--task", "fill-mask")
+    assert (status, out) == (1, "")
+    assert err == (
+        f"error: {tmp_path / 'acme-bert'} exists already; nothing was written. "
+        "Try: another name, or --directory of another place\n"
+    )
+    assert [path.name for path in (tmp_path / "acme-bert").iterdir()] == ["mine.txt"]
+    (tmp_path / "acme-bert" / "mine.txt").unlink()
+    assert new_plugin("acme-bert", "--task", "fill-mask")[0] == 0
+
+
+@pytest.mark.parametrize("task", [task for task, sketch in SKETCHES.items() if sketch.kind == "encoder"])
+def test_encoders_compile_and_run(task, new_plugin, tmp_path, monkeypatch):
+    """Every template in this process; one of each kind goes through pip below."""
+    sketch, name = SKETCHES[task], f"acme-{task}"
+    new_plugin(name, "--task", task)
+    monkeypatch.syspath_prepend(str(tmp_path / name / "src"))
+    module = name.replace("-", "_")
+    sample = importlib.import_module(f"{module}.sample").make_sample(tmp_path / "sample")
+    plugin = importlib.import_module(f"{module}.plugin").plugin
+    with neuronkit.get_registry().temporary(plugin, f"{name}.{task}"):
+        neuronkit.compile(sample, tmp_path / "artifact", task=task, optlevel=1, **sketch.test_shapes)
+        pipe = neuronkit.pipeline(tmp_path / "artifact")
+        assert pipe(**sketch.raw) is not None
+        if sketch.reads_texts:
+            two = pipe(text=[sketch.raw["text"], f"{sketch.raw['text']} And more."])
+            assert len(two) == 2
+        for bad in sketch.bad_raw:
+            with pytest.raises(neuronkit.NeuronkitError):
+                pipe(**bad)
+
+
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=[pytest.mark.heavy] if task != "question-answering" else []) for task in JOURNEYS]
+)
+def test_installs_compiles_runs_and_passes_its_own_tests(task, tmp_path):
+    """The commands are those that the package's README shows; no file is touched."""
+    assert main(["new-plugin", "acme-kit", "--task", task, "--directory", str(tmp_path)]) == 0
+    site = Site(tmp_path / "site", tmp_path)
+    site.install(tmp_path / "acme-kit")
+    (plugin,) = json.loads(site.neuronkit("list-plugins", "--package", "acme-kit", "--json"))["plugins"]
+    assert (plugin["key"], plugin["status"]) == (f"acme-kit.{task}", "available")
+
+    sketch = SKETCHES[task]
+    shapes = [word for name, size in sketch.shapes.items() for word in (f"--{name}", str(size))]
+    inputs = [word for name, value in sketch.raw.items() for word in (f"--{name}", str(value))]
+    sampled, compiled, ran = site.commands(
+        ["-m", "acme_kit.sample", "sample"],
+        ["compile", "--model", "sample", "--task", task, *shapes, "-O1", "artifact"],
+        ["run", "artifact", *inputs, "--json"],
+    )
+    assert (sampled.status, compiled.status, ran.status) == (0, 0, 0), compiled.err + ran.err
+    result = json.loads(ran.out)
+    fields = JOURNEYS[task]
+    assert (tmp_path / result).stat().st_size > 0 if fields is None else set(result) == fields
+
+    counts = site.run_tests(tmp_path / "acme-kit")
+    assert counts.keys() <= {"passed", "warning"}
+    assert counts["passed"] >= 10
+    assert not [name for name in sys.modules if name.startswith("acme_kit")]

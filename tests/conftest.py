@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["neuronkit.testing.fixtures", "pytester"]
+
 # torch and huggingface_hub read these when they are imported; processes that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"

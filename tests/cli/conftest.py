@@ -14,7 +14,6 @@ import attrs
 import pytest
 
 from neuronkit.cli import main
-from neuronkit.testing.fixtures import fake_dist, isolated_registry, site  # noqa: F401  # fixtures
 from neuronkit_registry import Registry
 from tests.core.tide import KEY, make_tide
 from tests.plugins.checkpoints import tiny_bert, tiny_sentence_transformer
@@ -73,7 +72,7 @@ def process() -> Run:
 
 
 @pytest.fixture
-def registry(isolated_registry: Registry) -> Registry:  # noqa: F811
+def registry(isolated_registry: Registry) -> Registry:
     """This process's registry, which looks at `site` too when it is refreshed, and forgets afterwards."""
     return isolated_registry
 

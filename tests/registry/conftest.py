@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neuronkit.testing.fixtures import FakeDist, fake_dist, site  # noqa: F401  # fixtures, and their types for the tests
+from neuronkit.testing.fixtures import FakeDist as FakeDist
 from neuronkit_registry import PLAIN_KEYS, Contract, Family, Registry
 
 SPECS = "tests.registry.specs"
@@ -50,7 +50,7 @@ MakeRegistry = Callable[..., Registry]
 
 
 @pytest.fixture
-def make_registry(site: Path) -> MakeRegistry:  # noqa: F811
+def make_registry(site: Path) -> MakeRegistry:
     """A function that returns a registry of `site` alone; keywords are environment variables."""
 
     def make(family: Family = MODELS, path: Sequence[Path] | None = None, **environ: str) -> Registry:

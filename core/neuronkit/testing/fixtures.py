@@ -7,6 +7,7 @@ Write ``pytest_plugins = ["neuronkit.testing.fixtures"]`` in the top ``conftest.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,30 @@ from neuronkit_registry import Registry
 
 if TYPE_CHECKING:
     from neuronkit.testing.recording import RecordingBackend
+
+_ITEM = re.compile(r"::(?P<name>\w+)(\[(?P<key>.*)\])?(@[^@\]]*)?$")
+"""The end of an item's name; xdist adds its group after an @."""
+_OUTCOMES = {"passed": "kept", "xfailed": "not kept, for a reason", "failed": "broken"}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many promises of plugins were checked, and what came of it."""
+    from neuronkit.testing.conformance import PluginConformance
+    from neuronkit.testing.promises import PREFIX, promises_of
+
+    promises = {f"{PREFIX}{name}" for name in promises_of(PluginConformance)}
+    counts: dict[str, int] = {}
+    keys: set[str] = set()
+    for outcome, words in _OUTCOMES.items():
+        for report in terminalreporter.getreports(outcome):
+            found = _ITEM.search(report.nodeid)
+            if found and found["name"] in promises:
+                counts[words] = counts.get(words, 0) + 1
+                keys |= {found["key"]} - {None}
+    if counts:
+        said = ", ".join(f"{count} {words}" for words, count in counts.items())
+        terminalreporter.write_sep("-", f"promises of plugins, {len(keys)} keys: {said}")
+
 
 FakeDist = Callable[..., Path]
 """``fake_dist(name, plugins, into=None, **details)``: see `neuronkit.testing.distributions.write_distribution`."""

@@ -7,22 +7,20 @@ attrs class; `option` adds help, limits and the stage at which a field is accept
 
 from __future__ import annotations
 
-import math
-import types
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import attrs
 
+from neuronkit.conversion import as_sizes, convert, schema_of
 from neuronkit.errors import OptionError
 from neuronkit.shape_names import SHAPE_NAMES
 
 Stage = Literal["compile", "call"]
 _META = "neuronkit"
-_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
 def option(
@@ -167,14 +165,14 @@ def split_options(given: Mapping[str, Any], plugin_class: type | None) -> Parsed
         elif name in SHAPE_NAMES:
             if value is not None:
                 try:
-                    shapes[name] = _sizes(value)
+                    shapes[name] = as_sizes(value)
                 except ValueError as error:
                     problems.append(f"{name}: {error}")
         elif plugin_class is not None and name in names(plugin_class):
             problems.append(f"{name}: accepted in calls only.")
         elif plugin_class is not None:
             try:
-                shapes[name] = _sizes(value)
+                shapes[name] = as_sizes(value)
                 unknown_shapes.append(name)
             except ValueError:
                 problems.append(_unknown(name, [*own, *known, *SHAPE_NAMES]))
@@ -236,7 +234,7 @@ def json_schema(options_class: type) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for field in attrs.fields(options_class):
         meta = _meta(field)
-        entry = _schema_of(hints.get(field.name, Any))
+        entry = schema_of(hints.get(field.name, Any))
         if meta.get("help"):
             entry["description"] = meta["help"]
         if field.default is not attrs.NOTHING and not isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
@@ -293,7 +291,7 @@ def _collect(options_class: type, given: Mapping[str, Any], stage: Stage, proble
 def _value(field: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
     meta = _meta(field)
     value = meta.get("aliases", {}).get(value, value) if isinstance(value, str) else value
-    value = _convert(value, hint)
+    value = convert(value, hint)
     if value is None:
         return value
     choices, low, high = meta.get("choices"), meta.get("minimum"), meta.get("maximum")
@@ -304,104 +302,6 @@ def _value(field: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
     if high is not None and value > high:
         raise ValueError(f"must be at most {high:g} (got {value!r}).")
     return value
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, arguments)
-    if origin is Literal:
-        for choice in arguments:
-            if value == choice or (isinstance(value, str) and value == str(choice)):
-                return choice
-        raise ValueError(f"must be one of {', '.join(map(str, arguments))} (got {value!r}).")
-    if origin in (list, tuple):
-        items = value.split(",") if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)):
-            raise ValueError(f"must be a list (got {value!r}).")
-        return origin(_convert(item, arguments[0] if arguments else Any) for item in items)
-    converter = _CONVERTERS.get(hint)
-    if converter is not None:
-        return converter(value)
-    if isinstance(hint, type) and not isinstance(value, hint):
-        raise ValueError(f"must be {hint.__name__} (got {value!r}).")
-    return value
-
-
-def _convert_union(value: Any, arguments: tuple[Any, ...]) -> Any:
-    if type(None) in arguments and (value is None or (isinstance(value, str) and value.lower() == "none")):
-        return None
-    reasons = []
-    for argument in arguments:
-        if argument is not type(None):
-            try:
-                return _convert(value, argument)
-            except ValueError as error:
-                reasons.append(str(error))
-    raise ValueError(reasons[0] if reasons else f"cannot be {value!r}.")
-
-
-def _bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
-        return value.lower() in _TRUE
-    raise ValueError(f"must be true or false (got {value!r}).")
-
-
-def _int(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lstrip("+-").isdigit():
-        return int(value)
-    raise ValueError(f"must be a whole number (got {value!r}).")
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isnan(number):
-            return number
-    raise ValueError(f"must be a number (got {value!r}).")
-
-
-def _str(value: Any) -> str:
-    if isinstance(value, (str, Path)):
-        return str(value)
-    raise ValueError(f"must be text (got {value!r}).")
-
-
-_CONVERTERS = {bool: _bool, int: _int, float: _float, str: _str, Path: Path}
-_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string", type(None): "null"}
-
-
-def _sizes(value: Any) -> list[int]:
-    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-    try:
-        sizes = [_int(item) for item in items]
-    except ValueError:
-        raise ValueError(f"must be a size or a list of sizes (got {value!r}).") from None
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"sizes must be at least 1 (got {value!r}).")
-    return sizes
-
-
-def _schema_of(hint: Any) -> dict[str, Any]:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        kinds = [_schema_of(argument) for argument in arguments]
-        simple = [kind["type"] for kind in kinds if set(kind) == {"type"}]
-        return {"type": simple} if len(simple) == len(kinds) else {"anyOf": kinds}
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin in (list, tuple):
-        return {"type": "array", "items": _schema_of(arguments[0])} if arguments else {"type": "array"}
-    return {"type": _JSON_TYPES[hint]} if hint in _JSON_TYPES else {}
 
 
 def _meta(field: attrs.Attribute[Any]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import neuronkit
 from neuronkit.cli import build_parser
 from neuronkit.cli.parser import UsageError
-from neuronkit.cli.printing import format_result, to_json
+from neuronkit.cli.printing import format_result, print_json, to_json
 from neuronkit.cli.run import _deliver, collect, read_piped
 
 QUESTION, CONTEXT = "where is the cat", "the cat lives near the river"
@@ -147,7 +147,7 @@ def test_images_are_saved(tmp_path, monkeypatch, capsys):
     _deliver([image], None, as_json=False, grid=False)
     _deliver(image, None, as_json=True, grid=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b-0.png", "b-1.png", "out-1.png", "out.png"]
-    assert capsys.readouterr().out == 'a.png\n[\n  "b-0.png",\n  "b-1.png"\n]\nout.png\n"out-1.png"\n'
+    assert capsys.readouterr().out == 'a.png\n["b-0.png", "b-1.png"]\nout.png\n"out-1.png"\n'
 
 
 def test_unknown_input_has_a_suggestion(cli, artifact):
@@ -213,3 +213,16 @@ def test_text_of_results():
     assert format_result(["a", "b"]) == "a\nb"
     assert format_result([{"label": "x", "score": 0.25}]) == "label  score\nx      0.25"
     assert format_result(np.zeros((2, 3))) == "2 x 3 numbers [0, 0, 0, 0, ...]"
+
+
+def test_json_is_indented_and_its_numbers_share_a_line(capsys):
+    value = {"shape": [2, 3], "rows": [[1.5, 2.0], [float("nan"), 4.0]], "none": [], "inner": {"a": "ü", "b": {}}}
+
+    print_json(value)
+
+    text = capsys.readouterr().out
+    assert text == (
+        '{\n  "shape": [2, 3],\n  "rows": [\n    [1.5, 2.0],\n    [null, 4.0]\n  ],\n  "none": [],\n'
+        '  "inner": {\n    "a": "ü",\n    "b": {}\n  }\n}\n'
+    )
+    assert json.loads(text)["rows"][1][0] is None

@@ -10,10 +10,8 @@ from typing import Any
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value."""
-    import json
-
-    print(json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON value, a list of plain values on one line."""
+    print(_format_json(to_json(value), "\n"))
 
 
 def to_json(value: Any) -> Any:
@@ -35,6 +33,20 @@ def to_json(value: Any) -> Any:
 
         return to_json(attrs.asdict(value, recurse=False))
     return str(value)
+
+
+def _format_json(value: Any, line: str) -> str:
+    import json
+
+    deeper = line + "  "
+    if isinstance(value, dict) and value:
+        items = (
+            f"{json.dumps(name, ensure_ascii=False)}: {_format_json(item, deeper)}" for name, item in value.items()
+        )
+        return "{" + deeper + ("," + deeper).join(items) + line + "}"
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        return "[" + deeper + ("," + deeper).join(_format_json(item, deeper) for item in value) + line + "]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def format_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

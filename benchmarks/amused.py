@@ -43,10 +43,7 @@ def main() -> None:
         number, count = PARTS[part]
         sides = [Side(name, "own", "image_generation.py", kind, *worker) for name, kind in names.items()]
         result = {"preparation": preparation, **contest(sides, number, 1 if quick else count)}
-        if quick:
-            print(json.dumps({part: result}, indent=1))
-        else:
-            keep_part("amused", part, result)
+        keep_part("amused", part, result, quick=quick)
 
 
 def contest(sides: list[Side], number: int, count: int) -> dict[str, Any]:

@@ -119,8 +119,20 @@ def keep(name: str, result: Mapping[str, Any]) -> None:
     print(text)
 
 
-def keep_part(name: str, part: str, result: Mapping[str, Any]) -> None:
-    """Put a part of a benchmark beside the parts that were kept before on the same machine with the same versions."""
+def keep_part(name: str, part: str, result: Mapping[str, Any], *, quick: bool = False) -> None:
+    """
+    Put a part of a benchmark beside the parts that were kept before on the same machine with the same versions.
+
+    Args:
+        name: Of the benchmark.
+        part: Of it.
+        result: The part's figures.
+        quick: It was a trial: print them, and keep nothing.
+
+    """
+    if quick:
+        print(json.dumps({part: result}, indent=1))
+        return
     file = RESULTS / f"{name}.json"
     before = json.loads(file.read_text()) if file.exists() else {}
     known = before.pop("machine", {})

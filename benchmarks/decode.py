@@ -2,36 +2,34 @@
 GPT-2 with random weights, prompts of 64 tokens and 128 new ones: the decode graph beside the memory's limit, what the loop
 adds, whole `generate` beside eager and optimum-intel, more prompts than rows beside fixed batches, and the load.
 
-Usage: ``python -m benchmarks.decode [--quick]``
+Usage: ``python -m benchmarks.decode [--only PRECISION ...] [--quick]``
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Side, keep, rounds, summary
+from benchmarks.contest import Side, keep_part, rounds, summary
 
-PROMPT = 64
+PROMPT, NEW_TOKENS = 64, 128
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="precisions; by default all")
     parser.add_argument("--quick", action="store_true", help="two layers, few tokens and rounds, to see that it runs")
-    quick = parser.parse_args().quick
-    result: dict[str, Any] = {"prompt": PROMPT, "new_tokens": 16 if quick else 128}
+    arguments = parser.parse_args()
+    quick = arguments.quick
     with tempfile.TemporaryDirectory() as work:
         checkpoint = make_checkpoint(Path(work) / "checkpoint", layers=2 if quick else 12)
-        for precision in ("fp32", "bf16", "int8"):
-            result[precision] = contest(checkpoint, work, precision, result["new_tokens"], quick=quick)
-    if quick:
-        print(json.dumps(result, indent=1))
-    else:
-        keep("decode", result)
+        for precision in arguments.only:
+            found = contest(checkpoint, work, precision, 16 if quick else NEW_TOKENS, quick=quick)
+            keep_part("decode", precision, found, quick=quick)
 
 
 def make_checkpoint(path: Path, layers: int) -> Path:
@@ -62,7 +60,7 @@ def contest(checkpoint: Path, work: str, precision: str, new_tokens: int, *, qui
         for side in sides.values():
             side.call("prompts", batch=batch, length=PROMPT, new_tokens=new_tokens)
         wanted = sides["eager"].call("tokens") if "eager" in sides else ours.call("tokens")
-        count = 1 if quick else 7
+        count = 1 if quick else 5
         times = summary(rounds(list(sides.values()), "generate", count=count, per_round=1))
         rate = {name: round(batch * new_tokens * 1e3 / times[name]["median_ms"], 1) for name in times}
         found[f"generate {batch}"] = {
@@ -81,7 +79,7 @@ def decode(ours: Side, new_tokens: int, *, quick: bool) -> dict[str, float]:
     """Measure the graph at one position, the memory, and what the loop adds a step, all in turns."""
     position, step, stream, added = PROMPT, [], [], []
     ours.call("stream", count=3)
-    for _ in range(3 if quick else 15):
+    for _ in range(3 if quick else 8):
         step += ours.call("step", count=3 if quick else 10, position=position)
         stream += ours.call("stream", count=3)
         (whole,), (graph,) = ours.call("generate", count=1), ours.call("replay", count=1)
@@ -104,7 +102,7 @@ def queue(ours: Side, *, quick: bool) -> dict[str, float]:
     prompts = 8 if quick else 32
     refilled: list[float] = []
     waiting: list[float] = []
-    for _ in range(1 if quick else 5):
+    for _ in range(1 if quick else 3):
         refilled += ours.call("queue", count=1, prompts=prompts)
         waiting += ours.call("waves", count=1, prompts=prompts)
     refilled_rate, waiting_rate = (1 / statistics.median(times) for times in (refilled, waiting))

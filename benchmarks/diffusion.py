@@ -41,10 +41,7 @@ def main() -> None:
             print(json.dumps({part: prepared}, indent=1))
             continue
         result = {"preparation": prepared, **measure(sides)}
-        if arguments.quick:
-            print(json.dumps({part: result}, indent=1))
-        else:
-            keep_part("diffusion", part, result)
+        keep_part("diffusion", part, result, quick=arguments.quick)
 
 
 class Sides:

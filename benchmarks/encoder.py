@@ -1,13 +1,14 @@
 """
 BERT-base question answering with random weights: latency at 1x128 and 8x128 in fp32 and bf16, first compile, the next
-checkpoint's compile, load, and what neuronkit adds around the compiled graph.
+checkpoint's compile, load, and what neuronkit adds around the compiled graph. Eager is fp32 in every part.
 
-Usage: ``python -m benchmarks.encoder [--quick]``
+Usage: ``python -m benchmarks.encoder [--only PART ...] [--quick]``
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
@@ -15,30 +16,31 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Side, keep, rounds, summary
+from benchmarks.contest import Side, keep_part, rounds, summary
 
 SIZES = ((1, 128), (8, 128))
-NOTES = [
-    "Eager is fp32 in both tables.",
-    "On a CPU without bf16 arithmetic (AVX2), the bf16 sides compute in fp32: neuronkit on operands rounded to bf16.",
-]
+PARTS = ("fp32", "bf16", "compile", "overhead")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run; by default all")
     parser.add_argument("--quick", action="store_true", help="two layers and few rounds, to see that it runs")
-    quick = parser.parse_args().quick
+    arguments = parser.parse_args()
+    quick = arguments.quick
     with tempfile.TemporaryDirectory() as work:
+        os.environ["NEURONKIT_CACHE"] = str(Path(work) / "cache")  # one part deletes from it
         checkpoints = [
             make_checkpoint(Path(work) / f"checkpoint-{seed}", seed, layers=2 if quick else 12) for seed in (0, 1)
         ]
-        result: dict[str, Any] = {"notes": NOTES, "latency": {}, "preparation": {}}
-        for precision in ("fp32", "bf16"):
-            latency(checkpoints[0], work, precision, result, quick=quick)
-            keep("encoder", result)
-        result["compile"] = compile_times(checkpoints, Path(work))
-        result["overhead"] = overhead(Path(work))
-    keep("encoder", result)
+        for part in arguments.only:
+            if part == "compile":
+                result: dict[str, Any] = compile_times(checkpoints, Path(work))
+            elif part == "overhead":
+                result = overhead(Path(work))
+            else:
+                result = latency(checkpoints[0], work, part, quick=quick)
+            keep_part("encoder", part, result, quick=quick)
 
 
 def make_checkpoint(path: Path, seed: int, layers: int) -> Path:
@@ -52,7 +54,7 @@ def make_checkpoint(path: Path, seed: int, layers: int) -> Path:
     return path
 
 
-def latency(checkpoint: Path, work: str, precision: str, result: dict[str, Any], *, quick: bool) -> None:
+def latency(checkpoint: Path, work: str, precision: str, *, quick: bool) -> dict[str, Any]:
     names = {"eager": "own", "neuronkit": "own", "onnx": "onnx", "openvino": "openvino"}
     if precision == "bf16":
         del names["onnx"]  # onnxruntime has no bf16 on CPUs
@@ -63,7 +65,7 @@ def latency(checkpoint: Path, work: str, precision: str, result: dict[str, Any],
     prepared = {}
     for side in sides:
         prepared[side.name] = {**side.call("prepare"), "memory": side.call("resident")}
-    result["preparation"][precision] = prepared
+    result: dict[str, Any] = {"preparation": prepared}
     for batch, sequence in SIZES:
         for side in sides:
             side.call("sizes", batch=batch, sequence=sequence)
@@ -74,7 +76,7 @@ def latency(checkpoint: Path, work: str, precision: str, result: dict[str, Any],
         times = rounds(sides, "run", count=3 if quick else 6, per_round=3 if quick else (6 if batch == 1 else 3))
         found = summary(times)
         best = min(found[name]["median_ms"] for name in names if name in ("onnx", "openvino"))
-        result["latency"][f"{precision} {batch}x{sequence}"] = {
+        result[f"{batch}x{sequence}"] = {
             **found,
             "max_abs_diff_to_eager": differences,
             "neuronkit_over_better_peer": round(found["neuronkit"]["median_ms"] / best, 3),
@@ -82,6 +84,7 @@ def latency(checkpoint: Path, work: str, precision: str, result: dict[str, Any],
         }
     for side in sides:
         side.close()
+    return result
 
 
 def compile_times(checkpoints: list[Path], work: Path) -> dict[str, float]:

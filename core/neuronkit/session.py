@@ -357,12 +357,14 @@ def open_graphs(
     directory: Path, records: Iterable[CompiledGraphRecord], backend: Backend, weights: Mapping[str, torch.Tensor]
 ) -> dict[str, LoadedGraph]:
     """Open the graphs in a directory over the given weights, after checking that they fit."""
+    declared = list(records)
+    first = backend.capabilities.opened_first
     graphs = {}
-    for record in records:
+    for record in sorted(declared, key=lambda record: record.kind not in first):
         own = of_graph(record.name, weights)
         runners = []
         for bucket in record.buckets:
             check(own, bucket.constants)
             runners.append(backend.load(directory, bucket, own))
         graphs[record.name] = LoadedGraph(record, runners)
-    return graphs
+    return {record.name: graphs[record.name] for record in declared}

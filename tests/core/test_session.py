@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from neuronkit.artifact.manifest import CompiledBucket, CompiledGraphRecord
+from neuronkit.backends.base import Capabilities
 from neuronkit.errors import InputError
 from neuronkit.export import Input, Output
 from neuronkit.manager import make_manager
-from neuronkit.session import LoadedGraph, Session
+from neuronkit.session import LoadedGraph, Session, open_graphs
 
 INPUTS = [
     Input("ids", ["batch", "sequence"], pad_value=9),
@@ -200,3 +201,24 @@ def test_unknown_graph(session):
     """The name of a graph is checked too."""
     with pytest.raises(InputError, match=r"There is no graph 'nett'\. The artifact's graphs: net\."):
         session.forward("nett", GOOD)
+
+
+def test_a_backend_says_which_kinds_are_opened_first(tmp_path):
+    opened = []
+    bucket = CompiledBucket(sizes={"batch": 1}, bounds={}, entry="graph", files=[], constants=[])
+    records = [
+        CompiledGraphRecord(kind, kind, [Input("ids", ["batch"])], [Output("echo", ["batch"])], [bucket])
+        for kind in ("text_encoder", "unet", "vae")
+    ]
+
+    class Opening:
+        capabilities = Capabilities(opened_first=("unet",))
+
+        def load(self, directory, compiled, weights):
+            opened.append(len(opened))
+            return lambda tensors, number=opened[-1]: [torch.tensor([number])]
+
+    graphs = open_graphs(tmp_path, records, Opening(), {})
+    order = {name: int(graph.run(graph.buckets[0], [torch.zeros(1)])["echo"]) for name, graph in graphs.items()}
+    assert order == {"unet": 0, "text_encoder": 1, "vae": 2}
+    assert list(graphs) == ["text_encoder", "unet", "vae"], "callers see the declared order"

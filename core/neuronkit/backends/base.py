@@ -53,6 +53,7 @@ class Capabilities:
         casts: The compiler lowers the precision itself, so that modules must reach it in float32, without autocast.
         channels_last: Weights of convolutions that are apart run faster with their channels last.
         targets: Names that the option ``target`` accepts; empty when there is nothing to choose.
+        opened_first: Kinds of components that are opened before the others: the largest, while there is room.
 
     """
 
@@ -63,6 +64,7 @@ class Capabilities:
     casts: bool = False
     channels_last: bool = False
     targets: tuple[str, ...] = ()
+    opened_first: tuple[str, ...] = ()
 
 
 @attrs.frozen

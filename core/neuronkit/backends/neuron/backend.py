@@ -42,7 +42,14 @@ class NeuronBackend:
     placement: Placement = attrs.field(factory=Placement)
 
     name = "neuron"
-    capabilities = Capabilities(state=True, weights_apart=True, inline_weights=True, casts=True, targets=TARGETS)
+    capabilities = Capabilities(
+        state=True,
+        weights_apart=True,
+        inline_weights=True,
+        casts=True,
+        targets=TARGETS,
+        opened_first=("unet", "transformer"),
+    )
 
     def check_options(self, options: CompileOptions) -> None:
         """

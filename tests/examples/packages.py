@@ -69,16 +69,16 @@ class Site:
         printed = self._process("-c", _SEVERAL, input=json.dumps(commands), environment=environment)
         return [Ended(*ended) for ended in json.loads(printed.splitlines()[-1])]
 
-    def run_tests(self, *directories: Path) -> dict[str, int]:
-        """Run the tests of packages and return how many passed, failed, were skipped and so on."""
-        options = ["-q", "-p", "no:cacheprovider"]
+    def run_tests(self, *directories: Path) -> tuple[dict[str, int], list[str]]:
+        """Run the tests of packages; return how many passed, failed, were skipped and so on, and the items that passed."""
+        options = "-p no:cacheprovider --import-mode=importlib -rA --show-capture=no --rootdir /".split()
         printed = self._process("-m", "pytest", *options, *map(str, directories), check=False)
         summary = printed.strip().splitlines()[-1]
-        counts = {word.rstrip("s"): int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)}
+        counts = {word.rstrip("s"): int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", summary)}
         assert counts, printed
         if set(counts) - {"passed", "warning"}:
             print(printed)
-        return counts
+        return counts, re.findall(r"^PASSED (\S+)", printed, re.MULTILINE)
 
     def _process(self, *words: str, input: str = "", check: bool = True, environment: Mapping[str, str] = {}) -> str:
         own = {

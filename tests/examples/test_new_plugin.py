@@ -14,14 +14,12 @@ import pytest
 import neuronkit
 from neuronkit.cli import main
 from neuronkit.scaffold.tasks import SKETCHES
+from neuronkit.testing.forms import mismatch
+from tests.examples import generated
+from tests.examples.conftest import GENERATED
 from tests.examples.packages import Site
 
-JOURNEYS = {
-    "question-answering": {"answer", "end", "score", "start"},
-    "text-generation": {"generated_text"},
-    "text-to-image": None,
-}
-"""One task for each kind of model, and the fields of its result; an image is a file."""
+pytestmark = pytest.mark.xdist_group("examples")
 
 
 @pytest.fixture
@@ -146,8 +144,8 @@ def test_refuses_a_directory_that_is_not_empty(new_plugin, tmp_path):
 
 
 @pytest.mark.parametrize("task", [task for task, sketch in SKETCHES.items() if sketch.kind == "encoder"])
-def test_encoders_compile_and_run(task, new_plugin, tmp_path, monkeypatch):
-    """Every template in this process; one of each kind goes through pip below."""
+def test_encoders_run(task, new_plugin, tmp_path, monkeypatch, recording_backend):
+    """Every template, without a compiler; one of each kind goes through pip and the conformance kit."""
     sketch, name = SKETCHES[task], f"acme-{task}"
     new_plugin(name, "--task", task)
     monkeypatch.syspath_prepend(str(tmp_path / name / "src"))
@@ -155,42 +153,40 @@ def test_encoders_compile_and_run(task, new_plugin, tmp_path, monkeypatch):
     sample = importlib.import_module(f"{module}.sample").make_sample(tmp_path / "sample")
     plugin = importlib.import_module(f"{module}.plugin").plugin
     with neuronkit.get_registry().temporary(plugin, f"{name}.{task}"):
-        neuronkit.compile(sample, tmp_path / "artifact", task=task, optlevel=1, **sketch.test_shapes)
+        neuronkit.compile(
+            sample,
+            tmp_path / "artifact",
+            task=task,
+            backend="recording",
+            cache=False,
+            static=True,
+            **sketch.test_shapes,
+        )
         pipe = neuronkit.pipeline(tmp_path / "artifact")
-        assert pipe(**sketch.raw) is not None
+        one = pipe(**sketch.raw)
+        assert mismatch(one, eval(sketch.result)) is None
         if sketch.reads_texts:
-            two = pipe(text=[sketch.raw["text"], f"{sketch.raw['text']} And more."])
-            assert len(two) == 2
+            several = pipe(text=[f"{sketch.raw['text']} And more of it.", sketch.raw["text"], sketch.raw["text"]])
+            assert len(several) == 3
+            assert mismatch(several[1], eval(sketch.result)) is None
         for bad in sketch.bad_raw:
             with pytest.raises(neuronkit.NeuronkitError):
                 pipe(**bad)
 
 
-@pytest.mark.parametrize(
-    "task", [pytest.param(task, marks=[pytest.mark.heavy] if task != "question-answering" else []) for task in JOURNEYS]
-)
-def test_installs_compiles_runs_and_passes_its_own_tests(task, tmp_path):
-    """The commands are those that the package's README shows; no file is touched."""
-    assert main(["new-plugin", "acme-kit", "--task", task, "--directory", str(tmp_path)]) == 0
+def test_encoder_installs_compiles_and_runs(used):
+    """Its own tests run with those of the examples, in `test_own_tests`."""
+    generated.check(GENERATED, used.site, used.generated)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("task", [task for task in generated.FIELDS if task != GENERATED])
+def test_decoder_and_diffusion_install_compile_run_and_pass_their_own_tests(task, tmp_path):
+    """Half a minute of CPU time each, hence heavy."""
     site = Site(tmp_path / "site", tmp_path)
-    site.install(tmp_path / "acme-kit")
-    (plugin,) = json.loads(site.neuronkit("list-plugins", "--package", "acme-kit", "--json"))["plugins"]
-    assert (plugin["key"], plugin["status"]) == (f"acme-kit.{task}", "available")
-
-    sketch = SKETCHES[task]
-    shapes = [word for name, size in sketch.shapes.items() for word in (f"--{name}", str(size))]
-    inputs = [word for name, value in sketch.raw.items() for word in (f"--{name}", str(value))]
-    sampled, compiled, ran = site.commands(
-        ["-m", "acme_kit.sample", "sample"],
-        ["compile", "--model", "sample", "--task", task, *shapes, "-O1", "artifact"],
-        ["run", "artifact", *inputs, "--json"],
-    )
-    assert (sampled.status, compiled.status, ran.status) == (0, 0, 0), compiled.err + ran.err
-    result = json.loads(ran.out)
-    fields = JOURNEYS[task]
-    assert (tmp_path / result).stat().st_size > 0 if fields is None else set(result) == fields
-
-    counts = site.run_tests(tmp_path / "acme-kit")
+    package = generated.generate(task, tmp_path)
+    site.install(package)
+    generated.check(task, site, site.commands(*generated.commands(task)))
+    counts, passed = site.run_tests(package)
     assert counts.keys() <= {"passed", "warning"}
-    assert counts["passed"] >= 10
-    assert not [name for name in sys.modules if name.startswith("acme_kit")]
+    assert len(passed) >= 10

@@ -159,7 +159,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "BackendNotFoundError": (
         lambda _: resolve_backend("tpu"),
         LookupError,
-        "There is no backend 'tpu'. Installed: cpu, neuron.",
+        "There is no backend 'tpu'. Installed: cpu, neuron, neuron-native.",
     ),
     "CompileError": (
         compile_silent,

@@ -4,12 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint types tests heavy bench docs encoder-table clean
+.PHONY: demo test lint types tests heavy bench docs docs-serve docs-reference encoder-table clean
 
 demo: $(VENV)/.demo  ## Compile a real sentence encoder and search with it
 	$(BIN)/neuronkit demo
 
-test: lint types tests  ## Everything that must hold
+test: lint types docs tests  ## Everything that must hold
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -20,6 +20,15 @@ types: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+docs: $(VENV)/.dev  ## Build the documentation into build/site; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/.dev  ## Show the documentation at http://127.0.0.1:8000 while it is written
+	$(BIN)/python -m mkdocs serve
+
+docs-reference: $(VENV)/.dev  ## Rewrite docs/reference from the code
+	$(BIN)/python -m tools.reference
 
 heavy: $(VENV)/.dev  ## Full-size exactness suites: minutes to hours
 	$(BIN)/pytest -m heavy

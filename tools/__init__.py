@@ -1,0 +1,1 @@
+"""What the project uses and does not ship."""

@@ -1,24 +1,40 @@
-"""The built-in keys that one plugin object serves."""
+"""The built-in keys, by the plugin object or the family that serves them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import neuronkit
-from neuronkit_registry import Origin
+from neuronkit_registry import Origin, PluginInfo
 
 
-def builtin_keys(first: str) -> list[str]:
+def builtin_records() -> list[PluginInfo]:
+    """Return the records of all built-in model plugins, sorted by key."""
+    return [record for record in neuronkit.get_registry().records() if record.origin is Origin.BUILTIN]
+
+
+def keys_of_object(first: str) -> list[str]:
     """
     Return a key, and after it every other built-in key of the same object, sorted.
 
     Args:
         first: The one that is compiled.
     """
-    records = [record for record in neuronkit.get_registry().records() if record.origin is Origin.BUILTIN]
-    (target,) = {record.target for record in records if record.key == first}
-    others = sorted(record.key for record in records if record.target == target and record.key != first)
-    return [first, *others]
+    (target,) = {record.target for record in builtin_records() if record.key == first}
+    return [first, *(one.key for one in builtin_records() if one.target == target and one.key != first)]
 
 
-def builtin_targets() -> set[str]:
-    """Return the targets of all built-in plugins."""
-    return {record.target for record in neuronkit.get_registry().records() if record.origin is Origin.BUILTIN}
+def keys_of_tasks(
+    first: str, tasks: Sequence[str], *, only: str | None = None, without: str | None = None
+) -> list[str]:
+    """
+    Return a key, and after it every other built-in key of some tasks, sorted.
+
+    Args:
+        first: The one that is compiled.
+        tasks: Which.
+        only: The one architecture that counts; None means all.
+        without: An architecture to leave out.
+    """
+    found = [one for one in builtin_records() if one.task in tasks and one.architecture != without]
+    return [first, *(one.key for one in found if one.key != first and only in (None, one.architecture))]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from neuronkit.testing import PluginConformance
-from tests.conformance.keys import builtin_keys
+from tests.conformance.keys import keys_of_object
 from tests.generation.checkpoints import byte_tokenizer, tiny_decoder
 from tests.plugins.checkpoints import tiny_sentence_transformer
 from tests.plugins.encoders import tiny_encoder
@@ -31,12 +31,12 @@ class Encoder(PluginConformance):
 
 class TestFeatureExtraction(Encoder):
     task = "feature-extraction"
-    key = builtin_keys("bert.feature-extraction")
+    key = keys_of_object("bert.feature-extraction")
 
 
 class TestFillMask(Encoder):
     task = "fill-mask"
-    key = builtin_keys("bert.fill-mask")
+    key = keys_of_object("bert.fill-mask")
 
     def raw(self):
         return {"text": "the cat is in the [MASK]"}
@@ -47,7 +47,7 @@ class TestFillMask(Encoder):
 
 class TestMultipleChoice(Encoder):
     task = "multiple-choice"
-    key = builtin_keys("bert.multiple-choice")
+    key = keys_of_object("bert.multiple-choice")
     shapes = {"batch_size": 2, "sequence_length": 24, "num_choices": 3}
 
     def raw(self):
@@ -56,7 +56,7 @@ class TestMultipleChoice(Encoder):
 
 class TestQuestionAnswering(Encoder):
     task = "question-answering"
-    key = builtin_keys("bert.question-answering")
+    key = keys_of_object("bert.question-answering")
 
     def raw(self):
         return {"question": "where is the cat", "context": "the cat is in the house"}
@@ -66,7 +66,7 @@ class TestQuestionAnswering(Encoder):
 
 
 class TestSentenceSimilarity(Encoder):
-    key = builtin_keys("bert.sentence-similarity")
+    key = keys_of_object("bert.sentence-similarity")
 
     def checkpoint(self, path):
         return tiny_sentence_transformer(path)
@@ -74,14 +74,14 @@ class TestSentenceSimilarity(Encoder):
 
 class TestTextClassification(Encoder):
     task = "text-classification"
-    key = builtin_keys("bert.text-classification")
+    key = keys_of_object("bert.text-classification")
 
     def bad_raw(self):
         return [{"text": "the cat", "top_k": 0}]
 
 
 class TestTextGeneration(PluginConformance):
-    key = builtin_keys("gpt2.text-generation")
+    key = keys_of_object("gpt2.text-generation")
     shapes = {"batch_size": 2, "sequence_length": 24}
 
     def checkpoint(self, path):
@@ -97,4 +97,4 @@ class TestTextGeneration(PluginConformance):
 
 class TestTokenClassification(Encoder):
     task = "token-classification"
-    key = builtin_keys("bert.token-classification")
+    key = keys_of_object("bert.token-classification")

@@ -245,13 +245,9 @@ class PluginConformance:
 
     @promise
     def test_reload_is_bit_equal(self, case: Case) -> None:
-        """Loaded again, here and in a process that saw no compile, the artifact gives the same bits."""
+        """Loaded in a process that saw no compile, the artifact gives the same bits."""
         import torch
 
-        from neuronkit.testing.calls import load_session, run_all
-
-        again = run_all(load_session(case.artifact), case.calls)
-        _require_equal(case, case.results, again, "loaded a second time")
         calls, outputs = case.folder / "calls.pt", case.folder / "outputs.pt"
         torch.save(case.calls, calls)
         request = {"artifact": str(case.artifact), "calls": str(calls), "outputs": str(outputs)}

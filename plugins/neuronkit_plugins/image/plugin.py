@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ _ARGUMENTS = {
     "width": "width",
 }
 """The pipelines' arguments that the options stand for."""
+_DEPRECATED = {"callback", "callback_steps"}
+"""What some pipelines still take among their other keywords."""
 
 
 class ImagePlugin:
@@ -72,8 +76,15 @@ class ImagePlugin:
 
     @hookimpl
     def call(self, shell: Any, tensors: Mapping[str, Any]) -> Any:
-        """Run the pipeline; one that was compiled for text alone serves images and masks through its sibling."""
-        return shell.for_arguments(tensors)(**tensors)
+        """
+        Run the pipeline; one that was compiled for text alone serves images and masks through its sibling.
+
+        Raises:
+            InputError: An argument is unknown, or the prompt or an image is missing.
+        """
+        pipeline = shell.for_arguments(tensors)
+        check_arguments(pipeline, tensors)
+        return pipeline(**tensors)
 
     @hookimpl
     def postprocess(self, outputs: Any, context: Mapping[str, Any]) -> Any:
@@ -83,6 +94,30 @@ class ImagePlugin:
             own = {**context, "image_number": number} if len(images) > 1 else context
             image.info[SETTINGS] = {name: str(value) for name, value in own.items()}
         return images
+
+
+def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
+    """
+    Refuse what a pipeline's own call overlooks or trips over: it takes any name, and some of its arguments are not optional.
+
+    Args:
+        pipeline: A diffusers pipeline.
+        given: Arguments by name.
+
+    Raises:
+        InputError: An argument is unknown, or the prompt or an image is missing.
+    """
+    known = set(inspect.signature(pipeline.__call__).parameters) - {"kwargs"} | _DEPRECATED
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, sorted({*known, *_ARGUMENTS}), 1, 0.6)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(sorted(known - _DEPRECATED))}."
+            raise InputError(f"{name}: unknown input. {hint}")
+    if given.get("prompt") is None and given.get("prompt_embeds") is None:
+        raise InputError(f"{type(pipeline).__name__} needs prompt=... (or prompt_embeds=...).")
+    for name in ("image", "mask_image"):
+        if name in known and given.get(name) is None:
+            raise InputError(f"{type(pipeline).__name__} needs {name.removesuffix('_image')}=...: a file or an image.")
 
 
 def read_image(value: Any) -> Any:

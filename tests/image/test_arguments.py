@@ -1,0 +1,50 @@
+"""What a pipeline's own call would overlook or trip over is refused before anything runs."""
+
+from __future__ import annotations
+
+import diffusers
+import pytest
+
+from neuronkit.errors import InputError
+from neuronkit_plugins.image.plugin import check_arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("StableDiffusionPipeline", {}, r"^StableDiffusionPipeline needs prompt=\.\.\. \(or prompt_embeds=\.\.\.\)\.$"),
+        ("StableDiffusionPipeline", {"prompt": None}, "needs prompt="),
+        ("StableDiffusionPipeline", {"prompt": "a", "stepz": 3}, r"^stepz: unknown input\. Did you mean 'steps'\?$"),
+        (
+            "StableDiffusionPipeline",
+            {"prompt": "a", "qqq": 3},
+            r"^qqq: unknown input\. It takes: callback_on_step_end, ",
+        ),
+        (
+            "StableDiffusionImg2ImgPipeline",
+            {"prompt": "a"},
+            r"^StableDiffusionImg2ImgPipeline needs image=\.\.\.: a file or",
+        ),
+        (
+            "StableDiffusionInpaintPipeline",
+            {"prompt": "a", "image": 1},
+            r"^StableDiffusionInpaintPipeline needs mask=\.\.\.:",
+        ),
+        ("AmusedPipeline", {"negative_prompt": "a"}, r"^AmusedPipeline needs prompt=\.\.\."),
+    ],
+)
+def test_refused(name, given, message):
+    with pytest.raises(InputError, match=message):
+        check_arguments(object.__new__(getattr(diffusers, name)), given)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("StableDiffusionPipeline", {"prompt_embeds": 1, "callback": print, "callback_steps": 2, "clip_skip": 1}),
+        ("StableDiffusionXLPipeline", {"prompt": "a", "prompt_2": "b", "denoising_end": 0.8}),
+        ("StableDiffusionInpaintPipeline", {"prompt": ["a"], "image": 1, "mask_image": 1, "padding_mask_crop": 3}),
+    ],
+)
+def test_accepted(name, given):
+    check_arguments(object.__new__(getattr(diffusers, name)), given)

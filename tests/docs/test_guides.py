@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.docs.programs import DOCS, run_steps
 
 PICTURES = {
     "512": "32",
-    "256": "32",
+    "256": "16",
     "--steps 30": "--steps 2",
     "--steps 12": "--steps 2",
+    "num_inference_steps=30": "num_inference_steps=2",
     "num_inference_steps=12": "num_inference_steps=2",
+    "amused/amused-16": "amused/amused-256",
 }
 
 
-def run(page, workplace):
-    """Return what the steps of a page print, by their text."""
+def run(page, workplace, **changes):
+    """Return what the steps of a page print."""
     directory = workplace((DOCS / page).read_text(encoding="utf-8"))
-    return run_steps(page, directory)
+    return run_steps(page, directory, **changes)
 
 
 def test_artifact(workplace, exported_only):
@@ -62,3 +66,24 @@ def test_new_package(workplace):
     said = [line.strip() for line in written.err.splitlines()]
     assert len(shown) == 5
     assert set(shown) <= set(said), (shown, said)
+
+
+def test_text_generation(workplace, not_compiled):
+    """As transformers writes it, and token by token."""
+    done = run("text-generation.md", workplace)
+    printed = done[-1].out.splitlines()
+    assert len(printed) == 1 + 10
+    assert sorted(line.split()[0] for line in printed[1:]) == ["0"] * 5 + ["1"] * 5
+
+
+def test_image_generation(workplace, not_compiled):
+    """Stable Diffusion and aMUSEd, with the same commands; and what the page quotes of their plugins is there."""
+    pytest.importorskip("PIL")
+    done = run("image-generation.md", workplace, replaced=PICTURES)
+    assert done[-1].out.strip() == "(16, 16) (16, 16) (16, 16)"
+    page = (DOCS / "image-generation.md").read_text(encoding="utf-8")
+    folder = DOCS.parent / "plugins/neuronkit_plugins/image"
+    sources = (folder / "amused.py").read_text(encoding="utf-8") + (folder / "pipeline.py").read_text(encoding="utf-8")
+    quoted = [line for block in page.split("```py\n")[1:] for line in block.partition("```")[0].splitlines()]
+    assert len(quoted) == 6
+    assert [line for line in quoted if line not in sources] == []

@@ -139,17 +139,17 @@ def test_callback_on_step_end_sees_and_changes_tensors(pair):
 @pytest.mark.parametrize(
     "scheduler", ["PNDMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "LCMScheduler"]
 )
-def test_any_scheduler(scheduler, pair, artifact, checkpoint):
+def test_any_scheduler(scheduler, pair):
     """A scheduler swapped in is used; its timesteps may be floats."""
-    compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd"))
+    compiled, eager = sibling_pair("StableDiffusionPipeline", pair("StableDiffusionPipeline"))
     for pipeline in (compiled, eager):
         pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
     assert difference(compiled, eager, num_inference_steps=5) <= TOLERANCE  # PNDM cannot do fewer than four
 
 
-def test_timesteps_and_sigmas(checkpoint, artifact):
+def test_timesteps_and_sigmas(pair):
     """Custom schedules reach the UNet."""
-    compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd"))
+    compiled, eager = sibling_pair("StableDiffusionPipeline", pair("StableDiffusionPipeline"))
     for pipeline in (compiled, eager):
         pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
     assert difference(compiled, eager, num_inference_steps=50, timesteps=[900, 500, 100]) <= TOLERANCE
@@ -209,12 +209,17 @@ def test_pooled_embeddings(pair):
     assert np.abs(results[0] - results[1]).max() <= TOLERANCE
 
 
-@pytest.mark.parametrize("split", [True, False], ids=["ensemble", "whole images"])
-def test_base_and_refiner(split, pair, checkpoint, artifact):
-    """Both documented ways of refining: half-denoised latents, and a finished image's latents."""
-    refiner = load_pair(
+@pytest.fixture(scope="module")
+def refiner(checkpoint, artifact):
+    """Return the compiled and the eager refiner of SDXL."""
+    return load_pair(
         "StableDiffusionXLImg2ImgPipeline", checkpoint("refiner"), artifact("refiner", task="image-to-image")
     )
+
+
+@pytest.mark.parametrize("split", [True, False], ids=["ensemble", "whole images"])
+def test_base_and_refiner(split, pair, refiner):
+    """Both documented ways of refining: half-denoised latents, and a finished image's latents."""
     results = []
     for base, refining in zip(pair("StableDiffusionXLPipeline"), refiner, strict=True):
         first = {"denoising_end": 0.6} if split else {}
@@ -224,11 +229,18 @@ def test_base_and_refiner(split, pair, checkpoint, artifact):
     assert np.abs(results[0] - results[1]).max() <= TOLERANCE
 
 
-@pytest.mark.parametrize("recipe", ["sd", "sd-inpaint"])
+@pytest.fixture(scope="module", params=["sd", "sd-inpaint"])
+def inpainting(request, pair, checkpoint, artifact):
+    """Return the compiled and the eager pipeline over UNets of 4 and of 9 channels."""
+    if request.param == "sd":
+        return pair("StableDiffusionInpaintPipeline")
+    return load_pair("StableDiffusionInpaintPipeline", checkpoint(request.param), artifact(request.param))
+
+
 @pytest.mark.parametrize("crop", [None, 4])
-def test_inpainting_with_both_kinds_of_unet(recipe, crop, checkpoint, artifact):
+def test_inpainting_with_both_kinds_of_unet(crop, inpainting):
     """UNets of 4 and of 9 channels repaint, whole and around the mask."""
-    compiled, eager = load_pair("StableDiffusionInpaintPipeline", checkpoint(recipe), artifact(recipe))
+    compiled, eager = inpainting
     arguments = {"image": picture(), "mask_image": mask(), "padding_mask_crop": crop, "strength": 0.9}
     if crop:
         ours, theirs = (images(pipeline, **{**arguments, "output_type": "pil"})[0] for pipeline in (compiled, eager))

@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LOWERING_VENV ?= .venv-lowering
 JOBS ?= 2
 
-.PHONY: demo test lint types tests heavy bench docs docs-serve docs-reference encoder-table clean
+.PHONY: demo test lint types tests heavy bench docs docs-serve docs-reference encoder-table test-lowering clean
 
 demo: $(VENV)/.demo  ## Compile a real sentence encoder and search with it
 	$(BIN)/neuronkit demo
@@ -36,6 +37,16 @@ heavy: $(VENV)/.dev  ## Full-size exactness suites: minutes to hours
 encoder-table: $(VENV)/.dev  ## Compile every encoder of every task again and rewrite docs/encoders.md: half an hour
 	$(BIN)/python -m tests.plugins.encoder_table $(ARCHITECTURES)
 
+test-lowering: $(LOWERING_VENV)/.lowering  ## Lower every plugin's graphs through torch-xla, run them on XLA's CPU device, rewrite docs/lowering.md: several GB
+	$(LOWERING_VENV)/bin/python -m pytest tests/lowering/test_lowering.py
+	$(LOWERING_VENV)/bin/python -m tests.lowering.table $(PLUGINS)
+
+$(LOWERING_VENV)/.lowering: pyproject.toml
+	$(PYTHON) -m venv $(LOWERING_VENV)
+	$(LOWERING_VENV)/bin/pip install --quiet --upgrade pip
+	$(LOWERING_VENV)/bin/pip install --quiet "torch==2.9.0" "torch_xla==2.9.0" --editable ".[diffusion,testing]"
+	touch $@
+
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
@@ -49,4 +60,4 @@ $(VENV)/.dev: pyproject.toml
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-artifact
+	rm -rf $(VENV) $(LOWERING_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-artifact

@@ -44,7 +44,7 @@ test-lowering: $(LOWERING_VENV)/.lowering  ## Lower every plugin's graphs throug
 $(LOWERING_VENV)/.lowering: pyproject.toml
 	$(PYTHON) -m venv $(LOWERING_VENV)
 	$(LOWERING_VENV)/bin/pip install --quiet --upgrade pip
-	$(LOWERING_VENV)/bin/pip install --quiet "torch==2.9.0" "torch_xla==2.9.0" --editable ".[diffusion,testing]"
+	$(LOWERING_VENV)/bin/pip install --quiet "torch==2.9.0" "torch_xla==2.9.0" pytest-xdist --editable ".[diffusion,testing]"
 	touch $@
 
 $(VENV)/.demo: pyproject.toml

@@ -7,13 +7,10 @@ Usage: ``python -m benchmarks.amused [--only PART ...] [--prepare] [--work DIR] 
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Side, keep_part, rounds, summary
-from benchmarks.peers.environments import ROOT
+from benchmarks.contest import Side, keep_part, part_arguments, rounds, summary
 from benchmarks.random_weights import write_amused
 
 STEPS = 12
@@ -22,12 +19,7 @@ PARTS = {"batch1": (1, 4), "batch4": (4, 2)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; by default all")
-    parser.add_argument("--prepare", action="store_true", help="write the checkpoint and compile, and time nothing")
-    parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where all that stays for the next part")
-    parser.add_argument("--quick", action="store_true", help="tiny, and one round, to see that it runs")
-    arguments = parser.parse_args()
+    arguments = part_arguments(__doc__, list(PARTS))
     quick = arguments.quick
     work = arguments.work / ("amused-quick" if quick else "amused")
     checkpoint = write_amused(work / "checkpoint", quick=quick)

@@ -8,15 +8,13 @@ Usage: ``python -m benchmarks.diffusion [--only PART ...] [--prepare] [--work DI
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Side, keep_part, rounds, summary
-from benchmarks.peers.environments import ROOT
+from benchmarks.contest import Side, keep_part, part_arguments, rounds, summary
 from benchmarks.random_weights import write_stable_diffusion
 
 STEPS = 8
@@ -25,12 +23,7 @@ SIDES = {"eager": "own", "frozen": "own", "apart": "own", "openvino": "openvino"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; by default all")
-    parser.add_argument("--prepare", action="store_true", help="write the checkpoint and compile, and time nothing")
-    parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where all that stays for the next part")
-    parser.add_argument("--quick", action="store_true", help="tiny, and few rounds, to see that it runs")
-    arguments = parser.parse_args()
+    arguments = part_arguments(__doc__, list(PARTS))
     work = arguments.work / ("diffusion-quick" if arguments.quick else "diffusion")
     checkpoint = write_stable_diffusion(work / "checkpoint", quick=arguments.quick)
     for part in arguments.only:

@@ -136,6 +136,7 @@ def _predict() -> torch.Tensor:
 def images(count: int, steps: int = 8, number: int = 1) -> list[float]:
     """Time text-to-image with guidance."""
     arguments: dict[str, Any] = {"num_inference_steps": steps, "num_images_per_prompt": number, "output_type": "np"}
+    arguments |= {"height": pixels, "width": pixels}
 
     def run() -> None:
         state["images"] = state["pipeline"]("a red cat", generator=torch.Generator().manual_seed(0), **arguments)[0]

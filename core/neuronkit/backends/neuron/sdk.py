@@ -55,7 +55,7 @@ class Sdk:
             "placeholder": f"torch-neuronx {self.torch_neuronx} is a placeholder without code, from a public index",
             "native": (
                 f"torch-neuronx {self.torch_neuronx} is the native line (torch.compile, Trainium2 on), which cannot "
-                "trace, and the two never share an environment"
+                "trace, and the two never share an environment; the experimental backend neuron-native drives it"
             ),
             "xla": None,
         }[self.line]

@@ -30,6 +30,7 @@ from neuronkit.artifact.store import atomic_directory, require_free
 from neuronkit.artifact.validation import references_of, write_and_validate
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket, make_buckets
+from neuronkit.environment import available_memory
 from neuronkit.errors import OptionError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
@@ -111,7 +112,7 @@ def compile_model(
 
     works = []
     for declared in config.graphs:
-        graph = in_precision(declared, options, engine)
+        graph = in_precision(settle_weights(declared, options, engine, progress), options, engine)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
         dynamic = engine.capabilities.dynamic_axes and not options.static
         works += [(graph, bucket, wrapped) for bucket in make_buckets(graph, shapes, dynamic)]
@@ -214,7 +215,7 @@ def _prepare(
 ) -> list[Work]:
     jobs = []
     for graph, bucket, wrapped in works:
-        inline = inlines_weights(graph, options, engine)
+        inline = graph.hints.inline_weights
         if graph.hints.channels_last and engine.capabilities.channels_last and not inline:
             wrapped = wrapped.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # of nn.Module
         traced = trace_module(graph, wrapped, options, engine)
@@ -236,17 +237,28 @@ def _prepare(
     return jobs
 
 
-def inlines_weights(graph: Graph, options: CompileOptions, engine: Backend) -> bool:
-    """Return whether a graph's weights go inside: what the caller says, else the backend, else the plugin."""
-    if not engine.capabilities.weights_apart:
-        return True
-    choices = (options.inline_weights, engine.capabilities.inline_weights, graph.hints.inline_weights)
-    return next(choice for choice in choices if choice is not None)
+def settle_weights(graph: Graph, options: CompileOptions, engine: Backend, progress: Progress) -> Graph:
+    """
+    Return a graph whose hints say whether its weights go inside: as the caller says, else the backend, else the plugin.
+
+    It is settled once, so that key, graph and manifest agree however the free memory changes meanwhile.
+    """
+    hints = graph.hints
+    choices = (options.inline_weights, engine.capabilities.inline_weights, hints.inline_weights)
+    inline = next(choice for choice in choices if choice is not None)
+    needed, free = hints.freezing_bytes, available_memory()
+    if inline and choices[:2] == (None, None) and needed is not None and needed > free:
+        inline = False
+        progress(
+            f"note: the weights of {graph.name} stay apart: freezing them takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+            "are free (--inline-weights insists)"
+        )
+    inline = inline or not engine.capabilities.weights_apart
+    return attrs.evolve(graph, hints=attrs.evolve(hints, inline_weights=inline, freezing_bytes=None))
 
 
 def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:
-    if options.inline_weights is None:
-        options = attrs.evolve(options, inline_weights=inlines_weights(job.graph, options, engine))
+    options = attrs.evolve(options, inline_weights=job.graph.hints.inline_weights)
 
     def compile(directory: Path) -> CompiledGraph:
         compiled: CompiledGraph = hook.compile(
@@ -265,7 +277,9 @@ def _copy_graphs(jobs: list[Work], entries: list[CacheEntry], directory: Path) -
     records: dict[str, CompiledGraphRecord] = {}
     for job, entry in zip(jobs, entries, strict=True):
         graph = job.graph
-        empty = CompiledGraphRecord(graph.name, graph.kind, list(graph.inputs), list(graph.outputs), [])
+        empty = CompiledGraphRecord(
+            graph.name, graph.kind, list(graph.inputs), list(graph.outputs), [], graph.hints.inline_weights
+        )
         copied = copy_into(entry, directory, f"{graph.name}/{job.bucket.label}")
         records.setdefault(graph.name, empty).buckets.append(copied)
     return list(records.values())

@@ -1,5 +1,6 @@
 """
-The core's environment variables, each in one place. Those of discovery are in `neuronkit_registry.environment`.
+The core's environment: the memory, and its variables, each in one place. Those of discovery are in
+`neuronkit_registry.environment`.
 
 ``NEURONKIT_CACHE``: directory of the cache; the default is the platform's cache directory (``$XDG_CACHE_HOME/neuronkit``).
 ``NEURONKIT_TRACE``: when not empty or ``0``, every hook call is written to stderr: the hook, who is asked, the arguments in a
@@ -24,3 +25,13 @@ def cache_directory() -> Path:
 def tracing() -> bool:
     """Return whether hook calls are to be printed."""
     return os.environ.get("NEURONKIT_TRACE", "0") not in ("", "0")
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that can be taken without swapping; what merely caches files counts, for it gives way."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (FileNotFoundError, KeyError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # nothing better is known

@@ -235,7 +235,7 @@ class Session:
         if not found:
             raise WeightsError(
                 f"The weights of {graph} are inside the compiled graph of {self.artifact.path}, and cannot be replaced.\n"
-                "Try: compile again with inline_weights=False (--inline-weights false)."
+                "Try: compile again with inline_weights=False (--no-inline-weights)."
             )
         return found
 

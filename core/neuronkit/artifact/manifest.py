@@ -58,13 +58,18 @@ class CompiledBucket:
 
 @attrs.frozen
 class CompiledGraphRecord:
-    """A graph with its inputs and outputs as the plugin declared them, and one record per bucket."""
+    """
+    A graph with its inputs and outputs as the plugin declared them, and one record per bucket.
+
+    Where the options leave `inline_weights` open, it says what was decided; artifacts of earlier versions do not say.
+    """
 
     name: str
     kind: str | None
     inputs: list[Input]
     outputs: list[Output]
     buckets: list[CompiledBucket]
+    inline_weights: bool | None = None
 
 
 @attrs.frozen

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import nn
 
-from neuronkit.artifact.hub import push_artifact
 from neuronkit.errors import ArtifactMismatchError, InputError
 from neuronkit.models.outputs import Outputs
+from neuronkit.models.saving import OfArtifact
 from neuronkit.padding import remove_padding
 from neuronkit.processors import Processors
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neuronkit.session import Session
 
 
-class NeuronBaseModel(nn.Module):
+class NeuronBaseModel(OfArtifact, nn.Module):
     """
     A compiled model.
 
@@ -193,14 +193,6 @@ class NeuronBaseModel(nn.Module):
         """Tell whether `generate` works."""
         return False
 
-    def get_input_static_shapes(self) -> dict[str, int]:
-        """Return the largest compiled size by shape name (``batch_size``, ``sequence_length``)."""
-        return {name: max(sizes) for name, sizes in self.session.manifest.shapes.items()}
-
-    def load_model(self, path: str | Path) -> Session:
-        """Open another artifact of the same class and return its session; this model keeps its own."""
-        return type(self).from_pretrained(path).session
-
     @staticmethod
     def remove_padding(
         outputs: Mapping[str, torch.Tensor] | Sequence[torch.Tensor],
@@ -229,56 +221,6 @@ class NeuronBaseModel(nn.Module):
         self.session, self._keep_alive = replace_weights(self.session, checkpoint, source_options)
         for name in ("config", "processors"):
             self.__dict__.pop(name, None)
-
-    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """
-        Write the artifact.
-
-        Args:
-            directory: Created if need be; must be empty, or the artifact's own.
-            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
-            **kwargs: For `push_to_hub`.
-
-        """
-        from neuronkit.artifact.store import copy_artifact
-
-        copy_artifact(self.session.artifact.path, Path(directory).expanduser())
-        if push_to_hub:
-            self.push_to_hub(directory, **kwargs)
-
-    def push_to_hub(
-        self,
-        directory: str | Path,
-        repository_id: str | None = None,
-        *,
-        private: bool | None = None,
-        revision: str | None = None,
-        use_auth_token: bool | str | None = None,
-        endpoint: str | None = None,
-    ) -> str:
-        """
-        Upload an artifact, each file once.
-
-        Args:
-            directory: An artifact that `save_pretrained` wrote.
-            repository_id: ``<user>/<name>``; None takes the directory's name.
-            private: Whether a new repository is private.
-            revision: Branch to commit to.
-            use_auth_token: Access token; None or True takes the stored one.
-            endpoint: Address of the hub, if not the public one.
-
-        Returns:
-            The commit's address.
-
-        """
-        return push_artifact(
-            Path(directory),
-            repository_id,
-            private=private,
-            revision=revision,
-            use_auth_token=use_auth_token,
-            endpoint=endpoint,
-        )
 
     def extra_repr(self) -> str:
         """Say what was compiled."""

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
-from neuronkit.artifact.hub import push_artifact
 from neuronkit.artifact.manifest import Manifest
-from neuronkit.artifact.store import copy_artifact
 from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError
+from neuronkit.models.saving import OfArtifact
 from neuronkit.processors import Processors, read_config
 from neuronkit.shells import Shell
 
@@ -35,12 +34,10 @@ _NOTED = (
 _REFUSED = {
     "disable_freeu": "freeu",
     "enable_freeu": "freeu",
-    "fuse_lora": "lora_model_ids and lora_scales",
     "fuse_qkv_projections": "fuse_qkv_projections",
     "load_ip_adapter": "ip_adapter_ids, with ip_adapter_subfolders, ip_adapter_weight_names and ip_adapter_scales",
     "load_textual_inversion": "textual_inversion",
     "set_ip_adapter_scale": "ip_adapter_scales",
-    "unfuse_lora": "lora_model_ids and lora_scales",
     "unfuse_qkv_projections": "fuse_qkv_projections",
     "unload_ip_adapter": "ip_adapter_ids",
     "unload_textual_inversion": "textual_inversion",
@@ -48,7 +45,7 @@ _REFUSED = {
 """Methods that change a graph, and the compile option that does the same."""
 
 
-class NeuronDiffusionPipeline:
+class NeuronDiffusionPipeline(OfArtifact):
     """
     What a compiled pipeline has beside the diffusers pipeline that it is.
 
@@ -61,7 +58,6 @@ class NeuronDiffusionPipeline:
     task: ClassVar[str]
     accepts: ClassVar[tuple[str, ...]] = ()
     """Architectures whose artifacts have the same components."""
-    session: Session
     _keep_alive: object = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -217,43 +213,6 @@ class NeuronDiffusionPipeline:
     def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
         """Return the pipeline for a call's arguments: this one, unless its class leaves them to a sibling."""
         return self
-
-    def load_model(self, path: str | Path) -> Session:
-        """Open another artifact of the same class and return its session; this pipeline keeps its own."""
-        return type(self).from_pretrained(path).session
-
-    def get_input_static_shapes(self) -> dict[str, int]:
-        """Return the largest compiled size by shape name (``batch_size``, ``height``)."""
-        return {name: max(sizes) for name, sizes in self.session.manifest.shapes.items()}
-
-    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """
-        Write the artifact.
-
-        Args:
-            directory: Created if need be; must be empty, or the artifact's own.
-            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
-            **kwargs: For `push_to_hub`.
-
-        """
-        copy_artifact(self.session.artifact.path, Path(directory).expanduser())
-        if push_to_hub:
-            self.push_to_hub(directory, **kwargs)
-
-    def push_to_hub(self, directory: str | Path, repository_id: str | None = None, **kwargs: Any) -> str:
-        """
-        Upload an artifact that `save_pretrained` wrote, each file once.
-
-        Args:
-            directory: The artifact.
-            repository_id: ``<user>/<name>``; None takes the directory's name.
-            **kwargs: ``private``, ``revision``, ``use_auth_token`` and ``endpoint``, as for a model.
-
-        Returns:
-            The commit's address.
-
-        """
-        return push_artifact(Path(directory), repository_id, **kwargs)
 
     def _note(self, method: str) -> None:
         noted: set[str] = self.__dict__.setdefault("_noted", set())

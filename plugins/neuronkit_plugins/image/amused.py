@@ -8,7 +8,6 @@ predicts masked tokens, and the VQ model between tokens and pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 from torch import nn
@@ -16,10 +15,9 @@ from torch import nn
 from neuronkit.errors import OptionError
 from neuronkit.export import ExportConfig, Tolerance
 from neuronkit.export.source import Source
-from neuronkit.options import option
 from neuronkit_plugins.image.checkpoint import load_pipeline, write_files
 from neuronkit_plugins.image.components import text_encoder_graph, transformer_graph, vq_graphs
-from neuronkit_plugins.image.options import ImageCallOptions
+from neuronkit_plugins.image.options import ImageCallOptions, data_parallel_mode
 from neuronkit_plugins.image.pipeline import ImagePipeline, image_sizes
 from neuronkit_plugins.image.plugin import ImagePlugin
 from neuronkit_plugins.image.shells import require_supported
@@ -42,12 +40,7 @@ except ImportError as error:
 class AmusedOptions(ImageCallOptions):
     """What a compile and a call may set."""
 
-    data_parallel_mode: str = option(
-        "none",
-        stage="compile",
-        choices=("none", "transformer", "all"),
-        help="Which components are loaded on several Neuron cores; no matter on cpu.",
-    )
+    data_parallel_mode: str = data_parallel_mode("transformer")
 
 
 class _Amused(ImagePipeline):
@@ -91,10 +84,6 @@ class NeuronAmusedPipeline(_Amused, AmusedPipeline):
     """aMUSEd from text, compiled."""
 
     task = "text-to-image"
-
-    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
-        """Return the sibling that takes an image or a mask, if there is one among the arguments."""
-        return self.sibling(arguments, NeuronAmusedImg2ImgPipeline, NeuronAmusedInpaintPipeline)
 
 
 class NeuronAmusedImg2ImgPipeline(_Amused, AmusedImg2ImgPipeline):

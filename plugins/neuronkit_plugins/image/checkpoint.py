@@ -13,6 +13,8 @@ import torch
 from neuronkit.errors import OptionError, SourceError
 from neuronkit.export.source import Source
 from neuronkit.shells import KEPT_FILE
+from neuronkit_plugins.image.components import MODULE_PATHS
+from neuronkit_plugins.image.merging import Layer, merge
 from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
 from neuronkit_plugins.image.shells import ADAPTED, SHELLS
 
@@ -30,6 +32,11 @@ def load_pipeline(source: Source, pipeline_class: Any, **parts: Any) -> Any:
         SourceError: diffusers cannot load the checkpoint as that class.
 
     """
+    if source.file is not None and not hasattr(pipeline_class, "from_single_file"):
+        raise SourceError(
+            f"{source.model} is a single file, and diffusers reads none as {pipeline_class.__name__}.\n"
+            "Try: a directory with a model_index.json."
+        )
     with quiet():
         try:
             if source.file is None:
@@ -62,7 +69,7 @@ def load_adapted(source: Source, pipeline_class: Any, options: AdaptedOptions) -
     with quiet():
         pipeline = load_pipeline(source, pipeline_class, **_replacements(options))
         _teach_tokens(pipeline, options)
-        _merge_loras(pipeline, options)
+        _merge_loras(pipeline, pipeline_class, options)
         _add_ip_adapters(pipeline, options)
     if options.freeu is not None:
         pipeline.enable_freeu(**{name: float(value) for name, value in as_pairs("freeu", options.freeu).items()})
@@ -89,18 +96,21 @@ def _replacements(options: AdaptedOptions) -> dict[str, Any]:
     return found
 
 
-def _merge_loras(pipeline: Any, options: AdaptedOptions) -> None:
+def _merge_loras(pipeline: Any, pipeline_class: Any, options: AdaptedOptions) -> None:
     models = options.lora_model_ids or []
     files = per_item("lora_weight_names", options.lora_weight_names, len(models), None)
-    names = per_item("lora_adapter_names", options.lora_adapter_names, len(models), None)
+    per_item("lora_adapter_names", options.lora_adapter_names, len(models), None)  # names matter to nothing else
     scales = per_item("lora_scales", options.lora_scales, len(models), 1.0)
-    names = [name or f"lora_{index}" for index, name in enumerate(names)]
-    for model, file, name in zip(models, files, names, strict=True):
-        pipeline.load_lora_weights(model, weight_name=file, adapter_name=name)
-    if models:
-        pipeline.set_adapters(names, scales)
-        pipeline.fuse_lora(adapter_names=names)
-        pipeline.unload_lora_weights()
+    layers = [
+        Layer(model, {} if file is None else {"weight_name": file}, scale)
+        for model, file, scale in zip(models, files, scales, strict=True)
+    ]
+    modules = {name: pipeline.components[name] for name in MODULE_PATHS if pipeline.components.get(name) is not None}
+    if layers:
+        try:
+            merge(pipeline_class, modules, layers)
+        except (OSError, ValueError) as error:
+            raise OptionError(f"lora_model_ids: {error}") from error
 
 
 def _teach_tokens(pipeline: Any, options: AdaptedOptions) -> None:

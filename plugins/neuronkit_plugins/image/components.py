@@ -8,7 +8,6 @@ What stands on the other side, the shells that pipelines call, is in `neuronkit_
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -206,7 +205,11 @@ def unet_graph(
         wrap=lambda components: UNet(components["unet"], len(adapters)),
         sizes={"batch": sizes.rows, **sizes.latents},
         hints=CompilerHints(
-            dynamic_axes=("batch",), inline_weights=may_freeze(unet), channels_last=True, max_batch=_MOST_IMAGES
+            dynamic_axes=("batch",),
+            inline_weights=True,
+            freezing_bytes=freezing_bytes(unet),
+            channels_last=True,
+            max_batch=_MOST_IMAGES,
         ),
     )
 
@@ -254,33 +257,47 @@ def vae_graphs(vae: Any, sizes: Sizes) -> tuple[Graph, Graph]:
 
     """
     config = vae.config
-    latent = ["batch", config.latent_channels, "height", "width"]
+    moments = Output(
+        "moments", ["batch", 2 * config.latent_channels, f"height/{sizes.factor}", f"width/{sizes.factor}"]
+    )
+    latents = Input("latents", ["batch", config.latent_channels, "height", "width"], "float32")
+    return _autoencoder_graphs("vae", vae, sizes, (VaeEncoder, moments), (VaeDecoder, latents))
+
+
+def _autoencoder_graphs(
+    name: str, autoencoder: Any, sizes: Sizes, encoder: tuple[Any, Output], decoder: tuple[Any, Input]
+) -> tuple[Graph, Graph]:
+    """Declare the two halves, each by the module that wraps it and what stands at its inner end."""
+    config = autoencoder.config
+    encode, encoded = encoder
+    decode, decoding = decoder
     common: dict[str, Any] = {
         "kind": "vae",
         "hints": CompilerHints(
             dynamic_axes=(),
-            inline_weights=may_freeze(vae),
+            inline_weights=True,
+            freezing_bytes=freezing_bytes(autoencoder),
             channels_last=True,
             keep_fp32=bool(config.force_upcast),
         ),
     }
-    encoder = Graph(
-        "vae_encoder",
+    outer = Graph(
+        f"{name}_encoder",
         [Input("pixels", ["batch", config.in_channels, "height", "width"], "float32")],
-        [Output("moments", ["batch", 2 * config.latent_channels, f"height/{sizes.factor}", f"width/{sizes.factor}"])],
-        wrap=lambda components: VaeEncoder(components["vae"]),
+        [encoded],
+        wrap=lambda components: encode(components[name]),
         sizes={"batch": 1, **sizes.pixels},
         **common,
     )
-    decoder = Graph(
-        "vae_decoder",
-        [Input("latents", latent, "float32")],
+    inner = Graph(
+        f"{name}_decoder",
+        [decoding],
         [Output("pixels", ["batch", config.out_channels, f"height*{sizes.factor}", f"width*{sizes.factor}"])],
-        wrap=lambda components: VaeDecoder(components["vae"]),
+        wrap=lambda components: decode(components[name]),
         sizes={"batch": 1, **sizes.latents},
         **common,
     )
-    return encoder, decoder
+    return outer, inner
 
 
 class Transformer(nn.Module):
@@ -363,37 +380,12 @@ def vq_graphs(vqvae: Any, sizes: Sizes) -> tuple[Graph, Graph]:
     """
     config = vqvae.config
     channels = config.vq_embed_dim or config.latent_channels
-    common: dict[str, Any] = {
-        "kind": "vae",
-        "hints": CompilerHints(
-            dynamic_axes=(), inline_weights=may_freeze(vqvae), channels_last=True, keep_fp32=bool(config.force_upcast)
-        ),
-    }
-    encoder = Graph(
-        "vqvae_encoder",
-        [Input("pixels", ["batch", config.in_channels, "height", "width"], "float32")],
-        [Output("latents", ["batch", channels, f"height/{sizes.factor}", f"width/{sizes.factor}"])],
-        wrap=lambda components: VqEncoder(components["vqvae"]),
-        sizes={"batch": 1, **sizes.pixels},
-        **common,
-    )
-    decoder = Graph(
-        "vqvae_decoder",
-        [Input("tokens", ["batch", "height", "width"], high=config.num_vq_embeddings)],
-        [Output("pixels", ["batch", config.out_channels, f"height*{sizes.factor}", f"width*{sizes.factor}"])],
-        wrap=lambda components: VqDecoder(components["vqvae"]),
-        sizes={"batch": 1, **sizes.latents},
-        **common,
-    )
-    return encoder, decoder
+    latents = Output("latents", ["batch", channels, f"height/{sizes.factor}", f"width/{sizes.factor}"])
+    tokens = Input("tokens", ["batch", "height", "width"], high=config.num_vq_embeddings)
+    return _autoencoder_graphs("vqvae", vqvae, sizes, (VqEncoder, latents), (VqDecoder, tokens))
 
 
-def may_freeze(module: nn.Module) -> bool:
-    """Tell whether memory allows compiling with the weights inside the graph, which is faster for convolutions."""
+def freezing_bytes(module: nn.Module) -> int:
+    """Return the memory that compiling with the weights inside the graph takes, which is faster for convolutions."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in module.parameters())
-    return _FREEZE_FACTOR * weights < free_memory()
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that a new process could take."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return _FREEZE_FACTOR * weights

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from diffusers import LatentConsistencyModelImg2ImgPipeline, LatentConsistencyModelPipeline
 
 from neuronkit_plugins.image.pipeline import NeuronStableDiffusionPipelineBase
@@ -22,10 +19,6 @@ class NeuronLatentConsistencyModelPipeline(_LatentConsistencyModel, LatentConsis
     """An LCM from text, compiled."""
 
     task = "text-to-image"
-
-    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
-        """Return the sibling that takes an image, if there is one among the arguments; no LCM pipeline takes a mask."""
-        return self.sibling(arguments, NeuronLatentConsistencyModelImg2ImgPipeline, None)
 
 
 class NeuronLatentConsistencyModelImg2ImgPipeline(_LatentConsistencyModel, LatentConsistencyModelImg2ImgPipeline):

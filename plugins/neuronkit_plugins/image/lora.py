@@ -1,7 +1,7 @@
 """
 LoRAs on a compiled pipeline: merged into copies of the weights that they touch, which then replace the compiled graphs' own.
 
-diffusers reads the files and merges them, in whatever format they come; only the merged tensors reach the graphs.
+What a LoRA touches is merged in copies; only these tensors reach the graphs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from neuronkit.session import Session
 from neuronkit.shells import Shell
 from neuronkit_plugins.image.checkpoint import quiet
 from neuronkit_plugins.image.components import MODULE_PATHS
+from neuronkit_plugins.image.merging import Layer, merge
 from neuronkit_plugins.image.shells import plain_config
 
 DEFAULT_NAME = "default_{}"
@@ -39,6 +40,9 @@ class Adapters:
         self._components = dict(components)
         self._loaded: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._scales: dict[str, Any] = {}
+        self._enabled = True
+        self._fused: list[Layer] = []
+        self._fused_names: dict[str, tuple[str, ...] | None] = {}
         self._changed: dict[str, set[str]] = {}
 
     @property
@@ -48,8 +52,13 @@ class Adapters:
 
     @property
     def active(self) -> list[str]:
-        """The LoRAs that are merged at present."""
+        """The LoRAs that are merged at present, unless they are disabled."""
         return list(self._scales)
+
+    @property
+    def fused(self) -> set[str]:
+        """The LoRAs that `fuse` made part of the weights."""
+        return set(self._fused_names)
 
     def load(self, model: Any, name: str | None, arguments: Mapping[str, Any]) -> None:
         """
@@ -88,43 +97,93 @@ class Adapters:
             InputError: A name is not loaded, or there are more or fewer strengths than names.
 
         """
-        unknown = sorted(set(names) - set(self._loaded))
-        if unknown:
-            raise InputError(f"There is no LoRA {unknown[0]!r}. Loaded: {', '.join(self._loaded) or 'none'}.")
+        self._require_loaded(names)
         given = scales if isinstance(scales, (list, tuple)) else [1.0 if scales is None else scales] * len(names)
         if len(given) != len(names):
             raise InputError(f"set_adapters needs a weight for each of the {len(names)} adapters (got {len(given)}).")
         wanted = dict(zip(names, given, strict=True))
-        self._replace(self._merge(wanted))
+        self._replace(self._merge([*self._fused, *self._layers(wanted)]))
         self._scales = wanted
+
+    def enable(self, enabled: bool = True) -> None:
+        """Merge the active LoRAs again, or none until then; their names and strengths stay."""
+        if enabled != self._enabled:
+            self._enabled = enabled
+            self.activate(self.active, list(self._scales.values()))
+
+    def fuse(self, names: Sequence[str] | None, scale: float, components: Sequence[str]) -> None:
+        """
+        Make LoRAs part of the weights: `unload` leaves them there, and later strengths no longer reach them.
+
+        Args:
+            names: Of loaded ones; None takes those that are active.
+            scale: Multiplies their strengths.
+            components: Where.
+
+        Raises:
+            InputError: A name is not loaded.
+
+        """
+        names = self.active if names is None else list(names)
+        self._require_loaded(names)
+        if unknown := sorted(set(components) - set(MODULE_PATHS)):
+            raise InputError(f"No LoRA can be fused into {unknown[0]!r}, only into {', '.join(MODULE_PATHS)}.")
+        names = [name for name in names if name not in self._fused_names]
+        before = self._fused, self._fused_names
+        fused = [
+            Layer(*self._loaded[name], _times(self._scales.get(name, 1.0), scale), tuple(components)) for name in names
+        ]
+        self._fused = [*self._fused, *fused]
+        self._fused_names = {**self._fused_names, **dict.fromkeys(names, tuple(components))}
+        try:
+            self.activate(self.active, list(self._scales.values()))
+        except Exception:
+            self._fused, self._fused_names = before
+            raise
+
+    def unfuse(self) -> None:
+        """Undo every `fuse`: the LoRAs that are loaded count with their strengths again."""
+        self._fused, self._fused_names = [], {}
+        self.activate(self.active, list(self._scales.values()))
+
+    def _require_loaded(self, names: Sequence[str]) -> None:
+        if unknown := sorted(set(names) - set(self._loaded)):
+            raise InputError(f"There is no LoRA {unknown[0]!r}. Loaded: {', '.join(self._loaded) or 'none'}.")
+
+    def _layers(self, scales: Mapping[str, Any]) -> list[Layer]:
+        """Return the LoRAs of these strengths, as far as they are not fused."""
+        if not self._enabled:
+            return []
+        kept = {name: None for name in scales if name not in self._fused_names}
+        found = [Layer(*self._loaded[name], scales[name]) for name in kept]
+        for name, components in self._fused_names.items():
+            left = tuple(set(MODULE_PATHS) - set(components or MODULE_PATHS))
+            if name in scales and left:
+                found.append(Layer(*self._loaded[name], scales[name], left))
+        return found
 
     def unload(self, names: Sequence[str] | None = None) -> None:
         """Forget LoRAs, by default all, and give their graphs the weights of the rest; without any, the artifact's own."""
         gone = set(self._loaded if names is None else names)
+        self._enabled = self._enabled or gone == set(self._loaded)
+        self._fused_names = {name: where for name, where in self._fused_names.items() if name not in gone}
         kept = {name: scale for name, scale in self._scales.items() if name not in gone}
         self.activate(list(kept), list(kept.values()))
         self._loaded = {name: value for name, value in self._loaded.items() if name not in gone}
 
-    def _merge(self, scales: Mapping[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+    def _merge(self, layers: Sequence[Layer]) -> dict[str, dict[str, torch.Tensor]]:
         """Return the merged weights by component and by name in it."""
-        if not scales:
+        if not layers:
             return {}
-        components = {
+        modules = {
             name: _fill(component, self._original(name))
             for name, component in self._components.items()
             if name in MODULE_PATHS and isinstance(component, Shell)
         }
-        eager = self._eager_class(**{**self._components, **components})
         with quiet():
-            for name in scales:
-                model, arguments = self._loaded[name]
-                eager.load_lora_weights(model, adapter_name=name, **arguments)
-            touched = {name: _detach_touched(module) for name, module in components.items()}
-            eager.set_adapters(list(scales), list(scales.values()))
-            eager.fuse_lora(adapter_names=list(scales))
-            eager.unload_lora_weights()
-        merged = {name: dict(components[name].named_parameters()) for name in components}
-        return {name: {key: merged[name][key].detach() for key in keys} for name, keys in touched.items() if keys}
+            touched = merge(self._eager_class, modules, layers)
+        merged = {name: dict(modules[name].named_parameters()) for name in touched}
+        return {name: {key: merged[name][key].detach() for key in keys} for name, keys in touched.items()}
 
     def _original(self, component: str) -> dict[str, torch.Tensor]:
         prefix = MODULE_PATHS[component]
@@ -152,14 +211,10 @@ def _fill(shell: Any, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def _detach_touched(module: nn.Module) -> list[str]:
-    """Give the layers that a LoRA touches copies of their weights, in float32, and return the weights' names."""
-    names = []
-    for path, layer in module.named_modules():
-        base = getattr(layer, "base_layer", None)
-        if isinstance(base, nn.Module):
-            for name, parameter in list(base.named_parameters(recurse=False)):
-                copy = nn.Parameter(parameter.detach().float().contiguous().clone(), requires_grad=False)
-                setattr(base, name, copy)
-                names.append(f"{path}.{name}")
-    return names
+def _times(strength: Any, scale: float) -> Any:
+    """Multiply a strength, or one per component and block."""
+    if isinstance(strength, Mapping):
+        return {name: _times(value, scale) for name, value in strength.items()}
+    if isinstance(strength, (list, tuple)):
+        return [_times(value, scale) for value in strength]
+    return strength * scale

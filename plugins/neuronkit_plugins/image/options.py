@@ -32,16 +32,21 @@ class ImageCallOptions:
     strength: float | None = option(None, stage="call", minimum=0, maximum=1, help="How far to leave the given image.")
 
 
+def data_parallel_mode(component: str) -> Any:
+    """Declare which components a Neuron device has on several cores: none, the one that is called most, or all."""
+    return option(
+        "none",
+        stage="compile",
+        choices=("none", component, "all"),
+        help="Which components are loaded on several Neuron cores; no matter on cpu.",
+    )
+
+
 @attrs.frozen(kw_only=True)
 class AdaptedOptions(ImageCallOptions):
     """Compile options that change a checkpoint's weights or its graph before it is compiled."""
 
-    data_parallel_mode: str = option(
-        "none",
-        stage="compile",
-        choices=("none", "unet", "all"),
-        help="Which components are loaded on several Neuron cores; no matter on cpu.",
-    )
+    data_parallel_mode: str = data_parallel_mode("unet")
     unet_id: str | None = option(None, stage="compile", help="Directory or hub id of another UNet.")
     vae_id: str | None = option(None, stage="compile", help="Directory or hub id of another VAE.")
     lora_model_ids: list[str] | None = option(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
-from neuronkit.errors import InputError, OptionError
+from neuronkit.errors import FixedGraphError, InputError, OptionError
 from neuronkit.export import ExportConfig, Graph, Tolerance
 from neuronkit.export.source import Source
 from neuronkit.models.diffusion import NeuronDiffusionPipeline
@@ -19,26 +20,41 @@ from neuronkit_plugins.image.lora import Adapters
 from neuronkit_plugins.image.options import AdaptedOptions
 from neuronkit_plugins.image.shells import make_shells, require_supported
 
+_TASKS: dict[tuple[str, str], Any] = {}
+"""The pipeline of every architecture and task."""
+
 
 class ImagePipeline(NeuronDiffusionPipeline):
     """What all image pipelines have in common."""
 
     options_class: ClassVar[type]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "task" in vars(cls):
+            _TASKS.setdefault((cls.architecture, cls.task), cls)
+
     @classmethod
     def make_shells(cls, session: Session, classes: Mapping[str, Any]) -> dict[str, Any]:
         """Return a shell per compiled component."""
         return make_shells(session, classes)
 
-    def sibling(self, arguments: Mapping[str, Any], with_image: Any, with_mask: Any) -> Any:
-        """Return a pipeline over the same components that takes what the arguments hold."""
-        if arguments.get("mask_image") is not None:
-            if with_mask is None:
-                raise InputError(
-                    f"{type(self).__name__} takes no mask: diffusers has no inpainting for {self.architecture}."
-                )
-            return with_mask.from_pipe(self)
-        return self if arguments.get("image") is None else with_image.from_pipe(self)
+    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
+        """
+        Return the pipeline for a call's arguments: one that starts from text leaves an image or a mask to its sibling.
+
+        Raises:
+            InputError: The architecture has no such task.
+
+        """
+        given = {"inpainting": arguments.get("mask_image"), "image-to-image": arguments.get("image")}
+        task = next((task for task, value in given.items() if value is not None), None)
+        if task is None or self.task != "text-to-image":
+            return self
+        sibling = _TASKS.get((self.architecture, task))
+        if sibling is None:
+            raise InputError(f"{type(self).__name__} takes no mask: diffusers has no {task} for {self.architecture}.")
+        return sibling.from_pipe(self)
 
 
 class NeuronStableDiffusionPipelineBase(ImagePipeline):
@@ -80,6 +96,19 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             shapes=sizes.shapes,
             write_files=lambda directory: write_files(pipeline, compiled, directory),
         )
+
+    @classmethod
+    def from_single_file(cls, file: str | Path, *, config: str | Path | None = None, **kwargs: Any) -> Self:
+        """
+        Compile a checkpoint that is one file.
+
+        Args:
+            file: A ``.safetensors`` or ``.ckpt`` file; of the latter no code is run.
+            config: Directory with the configurations of such a checkpoint; None fetches those that diffusers knows it by.
+            **kwargs: Components, shapes and options, as for `from_pretrained`.
+
+        """
+        return cls.from_pretrained(file, export=True, config=None if config is None else str(config), **kwargs)
 
     @classmethod
     def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
@@ -124,12 +153,72 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         self.adapters.unload([adapter_names] if isinstance(adapter_names, str) else adapter_names)
 
     def disable_lora(self) -> None:
-        """Merge none of the loaded LoRAs."""
-        self.adapters.activate([])
+        """Merge none of the active LoRAs until `enable_lora`."""
+        self.adapters.enable(False)
 
     def enable_lora(self) -> None:
-        """Merge all loaded LoRAs, with a strength of 1."""
-        self.adapters.activate(self.adapters.names)
+        """Merge the active LoRAs again."""
+        self.adapters.enable()
+
+    def fuse_lora(
+        self,
+        components: Sequence[str] = tuple(MODULE_PATHS),
+        lora_scale: float = 1.0,
+        safe_fusing: bool = False,
+        adapter_names: Sequence[str] | None = None,
+        **_: Any,
+    ) -> None:
+        """
+        Make LoRAs part of the weights, which `unload_lora_weights` then leaves as they are.
+
+        Args:
+            components: Where.
+            lora_scale: Multiplies their strengths.
+            safe_fusing: For diffusers' sake; a merge is always made beside the weights.
+            adapter_names: Which; None takes those that are active.
+
+        Raises:
+            FixedGraphError: No LoRA is loaded.
+            InputError: A name is not loaded.
+
+        """
+        if not self.adapters.names:
+            raise FixedGraphError(
+                f"fuse_lora would change the compiled graphs of {type(self).__name__}, and no LoRA is loaded.\n"
+                "Try: compile with lora_model_ids and lora_scales, or load_lora_weights first (inline_weights=False)."
+            )
+        self.adapters.fuse(adapter_names, lora_scale, components)
+
+    def unfuse_lora(self, components: Sequence[str] | None = None, **_: Any) -> None:
+        """
+        Undo `fuse_lora`, in all components.
+
+        Raises:
+            InputError: Only some of the components are named.
+
+        """
+        taking = {name for name in MODULE_PATHS if isinstance(self.components.get(name), Shell)}  # type: ignore[attr-defined]
+        if components is not None and not taking <= set(components):
+            raise InputError("unfuse_lora undoes a fuse in all components at once.\nTry: leave components out.")
+        self.adapters.unfuse()
+
+    @property
+    def fused_loras(self) -> set[str]:
+        """The names of the LoRAs that are part of the weights."""
+        return self.adapters.fused
+
+    @property
+    def num_fused_loras(self) -> int:
+        """How many LoRAs are part of the weights."""
+        return len(self.adapters.fused)
+
+    def enable_lora_hotswap(self, **_: Any) -> None:
+        """Change nothing, and say so once: LoRAs are always swapped without compiling."""
+        self._note("enable_lora_hotswap")
+
+    def set_lora_device(self, adapter_names: Sequence[str], device: Any) -> None:
+        """Change nothing, and say so once: merged LoRAs are on no device of their own."""
+        self._note("set_lora_device")
 
     def get_active_adapters(self) -> list[str]:
         """Return the names of the LoRAs that are merged."""

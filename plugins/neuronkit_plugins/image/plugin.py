@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +30,8 @@ _ARGUMENTS = {
     "width": "width",
 }
 """The pipelines' arguments that the options stand for."""
+_TEXTS = {"output_type", "prompt", "prompt_2", "negative_prompt", "negative_prompt_2"}
+"""The pipelines' arguments that are text, whatever it looks like."""
 _DEPRECATED = {"callback", "callback_steps"}
 """What some pipelines still take among their other keywords."""
 
@@ -64,14 +67,13 @@ class ImagePlugin:
     def preprocess(self, inputs: Mapping[str, Any], options: ImageCallOptions) -> tuple[dict[str, Any], dict[str, Any]]:
         """Turn short names into the pipeline's arguments, files into images, and a seed into a generator."""
         given = attrs.asdict(options, recurse=False)
-        arguments = dict(inputs)
+        arguments = {name: value if name in _TEXTS else read_typed(value) for name, value in inputs.items()}
         for name, argument in _ARGUMENTS.items():
             if (value := given[name]) is not None:
                 arguments[argument] = read_image(value) if name in ("image", "mask") else value
         if options.seed is not None:
             arguments["generator"] = torch.Generator().manual_seed(options.seed)
-        shown = ("prompt", *_ARGUMENTS.values())  # an image is no text
-        settings = {name: arguments[name] for name in shown if isinstance(arguments.get(name), (str, int, float, list))}
+        settings = {name: value for name, value in arguments.items() if _is_plain(value)}  # an image is no text
         return arguments, settings | ({} if options.seed is None else {"seed": options.seed})
 
     @hookimpl
@@ -118,6 +120,20 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
     for name in ("image", "mask_image"):
         if name in known and given.get(name) is None:
             raise InputError(f"{type(pipeline).__name__} needs {name.removesuffix('_image')}=...: a file or an image.")
+
+
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, (list, tuple)) else isinstance(value, (str, int, float))
+
+
+def read_typed(value: Any) -> Any:
+    """Return the number, list or truth that was typed for an argument of the pipeline, and anything else as it is."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def read_image(value: Any) -> Any:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
 
 from neuronkit_plugins.image.pipeline import NeuronStableDiffusionPipelineBase
@@ -22,10 +19,6 @@ class NeuronStableDiffusionPipeline(_StableDiffusion, StableDiffusionPipeline):
     """Stable Diffusion from text, compiled."""
 
     task = "text-to-image"
-
-    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
-        """Return the sibling that takes an image or a mask, if there is one among the arguments."""
-        return self.sibling(arguments, NeuronStableDiffusionImg2ImgPipeline, NeuronStableDiffusionInpaintPipeline)
 
 
 class NeuronStableDiffusionImg2ImgPipeline(_StableDiffusion, StableDiffusionImg2ImgPipeline):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, StableDiffusionXLPipeline
 
 from neuronkit_plugins.image.pipeline import NeuronStableDiffusionPipelineBase
@@ -21,10 +18,6 @@ class NeuronStableDiffusionXLPipeline(_StableDiffusionXL, StableDiffusionXLPipel
     """SDXL from text, compiled."""
 
     task = "text-to-image"
-
-    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
-        """Return the sibling that takes an image or a mask, if there is one among the arguments."""
-        return self.sibling(arguments, NeuronStableDiffusionXLImg2ImgPipeline, NeuronStableDiffusionXLInpaintPipeline)
 
 
 class NeuronStableDiffusionXLImg2ImgPipeline(_StableDiffusionXL, StableDiffusionXLImg2ImgPipeline):

@@ -90,7 +90,7 @@ class CpuBackend:
         from neuronkit.backends.cpu import aot, program
         from neuronkit.backends.cpu.exporting import export_program
 
-        exported, rounded = export_program(graph, bucket, module)
+        exported, rounded = export_program(graph, bucket, module, inline_weights=bool(options.inline_weights))
         if options.optlevel == 1:
             compiled = program.save(exported, directory, inline_weights=bool(options.inline_weights))
         else:

@@ -18,9 +18,17 @@ _EXAMPLE_SIZES = (2, 7, 11, 13, 17, 19, 23)
 """Sizes of dynamic axes while tracing: distinct, and never 1, which ``torch.export`` would take for a constant."""
 
 
-def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> tuple[ExportedProgram, dict[str, str]]:
+def export_program(
+    graph: Graph, bucket: Bucket, module: TracedModule, *, inline_weights: bool = True
+) -> tuple[ExportedProgram, dict[str, str]]:
     """
     Trace a module for one bucket.
+
+    Args:
+        graph: The graph.
+        bucket: The bucket.
+        module: What is traced.
+        inline_weights: Whether the values of the program's weights will be used.
 
     Returns:
         A program whose dynamic axes are bounded as the bucket says. Parameters that the graph only ever casts to one lower
@@ -55,7 +63,7 @@ def export_program(graph: Graph, bucket: Bucket, module: TracedModule) -> tuple[
         raise CompileError(
             f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
         ) from error
-    return program, _fold_weight_casts(program) if module.lowers_precision else {}
+    return program, _fold_weight_casts(program, inline=inline_weights) if module.lowers_precision else {}
 
 
 def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Dim]]:
@@ -70,7 +78,7 @@ def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Di
     return sizes, dims
 
 
-def _fold_weight_casts(program: ExportedProgram) -> dict[str, str]:
+def _fold_weight_casts(program: ExportedProgram, *, inline: bool = True) -> dict[str, str]:
     """
     Take the casts out of the graph that parameters alone go through, and leave them to the weights.
 
@@ -98,7 +106,8 @@ def _fold_weight_casts(program: ExportedProgram) -> dict[str, str]:
         dtype = _common_cast(users)
         if dtype is not None and gone:
             rounded[name] = dtype_name(dtype)
-            _hold(program, name, held.to(dtype).to(held.dtype))
+            if inline:  # those that stay apart are rounded when they are fitted; a copy of them all would be for nothing
+                _hold(program, name, held.to(dtype).to(held.dtype))
         elif dtype is not None:
             _hold(program, name, held.to(dtype))
             node.meta["val"] = node.meta["val"].to(dtype)

@@ -1,0 +1,193 @@
+"""
+LoRAs merged into the weights of components: before a compile, and for a loaded artifact.
+
+diffusers reads the files, in whatever format they come, and merges those of a UNet. Those of text encoders are merged here:
+diffusers leaves them to PEFT through transformers, where not every pair of releases fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from neuronkit.errors import InputError
+
+UNET = "unet"
+_ENDINGS = {
+    ".lora_A.weight": "A",
+    ".lora_B.weight": "B",
+    ".lora_linear_layer.down.weight": "A",
+    ".lora_linear_layer.up.weight": "B",
+    "_lora.down.weight": "A",
+    "_lora.up.weight": "B",
+}
+"""How the names of a text encoder's matrices end, once diffusers has read a file."""
+_OLDER_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+
+
+@attrs.frozen
+class Layer:
+    """
+    A LoRA in a merge.
+
+    Args:
+        model: File, directory, hub id or state dict.
+        arguments: For diffusers' `lora_state_dict` (``weight_name``).
+        scale: Its strength, or one for each component.
+        components: Where it is merged; None means wherever it has weights.
+
+    """
+
+    model: Any
+    arguments: Mapping[str, Any]
+    scale: Any = 1.0
+    components: tuple[str, ...] | None = None
+
+    def scale_of(self, component: str) -> Any:
+        """Return its strength in a component: 0 where it is not merged; for a UNet perhaps one for each block."""
+        if self.components is not None and component not in self.components:
+            return 0.0
+        if not isinstance(self.scale, Mapping):
+            return self.scale
+        found = self.scale.get(component)
+        return 1.0 if found is None else found
+
+
+def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], layers: Sequence[Layer]) -> dict[str, list[str]]:
+    """
+    Merge LoRAs into modules in place; a weight that is touched becomes a float32 copy, and its module lets go of the old one.
+
+    Args:
+        pipeline_class: diffusers' own.
+        modules: The real components, by name.
+        layers: What to merge.
+
+    Returns:
+        The names of the touched weights by component.
+
+    Raises:
+        InputError: A file holds no LoRA, or one that does not fit a component.
+
+    """
+    names = [f"layer_{number}" for number in range(len(layers))]
+    unet: Any = modules[UNET]
+    touched: dict[str, list[str]] = {}
+    for name, layer in zip(names, layers, strict=True):
+        state, alphas, metadata = _read(pipeline_class, layer, unet.config)
+        if any(key.startswith(f"{UNET}.") for key in state):
+            pipeline_class.load_lora_into_unet(
+                state, network_alphas=alphas, unet=unet, adapter_name=name, metadata=metadata
+            )
+        for component, module in modules.items():
+            if component != UNET and (scale := layer.scale_of(component)):
+                own = _of_component(component, state)
+                changed = _merge_text(module, component, own, scale, alphas or {}, metadata or {})
+                touched.setdefault(component, []).extend(changed)
+    loaded = [name for name in names if name in getattr(unet, "peft_config", {})]
+    if loaded:
+        touched[UNET] = _detach_touched(unet)
+        unet.set_adapters(loaded, [layers[names.index(name)].scale_of(UNET) for name in loaded])
+        unet.fuse_lora(adapter_names=loaded)
+        unet.unload_lora()
+    return {component: list(dict.fromkeys(found)) for component, found in touched.items() if found}
+
+
+def _read(pipeline_class: Any, layer: Layer, config: Any) -> tuple[dict[str, torch.Tensor], Any, Any]:
+    model = dict(layer.model) if isinstance(layer.model, Mapping) else layer.model
+    more = {"unet_config": config} if "XL" in pipeline_class.__name__ else {}
+    state, alphas, metadata = pipeline_class.lora_state_dict(
+        model, return_lora_metadata=True, **more, **layer.arguments
+    )
+    if wrong := [key for key in state if "lora" not in key and "dora" not in key]:
+        raise InputError(f"{_name(layer)} is no LoRA: it has a tensor {wrong[0]!r}.")
+    if not state:
+        raise InputError(f"{_name(layer)} is no LoRA: it is empty.")
+    return state, alphas, metadata
+
+
+def _name(layer: Layer) -> str:
+    return "The dictionary" if isinstance(layer.model, Mapping) else str(layer.model)
+
+
+def _of_component(component: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: tensor for key, tensor in state.items() if key.startswith(f"{component}.")}
+
+
+def _merge_text(
+    encoder: nn.Module,
+    component: str,
+    state: dict[str, torch.Tensor],
+    scale: float,
+    alphas: Mapping[str, float],
+    metadata: Mapping[str, Any],
+) -> list[str]:
+    """Add a LoRA to a text encoder's weights, and return the names of these."""
+    if not state:
+        return []
+    if isinstance(scale, Mapping):
+        raise InputError(f"set_adapters needs one weight for {component} (got {scale!r}).")
+    for key, alpha in alphas.items():
+        down = key.removesuffix(".alpha")
+        if down in state:
+            up = down.replace(".down.", ".up.")
+            state[up] = state[up] * (float(alpha) / state[down].shape[0])
+    pairs: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in state.items():
+        path, matrix = _parse(component, key.removeprefix(f"{component}."))
+        pairs.setdefault(path, {})[matrix] = tensor.float()
+    changed = []
+    for path, pair in pairs.items():
+        name, layer = _find(encoder, component, path)
+        strength = scale * _strength(component, path, len(pair["A"]), metadata)
+        merged = layer.weight.detach().float() + strength * (pair["B"] @ pair["A"])
+        layer.weight = nn.Parameter(merged, requires_grad=False)
+        changed.append(f"{name}.weight")
+    return changed
+
+
+def _parse(component: str, key: str) -> tuple[str, str]:
+    """Return the path of a layer, and which of the two matrices a tensor is."""
+    for ending, matrix in _ENDINGS.items():
+        if key.endswith(ending):
+            path, dot, layer = key.removesuffix(ending).rpartition(".")
+            return f"{path}{dot}{_OLDER_NAMES.get(layer, layer)}", matrix
+    raise InputError(f"{component}: a LoRA with {key!r} cannot be merged into a text encoder.")
+
+
+def _find(encoder: nn.Module, component: str, path: str) -> tuple[str, Any]:
+    """Return a layer with its path, which has a level more or less by the release of transformers that wrote the file."""
+    level = "text_model."
+    for name in (path, path.removeprefix(level), level + path):
+        try:
+            return name, encoder.get_submodule(name)
+        except AttributeError:
+            continue
+    raise InputError(f"{component} has no layer {path!r}: the LoRA is for another model.")
+
+
+def _strength(component: str, path: str, rank: int, metadata: Mapping[str, Any]) -> float:
+    """Return alpha over rank as a file's metadata has them; without any, it is 1."""
+    alpha = metadata.get(f"{component}.lora_alpha")
+    if alpha is None:
+        return 1.0
+    patterns = metadata.get(f"{component}.alpha_pattern") or {}
+    alpha = next((value for pattern, value in patterns.items() if path.endswith(pattern)), alpha)
+    return float(alpha) / (sqrt(rank) if metadata.get(f"{component}.use_rslora") else rank)
+
+
+def _detach_touched(module: nn.Module) -> list[str]:
+    """Give the layers that a LoRA touches copies of their weights, in float32, and return the weights' names."""
+    names = []
+    for path, layer in module.named_modules():
+        base = getattr(layer, "base_layer", None)
+        if isinstance(base, nn.Module):
+            for name, parameter in list(base.named_parameters(recurse=False)):
+                copy = nn.Parameter(parameter.detach().float().contiguous().clone(), requires_grad=False)
+                setattr(base, name, copy)
+                names.append(f"{path}.{name}")
+    return names

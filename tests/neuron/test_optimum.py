@@ -223,6 +223,7 @@ def test_what_the_section_lacks_is_named(artifact, edit, message):
         ({"tensor_parallel_size": 2}, "split over 2 cores"),
         ({"output_hidden_states": True}, "compiled with output_hidden_states"),
         ({"input_names": ["pixel_values"]}, "takes the inputs pixel_values"),
+        ({"output_names": ["logits"]}, "returns logits, which no plugin reads"),
         ({"int_dtype": "int8"}, "takes integers of type int8"),
     ],
 )
@@ -272,7 +273,12 @@ def test_other_versions_and_chips_are_refused(artifact, inf2):
         neuronkit.load(artifact)
 
 
-def test_a_graph_of_other_inputs_is_refused(artifact, inf2):
+def test_a_graph_of_other_inputs_or_outputs_is_refused(artifact, inf2):
+    change(artifact, output_names=["start_logits"])
+    with pytest.raises(
+        ArtifactCorruptError, match="returns 2 tensors, and its configuration stands for 1: start_logits"
+    ):
+        neuronkit.load(artifact)(**example("bert", "question-answering", 1, 4))
     change(artifact, input_names=list(BERT[:2]))
     with pytest.raises(ArtifactCorruptError, match="takes 3 inputs, and its configuration stands for 2: input_ids"):
         neuronkit.load(artifact)

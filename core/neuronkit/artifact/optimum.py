@@ -119,7 +119,7 @@ def read(directory: Path) -> Manifest | None:
         name=_GRAPH,
         kind="encoder",
         inputs=_inputs(directory, found, config, task, axes),
-        outputs=_outputs(found, config, task),
+        outputs=_outputs(directory, found, config, task),
         buckets=[bucket],
     )
     return Manifest(
@@ -222,13 +222,13 @@ def _inputs(
     return [Input(name, tuple(axes), dtype=dtype, **known[name]) for name in names]
 
 
-def _outputs(found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> list[Output]:
+def _outputs(directory: Path, found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> list[Output]:
     _, declared = _OUTPUTS[task]
-    names = [name for name in found.get("output_names") or () if name in declared]
-    if not names:
-        names = list(declared)
-        if task == "feature-extraction" and config["model_type"] not in _WITH_POOLER:
-            names.remove("pooler_output")
+    names = list(found.get("output_names") or declared)
+    if unknown := [name for name in names if name not in declared]:
+        raise _unsupported(directory, f"returns {', '.join(unknown)}, which no plugin reads", config)
+    if not found.get("output_names") and task == "feature-extraction" and config["model_type"] not in _WITH_POOLER:
+        names.remove("pooler_output")
     return [Output(name, declared[name]) for name in names]
 
 

@@ -81,8 +81,39 @@ def open_foreign(directory: Path, compiled: CompiledBucket, placement: Placement
             raise NeuronDeviceError(
                 f"{directory / compiled.entry} could not be put on core {core}: {reason}\nTry: neuronkit doctor."
             ) from error
-    _check_inputs(directory, script, [input.name for input in manifest.graphs[0].inputs])
-    return NeuronRunner(script, [])
+    (graph,) = manifest.graphs
+    _check_inputs(directory, script, [input.name for input in graph.inputs])
+    return ForeignRunner(script, directory, [output.name for output in graph.outputs])
+
+
+class ForeignRunner(NeuronRunner):
+    """
+    A graph whose outputs are known by rule, and counted at every call.
+
+    Args:
+        script: A traced module.
+        directory: Of the artifact.
+        names: Of the outputs.
+
+    """
+
+    __slots__ = ("_directory", "_names")
+
+    def __init__(self, script: Any, directory: Path, names: Sequence[str]) -> None:
+        super().__init__(script, [])
+        self._directory = directory
+        self._names = list(names)
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """Run; several threads may at the same time."""
+        outputs = super().__call__(tensors)
+        if len(outputs) != len(self._names):
+            raise ArtifactCorruptError(
+                f"The graph of {self._directory} returns {len(outputs)} tensors, and its configuration stands for "
+                f"{len(self._names)}: {', '.join(self._names)}.\nTry: name them, in order, as output_names in the neuron "
+                "section of config.json."
+            )
+        return outputs
 
 
 def _check_inputs(directory: Path, script: Any, names: Sequence[str]) -> None:

@@ -79,7 +79,12 @@ NEEDY = """
     import torch_xla
     from acme_kit import good as plugin
 """
-BROKEN = ["careless", "counting", "good", "needy", "optional", "seeded"]
+DEADLY = """
+    import os, sys
+    print("goodbye", file=sys.stderr, flush=True)
+    os._exit(3)
+"""
+BROKEN = ["careless", "counting", "good", "optional", "seeded"]
 
 
 class Suite(PluginConformance):
@@ -98,8 +103,10 @@ class Suite(PluginConformance):
 def packages(tmp_path_factory):
     """A package of broken plugins on `sys.path`, with a keen eye for backends."""
     site = tmp_path_factory.mktemp("site")
-    plugins = {f"acme.{name}": f"acme_kit:{name}" for name in BROKEN} | {"acme.needy": "acme_needy:plugin"}
-    write_distribution(site, "acme", plugins, modules={"acme_kit": PLUGINS, "acme_needy": NEEDY, "torch_xla": ""})
+    modules = {"acme_kit": PLUGINS, "acme_needy": NEEDY, "acme_deadly": DEADLY, "torch_xla": ""}
+    plugins = {f"acme.{name}": f"acme_kit:{name}" for name in BROKEN}
+    plugins |= {f"acme.{name}": f"acme_{name}:plugin" for name in ("deadly", "needy")}
+    write_distribution(site, "acme", plugins, modules=modules)
     registry = neuronkit.get_registry()
     state = registry.snapshot()
     with pytest.MonkeyPatch.context() as patch:
@@ -178,6 +185,13 @@ def test_options_that_are_no_ones_own(packages):
 def test_an_import_that_needs_a_backend(packages, request):
     said = broken(Suite.test_import_is_light, "acme.needy", request)
     assert said == "Importing the plugin imported torch_xla, which only a backend may."
+
+
+def test_an_import_that_ends_the_process(packages, request):
+    """It is the other process that ends, and the next question gets a new one."""
+    said = broken(Suite.test_import_is_light, "acme.deadly", request)
+    assert said == "resolve ended a fresh process (exit status 3):\ngoodbye\n"
+    Suite().test_listing_imports_nothing("acme.good", request)
 
 
 def test_keys_that_no_package_declares(packages):

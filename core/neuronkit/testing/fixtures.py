@@ -22,8 +22,8 @@ from neuronkit_registry import Registry
 if TYPE_CHECKING:
     from neuronkit.testing.recording import RecordingBackend
 
-_ITEM = re.compile(r"::(?P<name>\w+)(\[(?P<key>.*)\])?(@[^@\]]*)?$")
-"""The end of an item's name; xdist adds its group after an @."""
+_ITEM = re.compile(r"::\w+::(?P<name>\w+)(\[(?P<key>.*)\])?(@[^@\]]*)?$")
+"""Class and method of an item; xdist adds its group after an @."""
 _OUTCOMES = {"passed": "kept", "xfailed": "not kept, for a reason", "failed": "broken"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -193,9 +194,26 @@ def test_it_is_recognised_by_content(made, artifact, inf2):
         neuronkit.load(artifact)
 
 
-def test_a_copy_stays_what_it_is(made, inf2, tmp_path):
+def test_a_copy_stays_what_it_is_and_can_be_uploaded(made, inf2, tmp_path, monkeypatch):
+    sent = []
+
+    class Hub:
+        def __init__(self, **_):
+            pass
+
+        def create_repo(self, name, **_):
+            return SimpleNamespace(repo_id=name)
+
+        def upload_folder(self, folder_path, **_):
+            sent.append(folder_path)
+            return SimpleNamespace(commit_url="address")
+
     neuronkit.load(made[0]).save_pretrained(tmp_path / "copy")
-    assert neuronkit.load(tmp_path / "copy").session.artifact.exporter == EXPORTER
+    copy = neuronkit.load(tmp_path / "copy")
+    assert copy.session.artifact.exporter == EXPORTER
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    assert copy.push_to_hub(tmp_path / "copy", "me/copy") == "address"
+    assert sent == [tmp_path / "copy"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from neuronkit.artifact import optimum
 from neuronkit.artifact.manifest import MANIFEST
 from neuronkit.errors import ArtifactMismatchError
 
@@ -38,7 +39,7 @@ def push_artifact(
     from huggingface_hub import HfApi
 
     path = directory.expanduser()
-    if not (path / MANIFEST).is_file():
+    if not (path / MANIFEST).is_file() and optimum.section(path) is None:
         raise ArtifactMismatchError(f"{path} is not an artifact. Try: save_pretrained({str(path)!r}) first.")
     api = HfApi(endpoint=endpoint, token=use_auth_token)
     repository = api.create_repo(repository_id or path.name, private=private, exist_ok=True).repo_id

@@ -45,10 +45,10 @@ def test_plugins_and_their_errors_in_a_worker(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        worker, info = pool.submit(resolve_there, "acme.some-task").result(timeout=120)
+        worker, info = pool.submit(resolve_there, "acme.some-task").result(timeout=600)
         with pytest.raises(PluginLoadError) as caught:
-            pool.submit(resolve_there, "worse.some-task").result(timeout=120)
-        same_worker, again = pool.submit(resolve_there, "acme.some-task").result(timeout=120)
+            pool.submit(resolve_there, "worse.some-task").result(timeout=600)
+        same_worker, again = pool.submit(resolve_there, "acme.some-task").result(timeout=600)
 
     assert worker == same_worker != os.getpid()
     assert info == again == isolated_registry.resolve("acme.some-task").info

@@ -64,7 +64,7 @@ def process() -> Run:
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": python_path, **env},
-            timeout=120,
+            timeout=600,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 

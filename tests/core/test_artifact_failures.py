@@ -222,7 +222,7 @@ class Staller:
     def compile(self):
         result = yield
         print("compiling", flush=True)
-        time.sleep(120)
+        time.sleep(600)
         return result
 
 neuronkit.get_registry().register(plugin, KEY)
@@ -253,7 +253,7 @@ def test_interrupted_compile(own_cache, tide_checkpoint, tmp_path, sent):
     process = start(tide_checkpoint, folder / "out", "stall")
     assert process.stdout.readline() == "compiling\n"
     process.send_signal(sent)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode != 0
     assert not (folder / "out").exists()
     assert sent == signal.SIGKILL or list(folder.iterdir()) == []
@@ -269,7 +269,7 @@ def test_disk_full(own_cache, tmp_path, width):
     checkpoint = make_tide(tmp_path / "tide", width=width)
     folder = tmp_path / "folder"
     folder.mkdir()
-    said, _ = start(checkpoint, folder / "out", 400_000 if width == 4096 else 3_000).communicate(timeout=120)
+    said, _ = start(checkpoint, folder / "out", 400_000 if width == 4096 else 3_000).communicate(timeout=600)
     assert said.startswith("ArtifactWriteError Could not write ")
     assert "MB free there). Nothing was left behind.\nTry: another directory, or free some space" in said
     assert list(folder.iterdir()) == []

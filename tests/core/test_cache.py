@@ -253,7 +253,7 @@ def test_two_processes_at_once(own_cache, tide_checkpoint, tmp_path):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=120)[0] for process in processes]
+    said = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sorted(" from the cache (" in text for text in said) == [False, True]
     manifests = [json.loads((output / "neuronkit.json").read_text()) for output in outputs]

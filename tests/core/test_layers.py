@@ -114,7 +114,7 @@ def test_registry_imports_no_model_library_anywhere():
 def test_import_is_light(statement):
     """Neither importing, nor listing, nor the names of errors and hooks load a library of models."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
     assert "neuronkit" in loaded
     assert not loaded & (HEAVY | {"neuronkit_plugins"})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from neuronkit.backends.neuron import backend
+from neuronkit.backends.neuron import backend, job
 from neuronkit.backends.neuron.backend import compile_timeout
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
 from neuronkit.backends.neuron.job import JOB, Job, MemoryGate, log_file, read_job, run_job, write_job
@@ -36,14 +36,13 @@ def alive(directory: Path) -> list[int]:
     return found
 
 
-def wait_for(condition, seconds: float = 20) -> bool:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
+def wait_until(condition, process: subprocess.Popen[bytes] | None = None) -> bool:
+    """Wait until a condition holds, as long as it takes; False if `process` ends before. Hanging is a failure, too."""
+    while not condition():
+        if process is not None and process.poll() is not None:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def test_a_job_travels_as_json(tmp_path):
@@ -82,41 +81,106 @@ def test_the_time_limit_ends_the_process_and_its_children(machine, tmp_path):
     assert alive(work) == []
 
 
-def test_an_interrupt_ends_the_process(machine, tmp_path):
-    machine.fail("timeout")
-    work = tmp_path / "work"
-    main = threading.get_ident()
-
-    def interrupt():
-        if wait_for(lambda: alive(work)):
-            signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        compile_toy(backend, CompileOptions(target="inf2", compiler_workdir=str(work)), tmp_path)
-    thread.join()
-    assert alive(work) == []
-
-
-def test_the_worker_ends_with_its_parent(machine, tmp_path):
-    machine.fail("timeout")
+@pytest.fixture
+def waiting(tmp_path):
+    """A work directory whose worker never ends: what it imports first says so, in a file, and waits."""
+    write(tmp_path / "shadow/torch.py", "import pathlib, signal\npathlib.Path('begun').touch()\nsignal.pause()\n")
     work = tmp_path / "work"
     work.mkdir()
+    return work
+
+
+def run_waiting(work: Path) -> None:
+    """Run the job that never ends."""
+    run_job(WAITING, work, environment={"PYTHONPATH": str(work.with_name("shadow"))})
+
+
+WAITING = Job(graph="encoder", bucket="fixed", flags=[])
+
+
+def interrupt(main: int) -> None:
+    """What Ctrl-C does."""
+    signal.pthread_kill(main, signal.SIGINT)
+
+
+def test_an_interrupt_ends_the_process(waiting):
+    main = threading.get_ident()
+
+    def interrupt_once_it_runs():
+        wait_until((waiting / "begun").exists)
+        interrupt(main)
+
+    thread = threading.Thread(target=interrupt_once_it_runs)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_waiting(waiting)
+    thread.join()
+    assert alive(waiting) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_interrupt_while_the_process_starts_leaves_none(monkeypatch, waiting, moment):
+    main, started, handled = threading.get_ident(), [], threading.Event()
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            if moment == "before":
+                interrupt(main)
+                handled.wait()
+            super().__init__(*args, **kwargs)
+            started.append(self.pid)
+            if moment == "after":
+                interrupt(main)
+                handled.wait()
+
+    end = job._Worker.end
+
+    def noted(worker):
+        handled.set()
+        end(worker)
+
+    monkeypatch.setattr(job.subprocess, "Popen", Popen)
+    monkeypatch.setattr(job._Worker, "end", noted)
+    with pytest.raises(KeyboardInterrupt):
+        run_waiting(waiting)
+    assert len(started) == 1
+    assert not Path(f"/proc/{started[0]}").exists()
+    assert alive(waiting) == []
+
+
+def test_an_interrupt_before_the_thread_runs_starts_nothing(monkeypatch, waiting):
+    started = []
+    monkeypatch.setattr(job.subprocess, "Popen", lambda *args, **kwargs: started.append(args))
+
+    def interrupted(worker):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job._Worker, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_waiting(waiting)
+    assert started == []
+
+
+def test_a_process_that_cannot_be_started_is_an_error(monkeypatch, waiting):
+    monkeypatch.setattr(job.sys, "executable", str(waiting / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run_waiting(waiting)
+
+
+def test_the_worker_ends_with_its_parent(waiting):
     code = (
         "import sys; from pathlib import Path; from neuronkit.backends.neuron.job import Job, run_job\n"
         "run_job(Job(graph='encoder', bucket='fixed', flags=[]), Path(sys.argv[1]))"
     )
-    # A program that never ends to read: what counts is that the worker waits.
-    os.mkfifo(work / "program.pt2")
-    parent = subprocess.Popen([sys.executable, "-c", code, str(work)])
+    environment = {**os.environ, "PYTHONPATH": str(waiting.with_name("shadow"))}
+    parent = subprocess.Popen([sys.executable, "-c", code, str(waiting)], env=environment)
     try:
-        assert wait_for(lambda: len(alive(work)) == 2)
-        time.sleep(1)
+        assert wait_until((waiting / "begun").exists, parent)
+        assert len(alive(waiting)) == 2
     finally:
         parent.kill()
         parent.wait()
-    assert wait_for(lambda: not alive(work)), "the worker outlived its parent"
+    assert wait_until(lambda: not alive(waiting))
 
 
 @pytest.fixture
@@ -177,18 +241,18 @@ def test_compilations_wait_for_memory():
     def first():
         with gate.reserve(60, 100):
             inside.set()
-            leave.wait(10)
+            leave.wait()
             order.append("first")
 
     def second():
-        inside.wait(10)
+        inside.wait()
         with gate.reserve(60, 100):
             order.append("second")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
     for thread in threads:
         thread.start()
-    inside.wait(10)
+    inside.wait()
     with gate.reserve(30, 100):
         order.append("small")
     leave.set()

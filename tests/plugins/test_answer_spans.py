@@ -153,9 +153,9 @@ def test_many_long_windows_stay_small_and_fast(max_answer_length):
     tokens = np.arange(384)[None] + np.arange(64)[:, None] * 256
     offsets = np.stack([tokens, tokens + 1], axis=-1)
     allowed = np.ones((64, 384), dtype=bool)
-    began = time.perf_counter()
+    began = time.process_time()
     spans = best_spans(start, end, offsets, allowed, max_answer_length=max_answer_length, top_k=5)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5, "of the processor, whatever else runs"
     assert len(spans) == 5
     if max_answer_length == 384:
         tracemalloc.start()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from neuronkit.environment import cache_directory
 
 PROGRAM, JOB, RESULT, MODEL = "program.pt2", "job.json", "result.json", "model.neuron"
 _WORKER = "neuronkit.backends.neuron.worker"
+_POLL = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -86,30 +88,98 @@ def run_job(
     """
     write_job(job, directory)
     log = log_file(job)
-    with log.open("wb") as opened:
-        process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=opened,
-            stderr=subprocess.STDOUT,
-            cwd=directory,
-            env=_environment(job, environment or {}),
-            start_new_session=True,
+    worker = _Worker(job, directory, log, environment or {}, timeout)
+    try:
+        worker.start()
+        worker.finished.wait()
+    finally:
+        worker.end()
+    if worker.error is not None:
+        raise worker.error
+    if worker.status is None:
+        raise NeuronCompileTimeoutError(
+            f"Compiling {job.graph!r} ({job.bucket}) took longer than {timeout:g} s and was ended.\n"
+            f"Its log: {log}\n"
+            "Try: a larger NEURONKIT_COMPILE_TIMEOUT, --optlevel 1, or smaller shapes.",
+            log=log,
         )
+    if worker.status == 0 and (directory / MODEL).is_file():
+        return directory / MODEL
+    raise _failed(job, directory, log, worker.status)
+
+
+class _Worker(threading.Thread):
+    """
+    Starts the process, waits for it and ends it.
+
+    All three in a thread of its own: an interrupt reaches the main thread wherever it is, inside the constructor of a
+    process too, and would leave a process behind that nobody knows. Nobody joins this thread, because a `join` that was
+    interrupted takes it for ended (Python 3.11 and 3.12).
+
+    Args:
+        job: What to compile.
+        directory: The work directory.
+        log: Where the process writes.
+        environment: Variables for the process alone.
+        timeout: Seconds; None waits for ever.
+
+    """
+
+    def __init__(
+        self, job: Job, directory: Path, log: Path, environment: Mapping[str, str], timeout: float | None
+    ) -> None:
+        super().__init__(name=f"compile {job.graph}", daemon=True)
+        self.status: int | None = None
+        self.error: BaseException | None = None
+        self._command = [sys.executable, "-m", _WORKER, str(directory)]
+        self._directory = directory
+        self._log = log
+        self._environment = _environment(job, environment)
+        self._timeout = timeout
+        self.finished = threading.Event()
+        self._lock = threading.Lock()
+        self._begun = False
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Leave the process's status, or None where its time was over."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            self._begun = True
         try:
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise NeuronCompileTimeoutError(
-                f"Compiling {job.graph!r} ({job.bucket}) took longer than {timeout:g} s and was ended.\n"
-                f"Its log: {log}\n"
-                "Try: a larger NEURONKIT_COMPILE_TIMEOUT, --optlevel 1, or smaller shapes.",
-                log=log,
-            ) from None
+            self._supervise()
+        except Exception as error:
+            self.error = error
+        finally:
+            self.finished.set()
+
+    def end(self) -> None:
+        """End the process; when this returns there is none, and there will be none."""
+        with self._lock:
+            self._ended.set()
+        if self._begun:
+            self.finished.wait()
+
+    def _supervise(self) -> None:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        with self._log.open("wb") as opened:
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=opened,
+                stderr=subprocess.STDOUT,
+                cwd=self._directory,
+                env=self._environment,
+                start_new_session=True,
+            )
+        try:
+            while (status := process.poll()) is None:
+                if self._ended.wait(_POLL) or (deadline is not None and time.monotonic() > deadline):
+                    return
+            self.status = status
         finally:
             _end(process)
-    if status == 0 and (directory / MODEL).is_file():
-        return directory / MODEL
-    raise _failed(job, directory, log, status)
 
 
 def log_file(job: Job) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from neuronkit.testing.fixtures import recording_backend  # noqa: F401  # a fixture
 from tests.examples import generated
 from tests.examples.packages import ROOT, Ended, Site
 

@@ -36,5 +36,5 @@ def test_metrics_count_calls_and_rows(used):
     assert metrics['neuronkit_compile_seconds_count{backend="cpu",graph="classifier"}'] == 1
     assert metrics[f'neuronkit_load_seconds_count{{backend="cpu",key="{KEY}"}}'] == 3
     assert metrics[f"neuronkit_forward_seconds_count{{{graph}}}"] == 2
-    assert 0 < metrics[f"neuronkit_forward_seconds_sum{{{graph}}}"] < 60
+    assert metrics[f"neuronkit_forward_seconds_sum{{{graph}}}"] > 0
     assert metrics[f"neuronkit_forward_rows_total{{{graph}}}"] == len(SENTENCES) + 3

@@ -12,7 +12,9 @@ from acme_langid.model import ByteConv
 from acme_langid.tokenizer import PAD, VOCABULARY, ByteTokenizer, pad, split
 from neuronkit import InputError, hookimpl
 from neuronkit.export import ExportConfig, Graph, Input, Output
+from neuronkit.export.source import Source
 from neuronkit.options import option
+from neuronkit.processors import Processors
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +54,7 @@ class LanguageIdentification:
         return {"sequence_length": [256]}
 
     @hookimpl
-    def export_config(self, source: Any) -> ExportConfig:
+    def export_config(self, source: Source) -> ExportConfig:
         """Declare one graph, from bytes to the score of every language."""
         model = ByteConv.load(source.path)
         graph = Graph(
@@ -67,7 +69,7 @@ class LanguageIdentification:
         return ExportConfig(load=lambda: model, graphs=[graph])
 
     @hookimpl
-    def preprocess(self, inputs: Mapping[str, Any], processors: Any) -> tuple[dict[str, torch.Tensor], Texts]:
+    def preprocess(self, inputs: Mapping[str, Any], processors: Processors) -> tuple[dict[str, torch.Tensor], Texts]:
         """
         Turn ``text``, or a list of them, into windows of bytes.
 

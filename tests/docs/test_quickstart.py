@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "quickstart.md"
-BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.docs import programs
+
+PAGE = "quickstart.md"
 
 
 def read_steps() -> list[tuple[str, str]]:
     """Return the commands and programs in the order of the page; those of make are the business of whoever runs this."""
-    steps = []
-    for kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        if kind == "python":
-            steps.append((kind, text))
-        else:
-            commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-            steps += [(kind, command) for command in commands if not command.startswith("make ")]
-    return steps
+    return [(step.kind, step.text) for step in programs.read_steps(PAGE) if not step.text.startswith("make ")]
 
 
 @pytest.mark.compiled

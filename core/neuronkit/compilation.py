@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from neuronkit.artifact.manifest import (
 from neuronkit.artifact.reader import Artifact, remember
 from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory, require_free
-from neuronkit.artifact.validation import references_of, write_and_validate
+from neuronkit.artifact.validation import Reference, references_of, write_and_validate
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket, make_buckets
 from neuronkit.environment import available_memory
@@ -115,9 +115,17 @@ def compile_model(
         graph = in_precision(settle_weights(declared, options, engine, progress), options, engine)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
         dynamic = engine.capabilities.dynamic_axes and not options.static
-        works += [(graph, bucket, wrapped) for bucket in make_buckets(graph, shapes, dynamic)]
+        buckets = make_buckets(graph, shapes, dynamic)
+        if graph.state and engine.capabilities.state_on_device:
+            buckets = (min(buckets, key=lambda bucket: bucket.volume),)
+            progress(
+                f"note: graph {graph.name!r} keeps its state on the device, and runs in pieces of {buckets[0].label}"
+            )
+        works += [(graph, bucket, wrapped) for bucket in buckets]
     obstacle = engine.cannot_run()
-    references = references_of(works, source.config, module) if options.validate and not obstacle else iter(())
+    references: Iterator[Reference] = iter(())
+    if options.validate and not obstacle:
+        references = references_of(works, source.config, module, empty_states=engine.capabilities.state_on_device)
     if options.auto_cast == "all":  # which converts the eager model itself
         references = iter(list(references))
     jobs = _prepare(works, source, loaded.plugin, engine, options, parsed)

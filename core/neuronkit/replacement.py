@@ -68,7 +68,8 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
         for compiled in records[graph.name].buckets
     ]
     checked = options.validate and not backend.cannot_run()
-    references = list(references_of(works, source.config, module)) if checked else []
+    on_device = backend.capabilities.state_on_device
+    references = list(references_of(works, source.config, module, empty_states=on_device)) if checked else []
     tensors: dict[str, Any] = {}
     fitting = weights.Fitting()
     traced = {graph.name: trace_module(graph, wrapped[graph.name], options, backend) for graph in graphs}

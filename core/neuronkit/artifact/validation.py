@@ -46,15 +46,25 @@ class Reference:
 
 
 def references_of(
-    works: Iterable[tuple[Graph, Bucket, nn.Module]], config: Mapping[str, Any], model: nn.Module
+    works: Iterable[tuple[Graph, Bucket, nn.Module]],
+    config: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    empty_states: bool = False,
 ) -> Iterator[Reference]:
     """Run the eager model for graph after graph and bucket after bucket, each when it is asked for; see `reference`."""
     for graph, bucket, module in works:
-        yield from reference(graph, bucket, module, config, model)
+        yield from reference(graph, bucket, module, config, model, empty_states=empty_states)
 
 
 def reference(
-    graph: Graph, bucket: Bucket, module: nn.Module, config: Mapping[str, Any], model: nn.Module | None = None
+    graph: Graph,
+    bucket: Bucket,
+    module: nn.Module,
+    config: Mapping[str, Any],
+    model: nn.Module | None = None,
+    *,
+    empty_states: bool = False,
 ) -> list[Reference]:
     """
     Run the eager model on seeded inputs.
@@ -68,11 +78,14 @@ def reference(
         module: The eager model, wrapped only where the graph itself says so.
         config: The checkpoint's configuration.
         model: The eager model as it was loaded, for a graph that has a `Probe`; None takes `module`.
+        empty_states: Begin with states of zeros, as a graph does whose states are on the device.
     """
     picker = TracedModule(module, graph)
     found = []
     for number, sizes in enumerate(_sizes(bucket, graph.probe)):
         inputs = seeded_inputs(graph, sizes, config, seed=_SEED + number)
+        if empty_states:
+            inputs |= {state.name: torch.zeros_like(inputs[state.name]) for state in graph.state}
         with torch.no_grad():
             if graph.probe is None:
                 result = module(**{name: tensor.clone() for name, tensor in inputs.items()})

@@ -48,6 +48,8 @@ class Capabilities:
     Args:
         dynamic_axes: One compiled graph may serve a range of sizes.
         state: Graphs may keep tensors between calls.
+        state_on_device: Every compiled graph keeps its own, which no other graph and no host can read or write; so one bucket
+            of a graph with state has to serve all calls.
         weights_apart: Graphs may be compiled without their weights.
         inline_weights: What a graph gets when the caller does not say; None leaves it to the plugin.
         casts: The compiler lowers the precision itself, so that modules must reach it in float32, without autocast.
@@ -59,6 +61,7 @@ class Capabilities:
 
     dynamic_axes: bool = False
     state: bool = False
+    state_on_device: bool = False
     weights_apart: bool = False
     inline_weights: bool | None = None
     casts: bool = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from neuronkit.errors import InputError
 from neuronkit.shape_names import BATCH
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class CacheRows:
         self.count = loaded.limits[BATCH]
         self.length = loaded.limits["cache"]
         self.all_logits = len(loaded.graph.outputs[0].axes) == 3
+        self._widest = loaded.limits["sequence"]
         self._any_rows = all(BATCH in bucket.bounds or self.count == 1 for bucket in loaded.buckets)
         self._range = torch.arange(self.length)
         self._zeros = torch.zeros(self.count, dtype=torch.int64)
@@ -44,7 +46,7 @@ class CacheRows:
         self, input_ids: torch.Tensor, cache_ids: torch.Tensor, last: torch.Tensor, used: int, row: int = 0
     ) -> torch.Tensor:
         """
-        Run some tokens, from row `row` on.
+        Run some tokens, from row `row` on; more than the graph takes at once go through it in pieces.
 
         Args:
             input_ids: ``[rows, tokens]``.
@@ -56,7 +58,9 @@ class CacheRows:
         Returns:
             ``[rows, vocabulary]``, or ``[rows, tokens, vocabulary]`` with `all_logits`.
         """
-        rows = input_ids.shape[0]
+        rows, width = input_ids.shape
+        if width > self._widest:
+            return self._run_in_pieces(input_ids, cache_ids, last, used, row)
         fixed = not self._any_rows and rows < self.count
         if fixed:
             rest = (row, self.count - row - rows)
@@ -66,6 +70,17 @@ class CacheRows:
         tensors = {"input_ids": input_ids, "cache_ids": cache_ids, "last": last, "cache_range": self._range[:used]}
         logits = self._session.forward(self._graph, tensors, 0 if fixed else row)["logits"]
         return logits[row : row + rows] if fixed else logits
+
+    def _run_in_pieces(
+        self, input_ids: torch.Tensor, cache_ids: torch.Tensor, last: torch.Tensor, used: int, row: int
+    ) -> torch.Tensor:
+        pieces = []
+        for begin in range(0, input_ids.shape[1], self._widest):
+            ids, slots = (tensor[:, begin : begin + self._widest] for tensor in (input_ids, cache_ids))
+            pieces.append(self.run(ids, slots, (last - begin).clamp(0, ids.shape[1] - 1), used, row))
+        if self.all_logits:
+            return torch.cat(pieces, dim=1)
+        return torch.stack(pieces)[last // self._widest, torch.arange(len(last))]
 
     def step(self, input_ids: torch.Tensor, cache_ids: torch.Tensor, used: int) -> torch.Tensor:
         """Run one token in each of the first rows; returns ``[rows, vocabulary]``."""
@@ -100,7 +115,17 @@ class CacheRows:
         return logits[torch.arange(len(texts)), last] if self.all_logits else logits
 
     def reorder(self, rows: torch.Tensor) -> None:
-        """Make each of the first rows a copy of the row that `rows` names for it."""
+        """
+        Make each of the first rows a copy of the row that `rows` names for it.
+
+        Raises:
+            InputError: The cache is on the device, where rows cannot be copied.
+        """
+        if self._session.backend.capabilities.state_on_device:
+            raise InputError(
+                f"Beams copy rows of the cache, and the backend {self._session.manifest.backend!r} keeps it on the device.\n"
+                "Try: num_beams=1, or the cpu backend."
+            )
         for tensor in self._session.state.values():
             tensor[: rows.shape[0]] = tensor.index_select(0, rows)
 

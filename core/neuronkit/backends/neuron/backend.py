@@ -44,6 +44,7 @@ class NeuronBackend:
     name = "neuron"
     capabilities = Capabilities(
         state=True,
+        state_on_device=True,
         weights_apart=True,
         inline_weights=True,
         casts=True,

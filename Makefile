@@ -34,6 +34,9 @@ docs-reference: $(VENV)/.dev  ## Rewrite docs/reference from the code
 heavy: $(VENV)/.dev  ## Full-size exactness suites: minutes to hours
 	$(BIN)/pytest -m heavy
 
+standin: $(VENV)/.dev  ## Every encoder and pipeline on the stand-in for Neuron: a quarter of an hour
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m standin tests/neuron
+
 encoder-table: $(VENV)/.dev  ## Compile every encoder of every task again and rewrite docs/encoders.md: half an hour
 	$(BIN)/python -m tests.plugins.encoder_table $(ARCHITECTURES)
 

@@ -15,6 +15,9 @@ from neuronkit.errors import CompileError
 from neuronkit.export.capture import seeded_inputs
 from neuronkit.export.config import Graph
 
+_ONE_OF_EACH = {"vocab_size": 1, "type_vocab_size": 1}
+"""The worker's trace runs the graph on the example: the first id is one of every vocabulary."""
+
 
 def export_program(graph: Graph, bucket: Bucket, module: torch.nn.Module) -> ExportedProgram:
     """
@@ -24,7 +27,7 @@ def export_program(graph: Graph, bucket: Bucket, module: torch.nn.Module) -> Exp
         CompileError: Its control flow or a shape depends on data, or it cannot be traced for another reason.
 
     """
-    example = tuple(seeded_inputs(graph, bucket.sizes, {}, seed=0).values())
+    example = tuple(seeded_inputs(graph, bucket.sizes, _ONE_OF_EACH, seed=0).values())
     try:
         with torch.no_grad():
             return torch.export.export(module, example, strict=False)

@@ -1,0 +1,176 @@
+"""
+The built-in plugins on a simulated inf2.xlarge: from a tiny checkpoint to results, which equal eager's.
+
+Simulated: it shows that graphs, placement, state and pipelines keep to the documented contract, and nothing about speed.
+One architecture a task compiles in this process; ``make standin`` adds the others, and processes of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit.artifact import manifest as manifests
+from neuronkit.backends.neuron import job as jobs
+from neuronkit.backends.neuron.job import Job
+from neuronkit.backends.neuron.worker import compile_job
+from tests.generation.checkpoints import tiny_decoder
+from tests.image import checkpoints, pairs
+from tests.plugins.encoders import AUTO_CLASSES, PAIRS, eager_model, example, tiny_encoder
+from tests.standin.simulation import Simulation
+
+ENCODERS = dict(
+    zip(
+        sorted(AUTO_CLASSES),
+        ("distilbert", "camembert", "bert", "electra", "mpnet", "roberta", "deberta-v2"),
+        strict=True,
+    )
+)
+"""An architecture for each task."""
+OTHERS = [pair for pair in PAIRS if ENCODERS[pair[1]] != pair[0]]
+IN_PROCESSES = os.environ.get("NEURON_STANDIN_PROCESSES") == "1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulated(tmp_path_factory) -> Iterator[Simulation]:
+    """An inf2.xlarge with two cores, and a compiler in this process, which saves the start of one for every graph."""
+
+    def run_here(job: Job, directory: Path, **_) -> Path:
+        jobs.write_job(job, directory)
+        compile_job(jobs.read_job(directory), directory)
+        return directory / jobs.MODEL
+
+    with pytest.MonkeyPatch.context() as patch:
+        simulation = Simulation(patch, tmp_path_factory.mktemp("machines"))
+        simulation.start("inf2.xlarge")
+        if not IN_PROCESSES:
+            patch.setattr(jobs, "run_job", run_here)
+        yield simulation
+        simulation.restart_process()
+
+
+@pytest.fixture(autouse=True)
+def free_cores(simulated):
+    """Every test has a process's memory of cores to itself."""
+    simulated.restart_process()
+
+
+def check_encoder(architecture: str, task: str, directory: Path) -> None:
+    """Compile for two rows of 16 tokens, and compare ragged calls with eager."""
+    path = tiny_encoder(directory / "checkpoint", architecture, task)
+    shapes = {"num_choices": 3} if task == "multiple-choice" else {}
+    neuronkit.compile(path, directory / "out", task=task, backend="neuron", batch_size=2, sequence_length=16, **shapes)
+    manifest = manifests.read(directory / "out")
+    assert manifest.validation.status == "passed"
+    assert manifest.fingerprint["torch_neuronx"].endswith("+simulated")
+    model, eager = neuronkit.load(directory / "out"), eager_model(path, task)
+    for rows, length in ((1, 16), (3, 11)):
+        inputs = example(architecture, task, rows, length, padding="right")
+        with torch.no_grad():
+            expected = eager(**inputs)
+        found = model(**inputs)
+        for name in found:
+            assert torch.allclose(found[name], expected[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize(("task", "architecture"), ENCODERS.items())
+def test_an_encoder_a_task(architecture, task, tmp_path):
+    check_encoder(architecture, task, tmp_path)
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize(("architecture", "task"), OTHERS)
+def test_every_other_encoder(architecture, task, tmp_path):
+    check_encoder(architecture, task, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    """A tiny GPT-2 and its artifact: two rows, a cache of 32 tokens, two lengths of prefill."""
+    directory = tmp_path_factory.mktemp("gpt2")
+    path = tiny_decoder(directory / "checkpoint", "gpt2")
+    neuronkit.compile(
+        path,
+        directory / "out",
+        task="text-generation",
+        backend="neuron",
+        batch_size=2,
+        sequence_length=[8, 32],
+    )
+    return path, directory / "out"
+
+
+def generated(path: Path, prompt: torch.Tensor, mask: torch.Tensor, tokens: int) -> torch.Tensor:
+    """What transformers says."""
+    from transformers import AutoModelForCausalLM
+
+    eager = AutoModelForCausalLM.from_pretrained(path)
+    return eager.generate(prompt, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
+
+
+def test_a_decoder_keeps_its_cache_on_the_device(gpt2):
+    path, artifact = gpt2
+    model = neuronkit.load(artifact)
+    generator = torch.Generator().manual_seed(0)
+    # The second is shorter than the first, and the third longer: nothing of an earlier call may be seen.
+    for length in (12, 3, 20):
+        prompt = torch.randint(5, 90, (2, length), generator=generator)
+        mask = torch.ones_like(prompt)
+        mask[1, : length // 3] = 0
+        found = model.generate(prompt, attention_mask=mask, max_new_tokens=8, do_sample=False, pad_token_id=0)
+        assert torch.equal(found, generated(path, prompt, mask, 8))
+
+
+def test_every_graph_of_a_decoder_holds_or_shares_state(gpt2):
+    manifest = manifests.read(gpt2[1])
+    assert manifest.validation.status == "passed"
+    states = [[input.name for input in graph.inputs if input.state] for graph in manifest.graphs]
+    assert all(states)
+
+
+PIPELINES = {
+    "StableDiffusionPipeline": ("stable_diffusion", checkpoints.tiny_stable_diffusion),
+    "StableDiffusionXLPipeline": ("stable_diffusion_xl", checkpoints.tiny_stable_diffusion_xl),
+    "LatentConsistencyModelPipeline": (
+        "lcm",
+        lambda path: checkpoints.tiny_stable_diffusion(path, class_name="LatentConsistencyModelPipeline"),
+    ),
+    "AmusedPipeline": ("amused", checkpoints.tiny_amused),
+}
+
+
+@pytest.fixture(scope="module")
+def artifact_of(tmp_path_factory):
+    """Return a checkpoint and its artifact by the name of a pipeline, made once."""
+    made = {}
+
+    def make(name: str) -> tuple[Path, Path]:
+        if name not in made:
+            directory = tmp_path_factory.mktemp("image")
+            path = PIPELINES[name][1](directory / "checkpoint")
+            neuronkit.compile(path, directory / "out", task="text-to-image", backend="neuron", height=32, width=32)
+            made[name] = path, directory / "out"
+        return made[name]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "StableDiffusionPipeline",
+        "AmusedPipeline",
+        pytest.param("StableDiffusionXLPipeline", marks=pytest.mark.standin),
+        pytest.param("LatentConsistencyModelPipeline", marks=pytest.mark.standin),
+    ],
+)
+def test_a_pipeline_s_images_equal_eager_s(name, artifact_of):
+    path, artifact = artifact_of(name)
+    assert manifests.read(artifact).validation.status == "passed"
+    compiled, eager = pairs.load_pair(name, path, artifact)
+    assert pairs.difference(compiled, eager, height=32, width=32) < pairs.TOLERANCE

@@ -136,7 +136,10 @@ def _add_ip_adapters(pipeline: Any, options: AdaptedOptions) -> None:
     files = per_item("ip_adapter_weight_names", options.ip_adapter_weight_names, len(models), None)
     if None in files:
         raise OptionError("ip_adapter_weight_names: required with ip_adapter_ids: the file name of each.")
-    pipeline.load_ip_adapter(models, subfolder=folders, weight_name=files)
+    try:
+        pipeline.load_ip_adapter(models, subfolder=folders, weight_name=files)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"ip_adapter_ids: {', '.join(models)} cannot be loaded: {error}") from error
     pipeline.set_ip_adapter_scale(per_item("ip_adapter_scales", options.ip_adapter_scales, len(models), 1.0))
 
 

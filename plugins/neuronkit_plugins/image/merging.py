@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import torch
+from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from torch import nn
 
 from neuronkit.errors import InputError
@@ -99,10 +100,14 @@ def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], layers: Sequenc
 
 def _read(pipeline_class: Any, layer: Layer, config: Any) -> tuple[dict[str, torch.Tensor], Any, Any]:
     model = dict(layer.model) if isinstance(layer.model, Mapping) else layer.model
-    more = {"unet_config": config} if "XL" in pipeline_class.__name__ else {}
-    state, alphas, metadata = pipeline_class.lora_state_dict(
-        model, return_lora_metadata=True, **more, **layer.arguments
-    )
+    takes_blocks = issubclass(pipeline_class, StableDiffusionXLLoraLoaderMixin)
+    more = {"unet_config": config} if takes_blocks else {}
+    try:
+        state, alphas, metadata = pipeline_class.lora_state_dict(
+            model, return_lora_metadata=True, **more, **layer.arguments
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{_name(layer)} cannot be read as a LoRA: {error}") from error
     if wrong := [key for key in state if "lora" not in key and "dora" not in key]:
         raise InputError(f"{_name(layer)} is no LoRA: it has a tensor {wrong[0]!r}.")
     if not state:

@@ -1,0 +1,201 @@
+"""Options that change a checkpoint before it is compiled have the effect that diffusers' methods have."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+import neuronkit
+from neuronkit.errors import NeuronkitError, OptionError, SourceError
+from tests.image.checkpoints import TEXT, tiny_unet, tiny_vae
+from tests.image.loras import load_eagerly, write_kohya, write_lora
+from tests.image.pairs import TOLERANCE, difference, images, picture
+from tests.image.single_file import original_names
+
+FREEU = {"s1": 0.9, "s2": 0.2, "b1": 1.2, "b2": 1.4}
+QUICK = {"validate": False}
+"""Every compiled pipeline is compared with diffusers here."""
+
+
+@pytest.fixture
+def eager(checkpoint):
+    """Return an eager pipeline to change."""
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(checkpoint("sd"))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def recorded(path):
+    """Return the options that a manifest records."""
+    return json.loads((path / "neuronkit.json").read_text())["plugin_options"]
+
+
+def open_quietly(path):
+    """Load an artifact."""
+    pipeline = neuronkit.load(path)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def test_all_at_once(eager, checkpoint, artifact, tmp_path):
+    """Another UNet and VAE, two LoRAs, a learnt token, FreeU and fused projections; each matters, and is in the manifest."""
+    files = [
+        write_lora(checkpoint("sd"), tmp_path / "peft", 0) / "pytorch_lora_weights.safetensors",
+        write_kohya(checkpoint("sd"), tmp_path / "kohya.safetensors", 1),
+    ]
+    token = tmp_path / "token.safetensors"
+    save_file({"<x>": torch.randn(1, TEXT["hidden_size"], generator=torch.Generator().manual_seed(1))}, token)
+    tiny_vae(7).save_pretrained(tmp_path / "vae")
+    tiny_unet(7).save_pretrained(tmp_path / "unet")
+    options = {
+        "unet_id": str(tmp_path / "unet"),
+        "vae_id": str(tmp_path / "vae"),
+        "lora_model_ids": [str(file.parent) for file in files],
+        "lora_weight_names": [file.name for file in files],
+        "lora_adapter_names": ["a", "b"],
+        "lora_scales": [0.8, 0.5],
+        "textual_inversion": {"<x>": str(token)},
+        "freeu": FREEU,
+        "fuse_qkv_projections": True,
+    }
+    compiled = open_quietly(artifact("sd", **options, **QUICK))
+    seen = [images(eager, prompt="a <x> cat")]
+
+    def note():
+        seen.append(images(eager, prompt="a <x> cat"))
+        assert np.abs(seen[-1] - seen[-2]).max() > 1e-3
+
+    eager.load_textual_inversion(str(token), token="<x>")
+    note()
+    eager.unet = tiny_unet(7)
+    note()
+    eager.vae = tiny_vae(7)
+    note()
+    for file, scale in zip(files, options["lora_scales"], strict=True):
+        load_eagerly(eager, file, scale)
+        eager.unet.fuse_lora()
+        eager.unet.unload_lora()
+        note()
+    eager.enable_freeu(**FREEU)
+    note()
+    assert np.abs(images(compiled, prompt="a <x> cat") - seen[-1]).max() <= TOLERANCE
+    assert recorded(artifact("sd", **options, **QUICK)).items() >= options.items()
+
+
+def test_an_ip_adapter(eager, checkpoint, tmp_path):
+    """An image prompt through a plain IP-Adapter, with its scale, as diffusers has it; as embeddings and as an image."""
+    file = write_ip_adapter(eager, tmp_path)
+    options = {"ip_adapter_ids": [str(tmp_path)], "ip_adapter_weight_names": [file.name], "ip_adapter_scales": [0.6]}
+    neuronkit.compile(checkpoint("sd"), tmp_path / "out", optlevel=1, **QUICK, **options)
+    compiled = open_quietly(tmp_path / "out")
+    eager.load_ip_adapter(str(tmp_path), subfolder="", weight_name=file.name)
+    eager.set_ip_adapter_scale(0.6)
+    embeds = torch.randn(2, 1, 24, generator=torch.Generator().manual_seed(4))
+    assert difference(compiled, eager, ip_adapter_image_embeds=[embeds]) <= TOLERANCE
+    other = images(compiled, ip_adapter_image_embeds=[-embeds])
+    assert np.abs(images(compiled, ip_adapter_image_embeds=[embeds]) - other).max() > 1e-3
+    assert difference(compiled, eager, ip_adapter_image=picture()) <= TOLERANCE
+    assert recorded(tmp_path / "out").items() >= options.items()
+
+
+def write_ip_adapter(pipeline, directory):
+    """Save the weights of a plain IP-Adapter: a projection into four tokens, and keys and values of every cross-attention."""
+    generator = torch.Generator().manual_seed(8)
+    width = pipeline.unet.config.cross_attention_dim
+    state = {
+        "image_proj.proj.weight": torch.randn(4 * width, 24, generator=generator) * 0.3,
+        "image_proj.proj.bias": torch.zeros(4 * width),
+        "image_proj.norm.weight": torch.ones(width),
+        "image_proj.norm.bias": torch.zeros(width),
+    }
+    number = 1
+    for name, module in pipeline.unet.named_modules():
+        if name.endswith("attn2"):
+            for letter in "kv":
+                shape = getattr(module, f"to_{letter}").weight.shape
+                state[f"ip_adapter.{number}.to_{letter}_ip.weight"] = torch.randn(shape, generator=generator) * 0.3
+            number += 2
+    save_file(state, directory / "ip.safetensors")
+    torch.manual_seed(9)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(image_size=32, patch_size=16, projection_dim=24, **small)
+    CLIPVisionModelWithProjection(vision).save_pretrained(directory / "image_encoder")
+    return directory / "ip.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lora_model_ids": ["a", "b"], "lora_scales": [1.0]}, "lora_scales: needs 2 values"),
+        ({"freeu": "s1"}, "freeu: must be name=value"),
+        ({"unet_id": "/nowhere/unet"}, "unet_id: /nowhere/unet cannot be loaded as UNet2DConditionModel"),
+        ({"lora_model_ids": ["/nowhere/lora"]}, "lora_model_ids: /nowhere/lora cannot be read as a LoRA"),
+        (
+            {"ip_adapter_ids": ["/nowhere"], "ip_adapter_weight_names": ["ip.safetensors"]},
+            "ip_adapter_ids: /nowhere cannot be loaded",
+        ),
+        ({"ip_adapter_ids": ["a"]}, "ip_adapter_weight_names: required with ip_adapter_ids"),
+    ],
+    ids=str,
+)
+def test_options_that_do_not_fit(options, message, checkpoint, tmp_path):
+    """They are refused before anything is compiled, and leave nothing behind."""
+    with pytest.raises(OptionError, match=message):
+        neuronkit.compile(checkpoint("sd"), tmp_path / "out", optlevel=1, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lcm_of_sdxl(checkpoint, artifact, tmp_path):
+    """An LCM's UNet in SDXL takes the guidance as an input."""
+    base = diffusers.UNet2DConditionModel.load_config(checkpoint("sdxl"), subfolder="unet")
+    torch.manual_seed(3)
+    unet = diffusers.UNet2DConditionModel.from_config({**base, "time_cond_proj_dim": 8}).eval()
+    unet.save_pretrained(tmp_path / "unet")
+    compiled = open_quietly(artifact("sdxl", unet_id=str(tmp_path / "unet"), **QUICK))
+    eager = diffusers.StableDiffusionXLPipeline.from_pretrained(checkpoint("sdxl"), unet=unet)
+    eager.set_progress_bar_config(disable=True)
+    for pipeline in (compiled, eager):
+        pipeline.scheduler = diffusers.LCMScheduler.from_config(pipeline.scheduler.config)
+    one = difference(compiled, eager, guidance_scale=1.0)
+    assert max(one, difference(compiled, eager, guidance_scale=8.0)) <= TOLERANCE
+
+
+def test_a_single_file(eager, checkpoint, tmp_path):
+    """A file of the original code's names, with the configurations of a directory; by the command's way and by the class."""
+    state = {name: tensor.contiguous() for name, tensor in original_names(eager).items()}
+    save_file(state, tmp_path / "model.safetensors")
+    torch.save({"state_dict": state}, tmp_path / "model.ckpt")
+    config = str(checkpoint("sd"))
+    neuronkit.compile(tmp_path / "model.safetensors", tmp_path / "out", config=config, optlevel=1, **QUICK)
+    assert difference(open_quietly(tmp_path / "out"), eager) <= TOLERANCE
+    kind = neuronkit.NeuronStableDiffusionPipeline
+    pipeline = kind.from_single_file(tmp_path / "model.ckpt", config=config, optlevel=1, **QUICK)
+    pipeline.set_progress_bar_config(disable=True)
+    assert difference(pipeline, eager) <= TOLERANCE
+    with pytest.raises(SourceError, match="is a single file, and diffusers reads none as AmusedPipeline"):
+        neuronkit.compile(tmp_path / "model.ckpt", tmp_path / "other", config=str(checkpoint("amused")))
+
+
+def test_code_in_a_pickle_does_not_run(checkpoint, tmp_path):
+    """A `.ckpt` file is read with weights only."""
+    torch.save({"state_dict": {"x": Trap(tmp_path / "trapped")}}, tmp_path / "model.ckpt")
+    with pytest.raises(NeuronkitError, match="cannot be loaded as StableDiffusionPipeline"):
+        neuronkit.compile(tmp_path / "model.ckpt", tmp_path / "out", config=str(checkpoint("sd")), optlevel=1)
+    assert not (tmp_path / "trapped").exists()
+
+
+class Trap:
+    """An object whose unpickling makes a directory."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)

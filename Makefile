@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOWERING_VENV ?= .venv-lowering
 JOBS ?= 2
 
-.PHONY: demo test lint types tests heavy bench docs docs-serve docs-reference encoder-table test-lowering clean
+.PHONY: demo test lint types docs tests heavy standin docs-serve docs-reference encoder-table test-lowering clean
 
 demo: $(VENV)/.demo  ## Compile a real sentence encoder and search with it
 	$(BIN)/neuronkit demo

@@ -106,7 +106,7 @@ def _fold_weight_casts(program: ExportedProgram, *, inline: bool = True) -> dict
         dtype = _common_cast(users)
         if dtype is not None and gone:
             rounded[name] = dtype_name(dtype)
-            if inline:  # those that stay apart are rounded when they are fitted; a copy of them all would be for nothing
+            if inline:  # weights that stay apart are rounded when they are fitted
                 _hold(program, name, held.to(dtype).to(held.dtype))
         elif dtype is not None:
             _hold(program, name, held.to(dtype))

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from neuronkit.export.identity import config_identity, module_identity, plugin_i
 from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, as_json, split_options, unknown_shape_error
+from neuronkit.parallel import run_forked
 from neuronkit.plugins import active_extensions, resolve_backend
 from neuronkit.precision import in_precision, is_relative, tolerance, trace_module
 from neuronkit.rebuild import rebuild_command
@@ -133,6 +135,13 @@ def compile_model(
     with ExitStack() as stack:
         cache = GraphCache() if options.cache else stack.enter_context(private_cache())
         directory = stack.enter_context(atomic_directory(target, force=options.force))
+        if options.jobs > 1 and len(jobs) > 1:
+            progress(f"{len(jobs)} graphs, up to {options.jobs} at the same time")
+            run_forked(
+                [partial(_compile_one, job, cache, manager.hook, engine, options) for job in jobs],
+                options.jobs,
+                2**30 + 3 * sum(tensor.nbytes for tensor in module.state_dict().values()),
+            )
         entries = []
         for job in jobs:
             entry = _compile_one(job, cache, manager.hook, engine, options)

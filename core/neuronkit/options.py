@@ -88,7 +88,7 @@ class CompileOptions:
         help="Largest absolute difference from eager; by default 1e-4 in fp32, in lower precision the plugin's.",
     )
     force: bool = option(False, help="Replace an output directory that is not empty.")
-    jobs: int = option(1, minimum=1, help="Processes that compile at the same time.")
+    jobs: int = option(1, minimum=1, help="Graphs that compile at the same time, each in a process of its own.")
     target: str | None = option(None, help="Device to compile for, where the backend has a choice.")
     lnc: int | None = option(
         None, choices=(1, 2), help="Physical Neuron cores in a logical one; only trn2 has a choice."

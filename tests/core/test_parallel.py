@@ -1,0 +1,102 @@
+"""Graphs that compile in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import neuronkit
+from neuronkit.artifact.cache import GraphCache
+from neuronkit.compilation import compile_model
+from neuronkit.errors import CompileError
+from neuronkit.parallel import run_forked
+from tests.plugins.checkpoints import tiny_bert
+
+
+def leave_pid(directory: Path, number: int) -> None:
+    (directory / str(number)).write_text(str(os.getpid()))
+
+
+def fail() -> None:
+    raise ValueError("nobody reads this")
+
+
+def wait_for_ever(directory: Path) -> None:
+    leave_pid(directory, 0)
+    signal.pause()
+
+
+def test_every_task_runs_in_a_process_of_its_own(tmp_path, capfd):
+    """Little memory makes them wait for each other, and a failure stops nothing and says nothing."""
+    for memory in (0, 2**60):
+        run_forked([fail, *(partial(leave_pid, tmp_path, number) for number in range(3))], 2, memory)
+        found = {int(path.read_text()) for path in tmp_path.iterdir()}
+        assert len(found) == 3
+        assert os.getpid() not in found
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupt_ends_them(tmp_path):
+    def interrupt(number, frame):
+        if (tmp_path / "0").exists():
+            raise KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            run_forked([partial(wait_for_ever, tmp_path)], 1, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not Path(f"/proc/{(tmp_path / '0').read_text()}").exists()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return tiny_bert(tmp_path_factory.mktemp("parallel") / "bert")
+
+
+def given(**more):
+    return {"optlevel": 1, "static": True, "sequence_length": [8, 16], "jobs": 2, **more}
+
+
+def test_graphs_compile_together(checkpoint, tmp_path, monkeypatch):
+    """This process compiles nothing any more, and the artifact is as good as any."""
+    monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path / "cache"))
+    said = []
+    compile_model(
+        checkpoint, tmp_path / "out", task="question-answering", backend="cpu", given=given(), progress=said.append
+    )
+    assert "2 graphs, up to 2 at the same time" in said
+    assert sum(" from the cache (" in line for line in said) == 2
+    assert any(line.startswith("validated:") for line in said)
+    ids = torch.arange(5, 17)[None]
+    outputs = neuronkit.load(tmp_path / "out")(input_ids=ids)
+    assert outputs.start_logits.shape == (1, 12)
+
+
+def test_a_graph_that_fails_leaves_the_others_in_the_cache(checkpoint, tmp_path, monkeypatch):
+    """The error is the one that compiling here gives."""
+    from neuronkit.backends.cpu import backend
+
+    monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path / "cache"))
+    compile_here = type(backend).compile
+
+    def refuse(self, graph, bucket, module, options, directory):
+        if bucket.sizes["sequence"] == 8:
+            raise CompileError("no eights")
+        return compile_here(self, graph, bucket, module, options, directory)
+
+    monkeypatch.setattr(type(backend), "compile", refuse)
+    with pytest.raises(CompileError, match="no eights"):
+        neuronkit.compile(checkpoint, tmp_path / "out", task="question-answering", **given())
+    assert not (tmp_path / "out").exists()
+    (entry,) = GraphCache(tmp_path / "cache").entries()
+    assert "sequence16" in entry.label

@@ -31,7 +31,7 @@ docs-serve: $(VENV)/.dev  ## Show the documentation at http://127.0.0.1:8000 whi
 docs-reference: $(VENV)/.dev  ## Rewrite docs/reference from the code
 	$(BIN)/python -m tools.reference
 
-heavy: $(VENV)/.dev  ## Full-size exactness suites: minutes to hours
+heavy: $(VENV)/.dev  ## Full-size exactness suites, and what the default suite leaves out for its time: minutes to hours
 	$(BIN)/pytest -m heavy
 
 standin: $(VENV)/.dev  ## Every encoder and pipeline on the stand-in for Neuron: a quarter of an hour

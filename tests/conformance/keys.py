@@ -24,17 +24,12 @@ def keys_of_object(first: str) -> list[str]:
     return [first, *(one.key for one in builtin_records() if one.target == target and one.key != first)]
 
 
-def keys_of_tasks(
-    first: str, tasks: Sequence[str], *, only: str | None = None, without: str | None = None
-) -> list[str]:
+def keys_of_tasks(first: str, tasks: Sequence[str]) -> list[str]:
     """
     Return a key, and after it every other built-in key of some tasks, sorted.
 
     Args:
         first: The one that is compiled.
         tasks: Which.
-        only: The one architecture that counts; None means all.
-        without: An architecture to leave out.
     """
-    found = [one for one in builtin_records() if one.task in tasks and one.architecture != without]
-    return [first, *(one.key for one in found if one.key != first and only in (None, one.architecture))]
+    return [first, *(one.key for one in builtin_records() if one.task in tasks and one.key != first)]

@@ -44,8 +44,9 @@ class OfMask(Diffusion):
     arguments = {"image": picture(), "mask": mask(), "strength": 0.9}
 
 
+@pytest.mark.heavy
 class TestStableDiffusion(Diffusion):
-    recipe, key = "sd", keys_of_tasks("stable-diffusion.text-to-image", IMAGE_TASKS, without="amused")
+    recipe, key = "sd", "stable-diffusion.text-to-image"
 
 
 @pytest.mark.heavy
@@ -84,7 +85,7 @@ class TestLatentConsistencyFromImage(FromImage):
 
 
 class TestAmused(Diffusion):
-    recipe, key = "amused", keys_of_tasks("amused.text-to-image", IMAGE_TASKS, only="amused")
+    recipe, key = "amused", keys_of_tasks("amused.text-to-image", IMAGE_TASKS)
 
 
 @pytest.mark.heavy

@@ -288,7 +288,7 @@ def test_wrong_shapes_and_options_at_once(checkpoint, tmp_path):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("inline", [False, True], ids=["apart", "frozen"])
+@pytest.mark.parametrize("inline", [False, pytest.param(True, marks=pytest.mark.heavy)], ids=["apart", "frozen"])
 def test_inductor(compiled, eager, inline):
     """Compiled for this CPU, with the weights apart and frozen in."""
     directory = compiled(**DYNAMIC, optlevel=2, inline_weights=inline)

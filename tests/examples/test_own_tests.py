@@ -10,6 +10,7 @@ from tests.examples.generated import NAME
 pytestmark = pytest.mark.xdist_group("examples")
 
 
+@pytest.mark.heavy
 def test_packages_pass_their_own_tests(examples):
     """The conformance items of both models, none skipped, and what the examples test beside."""
     folders = [EXAMPLES / "acme-langid" / "tests", EXAMPLES / "acme-metrics" / "tests", examples.directory / NAME]

@@ -35,7 +35,7 @@ def inputs(name, size=16):
     return given | ({"mask_image": mask(size)} if "Inpaint" in name else {})
 
 
-@pytest.mark.parametrize("recipe", SIZES)
+@pytest.mark.parametrize("recipe", ["amused", pytest.param("amused-large", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("name", ["AmusedPipeline", "AmusedImg2ImgPipeline", "AmusedInpaintPipeline"])
 def test_equals_diffusers(name, recipe, pair):
     """Both geometries, every task."""

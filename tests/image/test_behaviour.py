@@ -88,6 +88,7 @@ def test_more_images_than_a_call_holds(pair):
     assert difference(*pair, num_images_per_prompt=17, num_inference_steps=2) <= TOLERANCE
 
 
+@pytest.mark.heavy
 def test_data_parallel_mode_is_accepted_and_recorded(artifact):
     """On cpu it changes nothing."""
     pipeline = neuronkit.load(artifact("sd", data_parallel_mode="all"))
@@ -320,6 +321,7 @@ def test_an_image_file_that_is_not_there(artifact):
         neuronkit.pipeline(artifact("sd"))(prompt="a cat", image="nowhere.png")
 
 
+@pytest.mark.heavy
 def test_lower_precision(artifact, checkpoint):
     """With auto-cast the image stays near; a VAE that would overflow stays in float32."""
     compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", auto_cast="matmul"))

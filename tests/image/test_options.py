@@ -152,6 +152,7 @@ def test_options_that_do_not_fit(options, message, checkpoint, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.heavy
 def test_lcm_of_sdxl(checkpoint, artifact, tmp_path):
     """An LCM's UNet in SDXL takes the guidance as an input."""
     base = diffusers.UNet2DConditionModel.load_config(checkpoint("sdxl"), subfolder="unet")

@@ -163,8 +163,8 @@ def artifact_of(tmp_path_factory):
 @pytest.mark.parametrize(
     "name",
     [
-        "StableDiffusionPipeline",
         "AmusedPipeline",
+        pytest.param("StableDiffusionPipeline", marks=pytest.mark.standin),
         pytest.param("StableDiffusionXLPipeline", marks=pytest.mark.standin),
         pytest.param("LatentConsistencyModelPipeline", marks=pytest.mark.standin),
     ],

@@ -253,6 +253,8 @@ def _filled(text: str) -> str:
 
     paragraphs = re.split(r"\n\s*\n", textwrap.dedent(text).strip())
     return "\n\n".join(
-        part if part.startswith(" ") else textwrap.fill(" ".join(part.split()), _terminal_width())
+        part
+        if part.startswith(" ")
+        else textwrap.fill(" ".join(part.split()), _terminal_width(), break_on_hyphens=False)
         for part in paragraphs
     )

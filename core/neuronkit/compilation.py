@@ -140,7 +140,7 @@ def compile_model(
             run_forked(
                 [partial(_compile_one, job, cache, manager.hook, engine, options) for job in jobs],
                 options.jobs,
-                2**30 + 3 * sum(tensor.nbytes for tensor in module.state_dict().values()),
+                3 * 2**30 + 6 * sum(tensor.nbytes for tensor in module.state_dict().values()),
             )
         entries = []
         for job in jobs:

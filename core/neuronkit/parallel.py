@@ -24,24 +24,25 @@ def run_forked(tasks: Sequence[Callable[[], object]], count: int, memory: int) -
     Args:
         tasks: Each sees the memory of this process as it is now.
         count: How many run at the same time, at most.
-        memory: Bytes that one is expected to need; while others run, none begins without them.
+        memory: Bytes that one is expected to need; no more run together than the free memory holds, and at least one does.
     """
     context = multiprocessing.get_context("fork")
     waiting = list(tasks)
     running: list[ForkProcess] = []
+    count = min(count, max(1, available_memory() // memory))
     try:
         while waiting or running:
             running = [process for process in running if process.is_alive()]
-            if waiting and len(running) < count and (not running or available_memory() >= memory):
-                process = context.Process(target=_run, args=(waiting.pop(0),))
-                process.start()
-                running.append(process)
+            if waiting and len(running) < count:
+                running.append(context.Process(target=_run, args=(waiting.pop(0),), daemon=True))
+                running[-1].start()
             elif running:
                 time.sleep(_POLL)
     finally:
-        for process in running:
+        begun = [process for process in running if process.pid is not None]
+        for process in begun:
             process.terminate()
-        for process in running:
+        for process in begun:
             process.join()
 
 

@@ -2,7 +2,7 @@
 The built-in plugins on a simulated inf2.xlarge: from a tiny checkpoint to results, which equal eager's.
 
 Simulated: it shows that graphs, placement, state and pipelines keep to the documented contract, and nothing about speed.
-One architecture a task compiles in this process; ``make standin`` adds the others, and processes of their own.
+One architecture a task compiles in this process; ``make standin`` adds the others.
 """
 
 from __future__ import annotations

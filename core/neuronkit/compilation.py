@@ -30,23 +30,19 @@ from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory, require_free
 from neuronkit.artifact.validation import Reference, references_of, write_and_validate
 from neuronkit.backends.base import Backend, CompiledGraph
-from neuronkit.buckets import Bucket, make_buckets
+from neuronkit.buckets import Bucket
+from neuronkit.declaration import choose_buckets, declare, read_request
 from neuronkit.environment import available_memory
-from neuronkit.errors import OptionError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import config_identity, module_identity, plugin_identity
-from neuronkit.export.source import Source, resolve_source
-from neuronkit.manager import make_manager, options_class
-from neuronkit.options import CompileOptions, Parsed, as_json, split_options, unknown_shape_error
+from neuronkit.export.source import Source
+from neuronkit.options import CompileOptions, Parsed, as_json
 from neuronkit.parallel import run_forked
-from neuronkit.plugins import active_extensions, resolve_backend
+from neuronkit.plugins import resolve_backend
 from neuronkit.precision import in_precision, is_relative, tolerance, trace_module
 from neuronkit.rebuild import rebuild_command
 from neuronkit.shape_names import AXES_OF_SHAPES
-from neuronkit.shapes import default_shapes
-from neuronkit.suggestion import resolve_for
-from neuronkit.tasks import canonical_task, infer_task
 
 Progress = Callable[[str], None]
 
@@ -91,23 +87,15 @@ def compile_model(
     """
     started = time.perf_counter()
     target = Path(output).expanduser()
-    source = resolve_source(model, split_options(given, None).source)
-    key = resolve_key(source, task)
-    loaded = resolve_for(source, key)
-    manager = make_manager(loaded.plugin, active_extensions())
-    parsed = split_options(given, options_class(manager.hook))
+    request = read_request(model, task, given)
+    source, loaded, parsed = request.source, request.loaded, request.parsed
     options = parsed.compile
     require_free(target, force=options.force)
     engine = resolve_backend(backend)
     engine.check_options(options)
     progress(f"{loaded.info.key} from {loaded.info.provider}, backend {backend}")
 
-    shapes = default_shapes(source, {**(manager.hook.default_shapes(source=source) or {}), **parsed.shapes})
-    config: ExportConfig = manager.hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
-    _check_shapes(config, parsed)
-    for name, sizes in config.shapes.items():
-        shapes.setdefault(name, list(sizes))
-    module = config.load().eval().requires_grad_(False)
+    shapes, config, module = declare(request)
     progress("model loaded")
     if options.auto_cast != "none" and engine.emulates(options.auto_cast_type):
         progress(f"note: no {options.auto_cast_type} arithmetic here: products in fp32 on operands rounded to it")
@@ -116,10 +104,8 @@ def compile_model(
     for declared in config.graphs:
         graph = in_precision(settle_weights(declared, options, engine, progress), options, engine)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
-        dynamic = engine.capabilities.dynamic_axes and not options.static
-        buckets = make_buckets(graph, shapes, dynamic)
+        buckets = choose_buckets(graph, shapes, engine.capabilities, static=options.static)
         if graph.state and engine.capabilities.state_on_device:
-            buckets = (min(buckets, key=lambda bucket: bucket.volume),)
             progress(
                 f"note: graph {graph.name!r} keeps its state on the device, and runs in pieces of {buckets[0].label}"
             )
@@ -135,16 +121,17 @@ def compile_model(
     with ExitStack() as stack:
         cache = GraphCache() if options.cache else stack.enter_context(private_cache())
         directory = stack.enter_context(atomic_directory(target, force=options.force))
-        if options.jobs > 1 and len(jobs) > 1:
-            progress(f"{len(jobs)} graphs, up to {options.jobs} at the same time")
+        missing = [job for job in jobs if job.key not in cache]
+        if options.jobs > 1 and len(missing) > 1:
+            progress(f"{len(missing)} graphs, up to {options.jobs} at the same time")
             run_forked(
-                [partial(_compile_one, job, cache, manager.hook, engine, options) for job in jobs],
+                [partial(_compile_one, job, cache, request.hook, engine, options) for job in missing],
                 options.jobs,
                 3 * 2**30 + 6 * sum(tensor.nbytes for tensor in module.state_dict().values()),
             )
         entries = []
         for job in jobs:
-            entry = _compile_one(job, cache, manager.hook, engine, options)
+            entry = _compile_one(job, cache, request.hook, engine, options)
             entries.append(entry)
             how = "from the cache" if entry.hit else "compiled"
             progress(f"{entry.label} {how} ({time.perf_counter() - started:.1f} s)")
@@ -176,7 +163,7 @@ def compile_model(
             weights=weights_file,
             side_files=write_side_files(source, config, shapes, directory),
             validation=report,
-            rebuild=rebuild_command(source, key, backend, given, target),
+            rebuild=rebuild_command(source, request.key, backend, given, target),
         )
         manifests.dump(manifest, directory)
     if manifest.weights is not None:
@@ -191,13 +178,6 @@ def _describe(report: Validation, obstacle: str | None) -> str:
     return f"validation {report.status}" + (f": {obstacle}" if obstacle else "")
 
 
-def resolve_key(source: Source, task: str | None) -> str:
-    """Return the registry's key, possibly qualified by a package, for a checkpoint and a task, which may be a whole key."""
-    name, _, package = (task or infer_task(source)).partition("@")
-    key = name if "." in name else f"{source.architecture}.{canonical_task(name)}"
-    return f"{key}@{package}" if package else key
-
-
 def _recorded_shapes(config: ExportConfig, shapes: Mapping[str, list[int]], parsed: Parsed) -> dict[str, list[int]]:
     """Return the shapes that were given or that feed an axis; defaults that mean nothing to the model are left out."""
     axes = {axis for graph in config.graphs for axis in graph.axes}
@@ -205,21 +185,6 @@ def _recorded_shapes(config: ExportConfig, shapes: Mapping[str, list[int]], pars
     return {
         name: list(sizes) for name, sizes in shapes.items() if name in kept or AXES_OF_SHAPES.get(name, name) in axes
     }
-
-
-def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
-    axes = {axis for graph in config.graphs for axis in graph.axes}
-    known = sorted(shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes) + sorted(
-        axes - set(AXES_OF_SHAPES.values())
-    )
-    problems = [unknown_shape_error(name, known) for name in parsed.unknown_shapes if name not in axes]
-    overridden = {axis for graph in config.graphs for axis in graph.sizes}
-    for axis in config.required_axes:
-        shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
-        if shape not in parsed.shapes and axis not in overridden:
-            problems.append(f"{shape}: required, because the plugin needs the size of the axis {axis!r}.")
-    if problems:
-        raise OptionError("\n".join(problems))
 
 
 def _prepare(

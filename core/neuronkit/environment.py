@@ -10,6 +10,8 @@ few words, what came of it and the time. Texts appear with their first letters.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,6 +27,20 @@ def cache_directory() -> Path:
 def tracing() -> bool:
     """Return whether hook calls are to be printed."""
     return os.environ.get("NEURONKIT_TRACE", "0") not in ("", "0")
+
+
+@contextmanager
+def temporarily(name: str, value: str) -> Iterator[None]:
+    """Set a variable of this process for a while, for a library that takes a setting in no other way."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def available_memory() -> int:

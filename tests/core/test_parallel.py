@@ -77,6 +77,14 @@ def test_graphs_compile_together(checkpoint, tmp_path, monkeypatch):
     assert "2 graphs, up to 2 at the same time" in said
     assert sum(" from the cache (" in line for line in said) == 2
     assert any(line.startswith("validated:") for line in said)
+
+    said.clear()
+    again = given(force=True)
+    compile_model(
+        checkpoint, tmp_path / "out", task="question-answering", backend="cpu", given=again, progress=said.append
+    )
+    assert not any("at the same time" in line for line in said)
+
     ids = torch.arange(5, 17)[None]
     outputs = neuronkit.load(tmp_path / "out")(input_ids=ids)
     assert outputs.start_logits.shape == (1, 12)

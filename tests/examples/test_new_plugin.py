@@ -19,6 +19,7 @@ from tests.examples import generated
 from tests.examples.conftest import GENERATED
 from tests.examples.packages import Site
 
+LAYERS = {"neuronkit", "neuronkit_plugins", "neuronkit_registry"}
 pytestmark = pytest.mark.xdist_group("examples")
 
 
@@ -190,3 +191,18 @@ def test_decoder_and_diffusion_install_compile_run_and_pass_their_own_tests(task
     counts, passed = site.run_tests(package)
     assert counts.keys() <= {"passed", "warning"}
     assert len(passed) >= 10
+
+
+@pytest.mark.parametrize("task", SKETCHES)
+def test_what_a_package_imports_of_neuronkit_is_there(task, tmp_path):
+    """Packages import from the built-in plugins, too: renaming there what they were written with breaks them."""
+    imported = [
+        (node.module, name.name)
+        for path in generated.generate(task, tmp_path).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in LAYERS
+        for name in node.names
+    ]
+    assert imported
+    for module, name in imported:
+        assert hasattr(importlib.import_module(module), name), f"{module} has no {name}"

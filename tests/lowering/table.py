@@ -30,7 +30,8 @@ Written by `make test-lowering`, which makes an environment of its own (several 
 or differs by more than {tolerance:g}; the results are in `lowering.json`. It lowers as `neuronkit check` does where
 torch-xla is installed.
 
-Last run: {versions}. {graphs} graphs of {plugins} plugins, {passed} of them equal.
+Results are kept plugin by plugin, each of its last run (`PLUGINS=<key>` runs some): {versions}.
+{graphs} graphs of {plugins} plugins, {passed} of them equal.
 
 """
 TABLE = """| plugin | graph | sizes | operators | kinds | largest difference |

@@ -14,6 +14,7 @@ from neuronkit.diagnosis import check, operators
 from neuronkit.diagnosis.check import check_graph, check_model
 from neuronkit.errors import OptionError
 from tests.core.tide import KEY, TASK, Tide, make_tide, plugin
+from tests.generation.checkpoints import tiny_decoder
 from tests.neuron.toys import BUCKET, Encoder, cached_graph, encoder_graph
 
 
@@ -157,6 +158,14 @@ def test_a_model_is_checked_at_every_size(checkpoint):
         "batch2_sequence16",
     ]
     assert report.device_bytes == 4 * report.graphs[0].weight_bytes
+
+
+def test_a_decoder_is_checked_at_the_one_size_that_is_compiled(tmp_path):
+    """Its state is on the device, where no two sizes share one: weights count once."""
+    model = tiny_decoder(tmp_path / "gpt2")
+    report = check_model(model, task="text-generation", given={"sequence_length": [8, 16]})
+    assert [one.bucket for one in report.graphs] == ["batch1_sequence1_cache16"]
+    assert report.device_bytes == report.graphs[0].weight_bytes
 
 
 def test_weights_that_fill_the_core_do_not_pass(checkpoint, monkeypatch):

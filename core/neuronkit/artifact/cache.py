@@ -66,6 +66,10 @@ class GraphCache:
         self.root = root or cache_directory()
         self._graphs = self.root / "graphs"
 
+    def __contains__(self, key: str) -> bool:
+        """Tell whether there is an entry; whether it is whole is found out when it is read."""
+        return (self._graphs / key / _RECORD).is_file()
+
     def get_or_compile(
         self, key: str, label: str, bucket: Bucket, compile: Callable[[Path], CompiledGraph]
     ) -> CacheEntry:

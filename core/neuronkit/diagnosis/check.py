@@ -135,31 +135,18 @@ class Prepared:
 
 def prepare(model: str | Path, *, task: str | None = None, given: Mapping[str, Any] | None = None) -> Prepared:
     """Load a model and have its plugin say what there is to compile; see `check_model`."""
-    from neuronkit.buckets import make_buckets
-    from neuronkit.compilation import resolve_key
-    from neuronkit.export.source import resolve_source
-    from neuronkit.manager import make_manager, options_class
-    from neuronkit.options import split_options
-    from neuronkit.plugins import active_extensions, get_registry
-    from neuronkit.shapes import default_shapes
+    from neuronkit.backends.neuron import backend
+    from neuronkit.declaration import choose_buckets, declare, read_request
 
-    values = dict(given or {})
-    source = resolve_source(model, split_options(values, None).source)
-    loaded = get_registry().resolve(resolve_key(source, task))
-    hook = make_manager(loaded.plugin, active_extensions()).hook
-    parsed = split_options(values, options_class(hook))
-    target = parse_target(parsed.compile.target or DEFAULT_TARGET)
-    shapes = default_shapes(source, {**(hook.default_shapes(source=source) or {}), **parsed.shapes})
-    config = hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
-    for name, sizes in config.shapes.items():
-        shapes.setdefault(name, list(sizes))
-    module = config.load().eval().requires_grad_(False)
+    request = read_request(model, task, dict(given or {}))
+    target = parse_target(request.parsed.compile.target or DEFAULT_TARGET)
+    shapes, config, module = declare(request)
     works = [
         (graph, bucket, (graph.wrap(module) if graph.wrap else module).eval())
         for graph in config.graphs
-        for bucket in make_buckets(graph, shapes, dynamic=False)
+        for bucket in choose_buckets(graph, shapes, backend.capabilities, static=True)
     ]
-    return Prepared(loaded.info.key, target, source.config, module, tuple(works))
+    return Prepared(request.loaded.info.key, target, request.source.config, module, tuple(works))
 
 
 def check_graph(graph: Any, bucket: Any, module: Any) -> GraphCheck:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.backends.cpu.products import use_onednn
-from neuronkit.environment import cache_directory
+from neuronkit.environment import cache_directory, temporarily
 from neuronkit.errors import CompileError, WeightsError
 from neuronkit.options import CompileOptions
 from neuronkit.weights import Constant, constant
@@ -43,7 +41,8 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
     }
-    with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, _inductor_cache():
+    cache = temporarily("TORCHINDUCTOR_CACHE_DIR", str(cache_directory() / "inductor"))
+    with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, cache:
         try:
             with torch.no_grad():
                 package = torch._inductor.aoti_compile_and_package(
@@ -131,17 +130,3 @@ def _only(files: list[Path]) -> Path:
             f"AOTInductor was expected to write one shared object (got {[file.name for file in files]})."
         )
     return files[0]
-
-
-@contextmanager
-def _inductor_cache() -> Iterator[None]:
-    name = "TORCHINDUCTOR_CACHE_DIR"
-    before = os.environ.get(name)
-    os.environ[name] = str(cache_directory() / "inductor")
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

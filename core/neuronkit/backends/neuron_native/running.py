@@ -12,8 +12,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 from neuronkit.backends.cpu import program as programs
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronPackageError
 from neuronkit.backends.neuron.exporting import runnable
+from neuronkit.environment import temporarily
 
 NEFF = "neff"
 """The folder of an artifact's graph that holds the binaries."""
@@ -42,7 +42,7 @@ def compile_beside(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str,
     """
     cache = file.with_name(NEFF)
     cache.mkdir()
-    with _LOCK, _cache_at(cache):
+    with _LOCK, temporarily(VARIABLE, str(cache)):
         _opened(file, weights, dynamo, device)
     if not _files(cache):
         raise NeuronCompileError(
@@ -124,19 +124,6 @@ class NativeRunner:
     def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
         programs.bind(self._module, {name: tensor.to(self._device) for name, tensor in tensors.items()})
-
-
-@contextmanager
-def _cache_at(directory: Path) -> Iterator[None]:
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(directory)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
 
 
 def _files(directory: Path) -> set[Path]:

@@ -1,0 +1,119 @@
+"""What there is to compile of a model: from a checkpoint and options to what its plugin declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from torch import nn
+
+from neuronkit.backends.base import Capabilities
+from neuronkit.buckets import Bucket, make_buckets
+from neuronkit.errors import OptionError
+from neuronkit.export.config import ExportConfig, Graph
+from neuronkit.export.source import Source, resolve_source
+from neuronkit.manager import make_manager, options_class
+from neuronkit.options import Parsed, split_options, unknown_shape_error
+from neuronkit.plugins import active_extensions
+from neuronkit.shape_names import AXES_OF_SHAPES
+from neuronkit.shapes import default_shapes
+from neuronkit.suggestion import resolve_for
+from neuronkit.tasks import canonical_task, infer_task
+
+
+@attrs.frozen
+class Request:
+    """
+    What a caller asked for, understood.
+
+    Args:
+        source: The checkpoint.
+        key: The registry's key, possibly qualified by a package.
+        loaded: The plugin and its record.
+        hook: The hooks of the plugin, the core and the extensions.
+        parsed: Shapes and options, told apart.
+    """
+
+    source: Source
+    key: str
+    loaded: Any
+    hook: Any
+    parsed: Parsed
+
+
+def read_request(model: str | Path, task: str | None, given: Mapping[str, Any]) -> Request:
+    """
+    Find the checkpoint and its plugin, and sort what was given.
+
+    Raises:
+        SourceError: There is no such model, or it cannot be read.
+        OptionError: Options are unknown or have values that they cannot have.
+        neuronkit_registry.PluginError: No plugin can export it.
+    """
+    source = resolve_source(model, split_options(given, None).source)
+    key = resolve_key(source, task)
+    loaded = resolve_for(source, key)
+    hook = make_manager(loaded.plugin, active_extensions()).hook
+    return Request(source, key, loaded, hook, split_options(given, options_class(hook)))
+
+
+def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Module]:
+    """
+    Ask the plugin for its graphs, and load the model.
+
+    Returns:
+        The shapes, the export config, and the eager model.
+
+    Raises:
+        OptionError: A shape is unknown to every graph, or one that is required has no value.
+    """
+    source, hook, parsed = request.source, request.hook, request.parsed
+    shapes = default_shapes(source, {**(hook.default_shapes(source=source) or {}), **parsed.shapes})
+    config: ExportConfig = hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
+    _check_shapes(config, parsed)
+    for name, sizes in config.shapes.items():
+        shapes.setdefault(name, list(sizes))
+    return shapes, config, config.load().eval().requires_grad_(False)
+
+
+def choose_buckets(
+    graph: Graph, shapes: Mapping[str, list[int]], capabilities: Capabilities, *, static: bool
+) -> tuple[Bucket, ...]:
+    """
+    Return the buckets that a backend compiles a graph for.
+
+    Args:
+        graph: The graph.
+        shapes: Sizes by shape name.
+        capabilities: The backend's. Where state is on the device, one bucket of a graph with state serves all calls: the
+            smallest, through which longer inputs go in pieces.
+        static: No axis stays dynamic, whatever the backend can do.
+    """
+    buckets = make_buckets(graph, shapes, capabilities.dynamic_axes and not static)
+    if graph.state and capabilities.state_on_device:
+        return (min(buckets, key=lambda bucket: bucket.volume),)
+    return buckets
+
+
+def resolve_key(source: Source, task: str | None) -> str:
+    """Return the registry's key, possibly qualified by a package, for a checkpoint and a task, which may be a whole key."""
+    name, _, package = (task or infer_task(source)).partition("@")
+    key = name if "." in name else f"{source.architecture}.{canonical_task(name)}"
+    return f"{key}@{package}" if package else key
+
+
+def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
+    axes = {axis for graph in config.graphs for axis in graph.axes}
+    known = sorted(shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes) + sorted(
+        axes - set(AXES_OF_SHAPES.values())
+    )
+    problems = [unknown_shape_error(name, known) for name in parsed.unknown_shapes if name not in axes]
+    overridden = {axis for graph in config.graphs for axis in graph.sizes}
+    for axis in config.required_axes:
+        shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
+        if shape not in parsed.shapes and axis not in overridden:
+            problems.append(f"{shape}: required, because the plugin needs the size of the axis {axis!r}.")
+    if problems:
+        raise OptionError("\n".join(problems))

@@ -110,10 +110,10 @@ def computed_tokens(model: Any, items: list[str]) -> int:
     total = 0
     run = loaded.run
 
-    def counting(bucket: Any, tensors: Any) -> Any:
+    def counting(bucket: Any, tensors: Any, *rows: Any) -> Any:
         nonlocal total
         total += bucket.volume
-        return run(bucket, tensors)
+        return run(bucket, tensors, *rows)
 
     loaded.run = counting
     model.encode(items, batch_size=8)

@@ -88,12 +88,14 @@ def choose_buckets(
         graph: The graph.
         shapes: Sizes by shape name.
         capabilities: The backend's. Where state is on the device, one bucket of a graph with state serves all calls: the
-            smallest, through which longer inputs go in pieces.
+            smallest, or the pieces of the graph's hints, which are never longer than the largest.
         static: No axis stays dynamic, whatever the backend can do.
     """
     buckets = make_buckets(graph, shapes, capabilities.dynamic_axes and not static)
     if graph.state and capabilities.state_on_device:
-        return (min(buckets, key=lambda bucket: bucket.volume),)
+        smallest, largest = buckets[0], buckets[-1]
+        pieces = {axis: min(size, largest.sizes[axis]) for axis, size in graph.hints.pieces.items()}
+        return (Bucket({**smallest.sizes, **pieces}),)
     return buckets
 
 

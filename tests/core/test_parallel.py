@@ -90,6 +90,20 @@ def test_graphs_compile_together(checkpoint, tmp_path, monkeypatch):
     assert outputs.start_logits.shape == (1, 12)
 
 
+def test_together_or_one_after_another_gives_the_same_artifact(checkpoint, tmp_path, monkeypatch):
+    ids = torch.arange(5, 17)[None]
+    scores, keys = [], []
+    for jobs in (1, 2):
+        cache = tmp_path / f"cache-{jobs}"
+        monkeypatch.setenv("NEURONKIT_CACHE", str(cache))
+        output = tmp_path / f"out-{jobs}"
+        neuronkit.compile(checkpoint, output, task="question-answering", **given(jobs=jobs))
+        keys.append(sorted(entry.key for entry in GraphCache(cache).entries()))
+        scores.append(neuronkit.load(output)(input_ids=ids).start_logits)
+    assert keys[0] == keys[1]
+    assert torch.equal(*scores)
+
+
 def test_a_graph_that_fails_leaves_the_others_in_the_cache(checkpoint, tmp_path, monkeypatch):
     """The error is the one that compiling here gives."""
     from neuronkit.backends.cpu import backend

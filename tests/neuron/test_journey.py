@@ -123,3 +123,18 @@ def test_weights_apart_serve_a_sibling_without_compiling(checkpoint, inf2, tmp_p
         wanted = load_tide(source)(readings, torch.ones_like(readings))
         assert torch.allclose(outputs.scores, wanted["scores"], atol=1e-5)
     assert manifests.read(tmp_path / "two").validation.status == "passed"
+
+
+def test_jobs_change_how_graphs_are_compiled_and_nothing_else(checkpoint, inf2, tmp_path, monkeypatch):
+    """Compiler processes of two graphs at a time, and of one: what is loaded gives the same bits."""
+    given = {"task": TASK, "backend": "neuron", "batch_size": 2, "sequence_length": [8, 16]}
+    readings = torch.randint(0, 31, (2, 12), generator=torch.Generator().manual_seed(0))
+    scores = []
+    for jobs in (1, 2):
+        monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path / f"cache-{jobs}"))
+        output = tmp_path / f"out-{jobs}"
+        neuronkit.compile(checkpoint, output, jobs=jobs, **given)
+        (graph,) = manifests.read(output).graphs
+        assert [bucket.sizes["sequence"] for bucket in graph.buckets] == [8, 16]
+        scores.append(neuronkit.load(output)(readings=readings).scores)
+    assert torch.equal(*scores)

@@ -53,7 +53,7 @@ def test_sessions_take_one_core_each_in_turn(host):
     assert [choose(None, "none", host, allocator).cores[0] for _ in range(13)] == [*range(12), 0]
 
 
-@pytest.mark.parametrize(("mode", "count"), [("none", 1), ("unet", 2), ("all", 12)])
+@pytest.mark.parametrize(("mode", "count"), [("none", 1), ("unet", 2), ("transformer", 2), ("all", 12)])
 def test_modes_take_as_many_cores_as_they_need(host, mode, count):
     assert choose(None, mode, host, CoreAllocator()) == Placement(tuple(range(count)), mode)
 
@@ -74,7 +74,9 @@ def test_a_core_beyond_the_last_is_refused(host, cores):
 
 
 def test_a_mode_that_does_not_exist_is_refused(host):
-    with pytest.raises(OptionError, match=r"data_parallel_mode: must be one of none, unet, all \(got 'both'\)"):
+    with pytest.raises(
+        OptionError, match=r"data_parallel_mode: must be one of none, unet, transformer, all \(got 'both'\)"
+    ):
         choose(None, "both", host)
 
 

@@ -15,9 +15,11 @@ import torch
 
 import neuronkit
 from neuronkit.artifact import manifest as manifests
+from neuronkit.backends.base import replicas
 from neuronkit.backends.neuron import job as jobs
 from neuronkit.backends.neuron.job import Job
 from neuronkit.backends.neuron.worker import compile_job
+from neuronkit.errors import InputError
 from tests.generation.checkpoints import tiny_decoder
 from tests.image import checkpoints, pairs
 from tests.plugins.encoders import AUTO_CLASSES, PAIRS, eager_model, example, tiny_encoder
@@ -123,11 +125,37 @@ def test_a_decoder_keeps_its_cache_on_the_device(gpt2):
         assert torch.equal(found, generated(path, prompt, mask, 8))
 
 
-def test_every_graph_of_a_decoder_holds_or_shares_state(gpt2):
+def test_one_graph_of_a_decoder_holds_the_cache(gpt2):
+    """Two lengths were asked for; the chunk of 32 tokens is no longer than the cache."""
     manifest = manifests.read(gpt2[1])
     assert manifest.validation.status == "passed"
-    states = [[input.name for input in graph.inputs if input.state] for graph in manifest.graphs]
-    assert all(states)
+    (graph,) = manifest.graphs
+    assert [bucket.sizes for bucket in graph.buckets] == [{"batch": 2, "sequence": 32, "cache": 32}]
+    assert any(input.state for input in graph.inputs)
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_prompts_go_through_in_chunks(gpt2, tmp_path, chunk):
+    """Of five: shorter than one, exactly one, and several with a rest."""
+    path, _ = gpt2
+    neuronkit.compile(
+        path, tmp_path / "out", task="text-generation", backend="neuron", sequence_length=32, prefill_chunk=chunk
+    )
+    (graph,) = manifests.read(tmp_path / "out").graphs
+    assert [bucket.sizes["sequence"] for bucket in graph.buckets] == [chunk]
+    model = neuronkit.load(tmp_path / "out")
+    for length in (3, 5, 10, 17):
+        prompt = torch.randint(5, 90, (1, length), generator=torch.Generator().manual_seed(length))
+        found = model.generate(prompt, max_new_tokens=6, do_sample=False, pad_token_id=0)
+        assert torch.equal(found, generated(path, prompt, torch.ones_like(prompt), 6))
+
+
+def test_beams_are_refused(gpt2):
+    model = neuronkit.load(gpt2[1])
+    with pytest.raises(
+        InputError, match="Beams copy rows of the cache, and the backend 'neuron' keeps it on the device"
+    ):
+        model.generate(torch.tensor([[5, 6]]), max_new_tokens=2, num_beams=2, do_sample=False, pad_token_id=0)
 
 
 PIPELINES = {
@@ -143,16 +171,18 @@ PIPELINES = {
 
 @pytest.fixture(scope="module")
 def artifact_of(tmp_path_factory):
-    """Return a checkpoint and its artifact by the name of a pipeline, made once."""
+    """Return a checkpoint and its artifact by the name of a pipeline and its options, made once."""
     made = {}
 
-    def make(name: str) -> tuple[Path, Path]:
-        if name not in made:
+    def make(name: str, **options: str) -> tuple[Path, Path]:
+        key = (name, *options.items())
+        if key not in made:
             directory = tmp_path_factory.mktemp("image")
             path = PIPELINES[name][1](directory / "checkpoint")
-            neuronkit.compile(path, directory / "out", task="text-to-image", backend="neuron", height=32, width=32)
-            made[name] = path, directory / "out"
-        return made[name]
+            output = directory / "out"
+            neuronkit.compile(path, output, task="text-to-image", backend="neuron", height=32, width=32, **options)
+            made[key] = path, output
+        return made[key]
 
     return make
 
@@ -171,3 +201,19 @@ def test_a_pipeline_s_images_equal_eager_s(name, artifact_of):
     assert manifests.read(artifact).validation.status == "passed"
     compiled, eager = pairs.load_pair(name, path, artifact)
     assert pairs.difference(compiled, eager, height=32, width=32) < pairs.TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "component"),
+    [
+        ("AmusedPipeline", "transformer"),
+        pytest.param("StableDiffusionPipeline", "unet", marks=pytest.mark.standin),
+    ],
+)
+def test_both_halves_of_guidance_run_on_a_core_each(name, component, artifact_of):
+    """The graph takes one row; guidance needs two, which are one call over two cores."""
+    path, artifact = artifact_of(name, data_parallel_mode=component)
+    compiled, eager = pairs.load_pair(name, path, artifact)
+    found = compiled.session.graphs
+    assert {graph for graph in found if replicas(found[graph].runner(found[graph].buckets[0])) == 2} == {component}
+    assert pairs.difference(compiled, eager, height=32, width=32, guidance_scale=6.0) < pairs.TOLERANCE

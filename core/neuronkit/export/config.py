@@ -128,6 +128,8 @@ class CompilerHints:
         channels_last: Store the weights of convolutions with their channels last, where weights are apart and the backend
             gains by it.
         max_batch: Bound of a dynamic batch, unless a larger one is asked for; more rows are split over several calls.
+        pieces: Sizes of axes where the state is on the device and one bucket serves all calls: longer inputs go through it in
+            pieces of that size. Without one, the smallest bucket does.
     """
 
     inline_weights: bool = False
@@ -136,6 +138,7 @@ class CompilerHints:
     keep_fp32: bool = False
     channels_last: bool = False
     max_batch: int = 64
+    pieces: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen

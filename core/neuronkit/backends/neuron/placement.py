@@ -12,8 +12,8 @@ import attrs
 from neuronkit.backends.neuron.host import Host
 from neuronkit.errors import OptionError
 
-MODES = ("none", "unet", "all")
-"""``data_parallel_mode``: which graphs are split over the session's cores."""
+MODES = ("none", "unet", "transformer", "all")
+"""``data_parallel_mode``: which graphs are split over the session's cores; beside none and all, those of one kind."""
 LOCK = threading.RLock()
 """Held while a model is put on a core: the placement contexts of ``torch_neuronx`` are not thread-safe."""
 
@@ -34,9 +34,7 @@ class Placement:
 
     def splits(self, kind: str | None) -> bool:
         """Return whether a graph of this kind is split over the cores instead of running on the first."""
-        return len(self.cores) > 1 and (
-            self.data_parallel == "all" or (self.data_parallel == "unet" and kind == "unet")
-        )
+        return len(self.cores) > 1 and self.data_parallel in ("all", kind)
 
 
 def parse_cores(value: str) -> tuple[int, ...]:
@@ -105,7 +103,7 @@ def choose(cores: str | None, data_parallel: str, host: Host, allocator: CoreAll
     Decide where a session goes.
 
     Args:
-        cores: What the caller asked for; None takes one core, two for a UNet that is split, or all for ``"all"``.
+        cores: What the caller asked for; None takes one core, two where graphs of one kind are split, or all for ``"all"``.
         data_parallel: One of `MODES`.
         host: The machine.
         allocator: Who has had which cores.
@@ -118,7 +116,7 @@ def choose(cores: str | None, data_parallel: str, host: Host, allocator: CoreAll
         raise OptionError(f"data_parallel_mode: must be one of {', '.join(MODES)} (got {data_parallel!r}).")
     visible = visible_cores(host)
     if cores is None:
-        wanted = {"none": 1, "unet": min(2, visible), "all": visible}[data_parallel]
+        wanted = {"none": 1, "all": visible}.get(data_parallel, min(2, visible))
         return Placement(allocator.take(max(1, wanted), visible), data_parallel)
     chosen = parse_cores(cores)
     if chosen[-1] >= visible:

@@ -14,6 +14,8 @@ from neuronkit.export import CompilerHints, Graph, Input, Output, Probe
 from neuronkit_plugins.text.causal_lm.architectures import attention_windows
 
 GRAPH = "decoder"
+PREFILL_CHUNK = 32
+"""Tokens a row: few enough that a NeuronCore still spends the call on reading weights (docs/decisions/0012)."""
 
 
 def key_name(layer: int) -> str:
@@ -33,6 +35,7 @@ def decoder_graph(
     rows: int,
     pad_token_id: int,
     all_logits: bool = False,
+    prefill_chunk: int = PREFILL_CHUNK,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> Graph:
     """
@@ -47,6 +50,7 @@ def decoder_graph(
         rows: Texts that run at once.
         pad_token_id: Fills up ``input_ids``.
         all_logits: Return the logits of every position rather than of one a row.
+        prefill_chunk: Tokens a row of the only bucket where the cache is on the device.
         wrap: Changes the model before it is traced (its weights, say), without touching the one that was loaded.
     """
     length = max(lengths)
@@ -73,7 +77,9 @@ def decoder_graph(
         kind="decoder",
         wrap=lambda loaded: DecoderGraph(wrap(loaded) if wrap else loaded, length, len(shapes), all_logits=all_logits),
         sizes={"sequence": sorted({1, *lengths}), "cache": length},
-        hints=CompilerHints(dynamic_axes=("batch", "sequence", "cache"), max_batch=rows),
+        hints=CompilerHints(
+            dynamic_axes=("batch", "sequence", "cache"), max_batch=rows, pieces={"sequence": prefill_chunk}
+        ),
         probe=Probe(
             inputs=lambda sizes, generator: probe_inputs(sizes, generator, length, ragged=not all_logits),
             expected=lambda loaded, given: run_unwrapped(loaded, given, len(shapes), all_logits=all_logits),

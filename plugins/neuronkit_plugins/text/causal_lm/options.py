@@ -7,8 +7,9 @@ from typing import Any
 import attrs
 
 from neuronkit.options import option
+from neuronkit_plugins.text.causal_lm.graph import PREFILL_CHUNK
 
-_OWN = ("weights", "all_logits", "stream", "seed", "return_full_text")
+_OWN = ("weights", "all_logits", "prefill_chunk", "stream", "seed", "return_full_text")
 
 
 @attrs.frozen(kw_only=True)
@@ -18,6 +19,12 @@ class CausalLMOptions:
     weights: str | None = option(None, stage="compile", choices=("int8",), help="Store linear layers in eight bits.")
     all_logits: bool = option(
         False, stage="compile", help="Return the logits of every position, which assisted generation needs."
+    )
+    prefill_chunk: int = option(
+        PREFILL_CHUNK,
+        stage="compile",
+        minimum=1,
+        help="Tokens of a prompt that go through a Neuron graph together; no matter on cpu.",
     )
     max_new_tokens: int | None = option(None, stage="call", minimum=1, help="Tokens to generate at most.")
     min_new_tokens: int | None = option(None, stage="call", minimum=0, help="Tokens to generate at least.")

@@ -86,6 +86,7 @@ class TextGeneration:
             rows=max(shapes["batch_size"]),
             pad_token_id=source.pad_token_id,
             all_logits=options.all_logits,
+            prefill_chunk=options.prefill_chunk,
             wrap=with_int8_weights if options.weights == "int8" else None,
         )
         tolerance = _INT8_TOLERANCE if options.weights == "int8" else None

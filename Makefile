@@ -34,7 +34,7 @@ docs-reference: $(VENV)/.dev  ## Rewrite docs/reference from the code
 heavy: $(VENV)/.dev  ## Full-size exactness suites, and what the default suite leaves out for its time: minutes to hours
 	$(BIN)/pytest -m heavy
 
-standin: $(VENV)/.dev  ## Every encoder and pipeline on the stand-in for Neuron: a quarter of an hour
+standin: $(VENV)/.dev  ## Every encoder and pipeline on the stand-in for Neuron: a few minutes
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m standin tests/neuron
 
 encoder-table: $(VENV)/.dev  ## Compile every encoder of every task again and rewrite docs/encoders.md: half an hour

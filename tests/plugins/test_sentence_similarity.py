@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 
+import neuronkit
 from neuronkit.errors import InputError, SourceError
 from neuronkit_plugins.text.pooling import LEGACY_MODES, POOLINGS, read_modules
 from neuronkit_plugins.text.sentence_similarity import plugin
@@ -98,6 +99,26 @@ def test_default_prompt(tmp_path):
     path = tiny_sentence_transformer(tmp_path)
     edit(path / "config_sentence_transformers.json", prompts={"query": "who lives near "}, default_prompt_name="query")
     np.testing.assert_allclose(EagerPipeline(plugin, path)(text=TEXTS), reference(path, TEXTS), atol=1e-5)
+
+
+def test_a_transformer_in_a_folder_of_its_own(tmp_path):
+    """Older versions of sentence-transformers saved the first module like every other; the settings at the root stay there."""
+    path = tiny_sentence_transformer(tmp_path / "old")
+    edit(path / "config_sentence_transformers.json", prompts={"query": "who lives near "}, default_prompt_name="query")
+    folder = path / "0_Transformer"
+    folder.mkdir()
+    for file in [file for file in path.iterdir() if file.is_file()]:
+        if file.name not in ("modules.json", "config_sentence_transformers.json", "README.md"):
+            file.rename(folder / file.name)
+    modules = json.loads((path / "modules.json").read_text())
+    modules[0]["path"] = folder.name
+    (path / "modules.json").write_text(json.dumps(modules))
+
+    neuronkit.compile(path, tmp_path / "out", optlevel=1, sequence_length=64)
+    assert (tmp_path / "out" / "tokenizer.json").is_file()
+    assert (tmp_path / "out" / "1_Pooling" / "config.json").is_file()
+    embeddings = neuronkit.pipeline(tmp_path / "out")(text=TEXTS)
+    np.testing.assert_allclose(embeddings, reference(path, TEXTS), atol=1e-5)
 
 
 def test_plain_checkpoint_is_mean_pooled(tmp_path):

@@ -28,8 +28,9 @@ def write_side_files(
         config.write_files(directory)
     else:
         for relative in source.side_files():
-            if relative.as_posix() not in CONFIG_FILES:
-                target = directory / relative
+            placed = relative.relative_to(source.folder) if relative.is_relative_to(source.folder) else relative
+            if placed.as_posix() not in CONFIG_FILES:
+                target = directory / placed
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source.path / relative, target)
     axes = {axis for graph in config.graphs for axis in graph.axes}

@@ -45,6 +45,8 @@ class Source:
         config: The parsed ``config.json`` or ``model_index.json``.
         options: Revision, subfolder and the like.
         file: The single file that holds all weights, if the checkpoint is one.
+        folder: Where below `path` configuration, tokenizer and weights lie: the first module's directory of a sentence transformer
+            that was saved by an older sentence-transformers.
     """
 
     model: str
@@ -52,6 +54,12 @@ class Source:
     config: dict[str, Any]
     options: SourceOptions = attrs.field(factory=SourceOptions)
     file: Path | None = None
+    folder: str = ""
+
+    @property
+    def model_path(self) -> Path:
+        """The directory of the configuration, the tokenizer and the weights."""
+        return self.path / self.folder
 
     @property
     def trust_remote_code(self) -> bool:
@@ -70,11 +78,13 @@ class Source:
     @cached_property
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer, or None if it has none."""
-        if not any((self.path / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+        if not any(
+            (self.model_path / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+        ):
             return None
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.path, trust_remote_code=self.trust_remote_code)
+        return AutoTokenizer.from_pretrained(self.model_path, trust_remote_code=self.trust_remote_code)
 
     @property
     def pad_token_id(self) -> int:
@@ -127,20 +137,34 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
         path = download(str(model), options)
     if options.subfolder:
         path = path / options.subfolder
-    config = _read_config(Path(options.config) if options.config else path)
-    return Source(model=str(model), path=path, config=config, options=options)
+    folder = _first_module(path)
+    config = _read_config(Path(options.config) if options.config else path / folder)
+    return Source(model=str(model), path=path, config=config, options=options, folder=folder)
+
+
+def _first_module(path: Path) -> str:
+    """Return the folder of a sentence transformer's first module, or nothing where the configuration lies at the root."""
+    file = path / "modules.json"
+    if not file.is_file() or any((path / name).is_file() for name in CONFIG_FILES):
+        return ""
+    modules: list[dict[str, Any]] = _read_json(file)
+    return str(min(modules, key=lambda module: module["idx"])["path"]) if modules else ""
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
     for name in CONFIG_FILES:
         file = directory / name
         if file.is_file():
-            try:
-                found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise SourceError(f"{file} is not valid JSON: {error}") from error
+            found: dict[str, Any] = _read_json(file)
             return found
     raise SourceError(f"{directory} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SourceError(f"{file} is not valid JSON: {error}") from error
 
 
 def _single_file(path: Path, options: SourceOptions) -> Source:

@@ -45,7 +45,7 @@ def load_model(source: Source, auto_class_name: str, *, folder: Path | None = No
     Args:
         source: The checkpoint.
         auto_class_name: transformers' auto class (``"AutoModelForQuestionAnswering"``).
-        folder: Where the weights lie, if not in ``source.path``.
+        folder: Where the weights lie, if not in ``source.model_path``.
         **kwargs: For `from_pretrained`.
 
     Raises:
@@ -75,7 +75,7 @@ def load_backbone(
     Args:
         source: The checkpoint.
         auto_class_name: transformers' auto class.
-        folder: Where the weights lie, if not in ``source.path``.
+        folder: Where the weights lie, if not in ``source.model_path``.
         pooler: Keep the pooler, if the checkpoint has weights for it; many have none.
         **kwargs: For `from_pretrained`.
 
@@ -96,7 +96,7 @@ def model_class(source: Source, auto_class_name: str, folder: Path | None = None
     import transformers
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-    path = folder or source.path
+    path = folder or source.model_path
     if source.trust_remote_code and (reference := source.config.get("auto_map", {}).get(auto_class_name)):
         return get_class_from_dynamic_module(reference, path)
     config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=source.trust_remote_code)
@@ -112,7 +112,7 @@ def _load(
 
     with _quiet():  # what is missing is an error here, and what is left over belongs to another head
         model, info = getattr(transformers, auto_class_name).from_pretrained(
-            folder or source.path,
+            folder or source.model_path,
             dtype=torch.float32,
             trust_remote_code=source.trust_remote_code,
             output_loading_info=True,

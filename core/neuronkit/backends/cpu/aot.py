@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
+from neuronkit.backends.cpu.exporting import without_warnings_of_copies
 from neuronkit.backends.cpu.products import use_onednn
 from neuronkit.environment import cache_directory, temporarily
 from neuronkit.errors import CompileError, WeightsError
@@ -44,7 +45,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     cache = temporarily("TORCHINDUCTOR_CACHE_DIR", str(cache_directory() / "inductor"))
     with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, cache:
         try:
-            with torch.no_grad():
+            with torch.no_grad(), without_warnings_of_copies():
                 package = torch._inductor.aoti_compile_and_package(
                     program, package_path=str(Path(workdir) / "graph.pt2"), inductor_configs=settings
                 )

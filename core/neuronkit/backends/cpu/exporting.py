@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,11 +51,7 @@ def export_program(
             if (
                 module.lowers_precision
             ):  # the casts to be folded appear with the core operators; else it is a trace for nothing
-                with warnings.catch_warnings():
-                    # copyreg asks torch's own tree specs a question that torch has deprecated.
-                    warnings.filterwarnings(
-                        "ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning
-                    )
+                with without_warnings_of_copies():
                     program = program.run_decompositions({})
     except Exception as error:
         if isinstance(error, (KeyboardInterrupt, MemoryError)):
@@ -64,6 +62,14 @@ def export_program(
             f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
         ) from error
     return program, _fold_weight_casts(program, inline=inline_weights) if module.lowers_precision else {}
+
+
+@contextmanager
+def without_warnings_of_copies() -> Iterator[None]:
+    """Silence copyreg, which asks torch's own tree specs a question that torch has deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
+        yield
 
 
 def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Dim]]:

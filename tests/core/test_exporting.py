@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from neuronkit.backends.cpu.exporting import export_program
 from neuronkit.backends.cpu.products import use_onednn
@@ -92,3 +93,38 @@ def test_without_onednn_a_program_stays_as_it_is(monkeypatch):
     use_onednn(program)
 
     assert str(program.graph) == before
+
+
+class Columns(nn.Module):
+    """A layer of GPT-2's kind, which multiplies by its weight as it is, twice; the second has another use for its weight."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(11, 8)
+        self.layer, self.other = Conv1D(8, 8), Conv1D(11, 8)
+        self.shared = shared
+        self.config = None
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = self.other(self.layer(self.embedding(input_ids)))
+        return {"logits": logits + self.other.weight.sum(0) if self.shared else logits}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_onednn_gets_gpt2_s_weights_by_columns(shared):
+    """Where the layer is all that uses them; the model that was traced keeps its own."""
+    model = Columns(shared=shared).eval()
+    ids = torch.arange(6).reshape(2, 3)
+    wanted = model(ids)["logits"]
+    program, _ = export_program(GRAPH, BUCKET, TracedModule(model, GRAPH))
+
+    use_onednn(program)
+
+    targets = [node.target for node in program.graph.nodes]
+    assert targets.count(torch.ops.mkldnn._linear_pointwise.default) == (1 if shared else 2)
+    strides = {name: program.state_dict[f"module.{name}.weight"].stride() for name in ("layer", "other")}
+    assert strides == {"layer": (1, 8), "other": (11, 1) if shared else (1, 8)}
+    assert model.layer.weight.stride() == (8, 1)
+    (got,) = program.module()(ids)
+    assert torch.allclose(got, wanted, atol=1e-6)

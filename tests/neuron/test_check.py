@@ -164,7 +164,7 @@ def test_a_decoder_is_checked_at_the_one_size_that_is_compiled(tmp_path):
     """Its state is on the device, where no two sizes share one: weights count once."""
     model = tiny_decoder(tmp_path / "gpt2")
     report = check_model(model, task="text-generation", given={"sequence_length": [8, 16]})
-    assert [one.bucket for one in report.graphs] == ["batch1_sequence1_cache16"]
+    assert [one.bucket for one in report.graphs] == ["batch1_sequence16_cache16"]
     assert report.device_bytes == report.graphs[0].weight_bytes
 
 

@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
+import neuronkit
 from neuronkit.cli.timing import time_in_turns
+from tests.generation.checkpoints import tiny_decoder
 
 
 def test_inspect_for_people(cli, artifact):
@@ -128,3 +130,15 @@ def test_turns_alternate():
     latencies = time_in_turns(calls, repeats=10, warm_up=1, budget=0)
     assert seen == ["a", "b"] * 4
     assert [len(latency.seconds) for latency in latencies.values()] == [3, 3]
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_bench_of_a_graph_with_state(cli, tmp_path, static):
+    """The session feeds the cache, whichever part of its rows a call uses."""
+    path = tiny_decoder(tmp_path / "gpt2")
+    neuronkit.compile(
+        path, tmp_path / "out", task="text-generation", batch_size=2, sequence_length=16, optlevel=1, static=static
+    )
+    found = cli("bench", tmp_path / "out", "--batch-size", "1", "--repeats", "1", "--json").json
+    assert [result["sizes"]["sequence"] for result in found["results"]] == ([1, 16] if static else [16])
+    assert all(result["median_ms"] > 0 for result in found["results"])

@@ -146,17 +146,18 @@ def measure(
     from neuronkit.processors import Processors
 
     config = Processors(session.artifact.path, session.limits).config
-    inputs = seeded_inputs(graph.graph, sizes, config, seed=0)
+    seeded = seeded_inputs(graph.graph, sizes, config, seed=0)
+    inputs = {input.name: seeded[input.name] for input in graph.inputs}
     bucket = graph.table.choose(sizes)
     full = {axis: sizes[axis] if axis in bucket.bounds else size for axis, size in bucket.sizes.items()}
     calls = -(-sizes.get(BATCH, 1) // full.get(BATCH, 1))
     part = {name: tensor[: full[BATCH]] if BATCH in full else tensor for name, tensor in inputs.items()}
-    padded = [pad(part[input.name], input.axes, full, input.pad_value) for input in graph.graph.inputs]
-    runner = graph.runner(bucket)
+    padded = [pad(part[input.name], input.axes, full, input.pad_value) for input in graph.inputs]
+    rows = (0, full[BATCH]) if graph.graph.state else None
 
     def bare() -> None:
         for _ in range(calls):
-            runner(padded)
+            graph.run(bucket, padded, rows)
 
     with torch.no_grad():
         latencies = time_in_turns(

@@ -1,4 +1,4 @@
-"""The registries of this process: model plugins, extensions, backends and public classes."""
+"""The registries of this process: model plugins, extensions, backends, public classes and sketches."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ CLASSES = Family(
     builtin="neuronkit",
     version=__version__,
     keys=CLASS_KEYS,
+    builtins_always_allowed=True,
+)
+SKETCHES = Family(
+    group="neuronkit.sketches",
+    api=hooks.API,
+    builtin="neuronkit",
+    version=__version__,
+    keys=PLAIN_KEYS,
     builtins_always_allowed=True,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ PUBLIC = {
     "neuronkit.options",
     "neuronkit.padding",
     "neuronkit.processors",
+    "neuronkit.scaffold",
     "neuronkit.session",
     "neuronkit.shells",
 }
@@ -77,6 +79,16 @@ def test_imports_go_down_only(package):
         for name, _ in read_imports(file)
         if name.partition(".")[0] in above
     ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", ["neuronkit", "neuronkit_registry"])
+def test_no_file_names_the_plugins(package):
+    """A template is a text to the walk above, and what it imports reaches up all the same."""
+    files = [file for file in (LAYERS[package] / package).rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    assert any(file.suffix == ".tmpl" for file in files) == (package == "neuronkit")
+    named = re.compile(r"\bneuronkit_plugins\b")
+    wrong = [str(file.relative_to(ROOT)) for file in files if named.search(file.read_text(encoding="utf-8"))]
     assert not wrong
 
 

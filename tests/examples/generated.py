@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuronkit.cli import main
-from neuronkit.scaffold.tasks import SKETCHES
+from neuronkit.scaffold.tasks import find_sketch
 from tests.examples.packages import Ended, Site
 
 NAME = "acme-kit"
@@ -27,7 +27,7 @@ def generate(task: str, directory: Path) -> Path:
 
 def commands(task: str) -> list[list[str]]:
     """Return the commands from a sample to a result, as `Site.commands` takes them."""
-    sketch = SKETCHES[task]
+    sketch, _ = find_sketch(task)
     shapes = [word for name, size in sketch.shapes.items() for word in (f"--{name}", str(size))]
     inputs = [word for name, value in sketch.raw.items() for word in (f"--{name}", str(value))]
     return [

@@ -13,13 +13,18 @@ import pytest
 
 import neuronkit
 from neuronkit.cli import main
-from neuronkit.scaffold.tasks import SKETCHES
+from neuronkit.plugins import SKETCHES, registry_of
+from neuronkit.scaffold.tasks import find_sketch, sketched_tasks
 from neuronkit.testing.forms import mismatch
 from tests.examples import generated
 from tests.examples.conftest import GENERATED
 from tests.examples.packages import Site
 
 LAYERS = {"neuronkit", "neuronkit_plugins", "neuronkit_registry"}
+TASKS = sketched_tasks()
+ENCODERS = [
+    task for task in TASKS if registry_of(SKETCHES)[task].target.partition(":")[0] == "neuronkit.scaffold.encoders"
+]
 pytestmark = pytest.mark.xdist_group("examples")
 
 
@@ -72,7 +77,7 @@ def test_writes_a_package(new_plugin, tmp_path):
     assert [path for path in tmp_path.iterdir() if path != root] == []
 
 
-@pytest.mark.parametrize("task", SKETCHES)
+@pytest.mark.parametrize("task", TASKS)
 def test_programs_need_no_formatting(task, new_plugin, tmp_path):
     """Whoever begins with a template finds nothing to tidy up first."""
     new_plugin("acme-bert", "--task", task)
@@ -144,10 +149,10 @@ def test_refuses_a_directory_that_is_not_empty(new_plugin, tmp_path):
     assert new_plugin("acme-bert", "--task", "fill-mask")[0] == 0
 
 
-@pytest.mark.parametrize("task", [task for task, sketch in SKETCHES.items() if sketch.kind == "encoder"])
+@pytest.mark.parametrize("task", ENCODERS)
 def test_encoders_run(task, new_plugin, tmp_path, monkeypatch, recording_backend):
     """Every template, without a compiler; one of each kind goes through pip and the conformance kit."""
-    sketch, name = SKETCHES[task], f"acme-{task}"
+    (sketch, _), name = find_sketch(task), f"acme-{task}"
     new_plugin(name, "--task", task)
     monkeypatch.syspath_prepend(str(tmp_path / name / "src"))
     module = name.replace("-", "_")
@@ -166,7 +171,7 @@ def test_encoders_run(task, new_plugin, tmp_path, monkeypatch, recording_backend
         pipe = neuronkit.pipeline(tmp_path / "artifact")
         one = pipe(**sketch.raw)
         assert mismatch(one, eval(sketch.result)) is None
-        if sketch.reads_texts:
+        if "texts" in sketch.modules:
             several = pipe(text=[f"{sketch.raw['text']} And more of it.", sketch.raw["text"], sketch.raw["text"]])
             assert len(several) == 3
             assert mismatch(several[1], eval(sketch.result)) is None
@@ -193,7 +198,7 @@ def test_decoder_and_diffusion_install_compile_run_and_pass_their_own_tests(task
     assert len(passed) >= 10
 
 
-@pytest.mark.parametrize("task", SKETCHES)
+@pytest.mark.parametrize("task", TASKS)
 def test_what_a_package_imports_of_neuronkit_is_there(task, tmp_path):
     """Packages import from the built-in plugins, too: renaming there what they were written with breaks them."""
     imported = [

@@ -46,16 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
     from neuronkit.scaffold.tasks import find_sketch
     from neuronkit.scaffold.writing import render_package, write_package
 
-    task, sketch = find_sketch(arguments.task)
-    names = make_names(arguments.name, arguments.architecture, task)
-    texts = render_package(names, sketch)
+    sketch, info = find_sketch(arguments.task)
+    names = make_names(arguments.name, arguments.architecture, info.key, is_pipeline=sketch.is_pipeline)
+    texts = render_package(names, sketch, info)
     directory = Path(arguments.directory).expanduser() / names.package
     write_package(texts, directory)
     commands = [
         f"cd {shlex.quote(str(directory))}",
         'pip install --editable ".[test]"',
         f"python -m {names.module}.sample ./sample",
-        " ".join(f"neuronkit compile --model ./sample --task {task} {sketch.flags} -O1 ./artifact".split()),
+        " ".join(f"neuronkit compile --model ./sample --task {names.task} {sketch.flags} -O1 ./artifact".split()),
         f"neuronkit run ./artifact {sketch.example}",
         "pytest",
     ]

@@ -49,14 +49,15 @@ class Names:
         return f"{self.architecture}.{self.task}"
 
 
-def make_names(package: str, architecture: str | None, task: str) -> Names:
+def make_names(package: str, architecture: str | None, task: str, *, is_pipeline: bool = False) -> Names:
     """
     Name a package and its parts.
 
     Args:
         package: What the caller calls it.
         architecture: None calls it as the package.
-        task: A task that has a template.
+        task: A task that has a sketch.
+        is_pipeline: Whether the model is a pipeline of diffusers, which calls it after its class.
 
     Raises:
         OptionError: A name is no name, or is taken.
@@ -73,7 +74,7 @@ def make_names(package: str, architecture: str | None, task: str) -> Names:
             f"architecture: must begin with a letter and have lower-case letters, digits, - and _, such as acme-bert "
             f"(got {names.architecture!r})."
         )
-    if task == "text-to-image" and diffusers_slug(f"{names.prefix}Pipeline") != names.architecture:
+    if is_pipeline and diffusers_slug(f"{names.prefix}Pipeline") != names.architecture:
         slug = diffusers_slug(f"{names.prefix}Pipeline")
         raise OptionError(
             f"architecture: {names.architecture!r} is no name for a pipeline: diffusers would call it {slug!r}, after its class.\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuronkit.errors import UnknownTaskError
-from neuronkit.export.source import Source
+from neuronkit.export.source import MODULES_FILE, Source
 
 ALIASES = {
     "latent-consistency": "text-to-image",
@@ -39,7 +39,7 @@ def infer_task(source: Source) -> str:
     """
     if "_class_name" in source.config:
         return "text-to-image"
-    if (source.path / "modules.json").is_file():
+    if (source.path / MODULES_FILE).is_file():
         return "sentence-similarity"
     from transformers.models.auto import modeling_auto
 

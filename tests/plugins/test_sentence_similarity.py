@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
 
 import neuronkit
 from neuronkit.errors import InputError, SourceError
+from neuronkit.export.source import resolve_source
 from neuronkit_plugins.text.pooling import LEGACY_MODES, POOLINGS, read_modules
 from neuronkit_plugins.text.sentence_similarity import plugin
 from tests.plugins.checkpoints import WORDS, tiny_bert, tiny_sentence_transformer
@@ -166,6 +168,51 @@ def test_wrong_input(pipe, inputs, message):
     with pytest.raises(InputError) as error:
         pipe(**inputs)
     assert message in str(error.value)
+
+
+ENCODER = {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}
+MALFORMED = {
+    "no list": ({"modules": []}, "it is a dict, not a list."),
+    "a name": (["Transformer"], "item 0 is a str, not an object."),
+    "no idx": ([{"path": "", "type": "x.Transformer"}], "item 0 has no 'idx'."),
+    "no path nor type": ([ENCODER, {"idx": 1}], "item 1 has no 'path' and no 'type'."),
+    "idx in words": ([ENCODER | {"idx": "0"}], "item 0 has the idx '0', which is not of type int."),
+    "no path given": ([ENCODER | {"path": None}], "item 0 has the path None, which is not of type str."),
+}
+
+
+@pytest.mark.parametrize(("modules", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed_modules(tmp_path, modules, message):
+    """Both who look for the configuration and who build the modules say which file, what is wrong with it and what to do."""
+    file = tmp_path / "modules.json"
+    file.write_text(json.dumps(modules))
+    expected = (
+        f"{file} does not list the modules of a sentence transformer: {message}\n"
+        "Try: download the checkpoint again, save it again with SentenceTransformer.save_pretrained, or write its items "
+        'like {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}'
+    )
+    for reader in (resolve_source, read_modules):
+        with pytest.raises(SourceError) as error:
+            reader(tmp_path)
+        assert str(error.value) == expected
+
+
+def test_files_that_are_no_json(tmp_path):
+    """Beside a sound configuration only the plugin reads them."""
+    path = tiny_sentence_transformer(tmp_path)
+    for file in (path / "1_Pooling" / "config.json", path / "modules.json"):
+        file.write_text("{")
+        resolve_source(path)
+        with pytest.raises(SourceError, match=f"{re.escape(str(file))} is not valid JSON: Expecting property name"):
+            read_modules(path)
+
+
+def test_modules_in_any_order(tmp_path):
+    """Their numbers count, not their order in the file."""
+    path = tiny_sentence_transformer(tmp_path)
+    modules = json.loads((path / "modules.json").read_text())
+    (path / "modules.json").write_text(json.dumps(modules[::-1]))
+    assert [type(module).__name__ for module in read_modules(path).head] == ["Normalize"]
 
 
 def test_unknown_module_is_refused(tmp_path):

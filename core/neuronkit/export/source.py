@@ -15,6 +15,8 @@ from neuronkit.options import SourceOptions
 
 CONFIG_FILES = ("config.json", "model_index.json")
 """Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
+MODULES_FILE = "modules.json"
+"""Where a sentence transformer names its modules."""
 _WEIGHT_SUFFIXES = {
     ".bin",
     ".ckpt",
@@ -32,6 +34,22 @@ _WEIGHT_SUFFIXES = {
 _HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
 _CONFIG_PATTERNS = ["*.json", "*.txt", "*.model"]
 _SINGLE_FILES = (".safetensors", ".ckpt")
+
+
+@attrs.frozen
+class Module:
+    """
+    One module of a sentence transformer, as its ``modules.json`` has it.
+
+    Args:
+        idx: Its place among the others.
+        path: Its directory within the checkpoint; nothing stands for the checkpoint's own.
+        type: Its class, with the package.
+    """
+
+    idx: int
+    path: str
+    type: str
 
 
 @attrs.define(slots=False)
@@ -142,25 +160,69 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     return Source(model=str(model), path=path, config=config, options=options, folder=folder)
 
 
+def read_module_list(directory: Path) -> list[Module]:
+    """
+    Return the modules that a checkpoint names, in their order; none where it has no ``modules.json``.
+
+    Raises:
+        SourceError: The file is not what sentence-transformers writes.
+    """
+    file = directory / MODULES_FILE
+    if not file.is_file():
+        return []
+    found = read_json(file)
+    if not isinstance(found, list):
+        raise _not_modules(file, f"it is a {type(found).__name__}, not a list")
+    return sorted((_read_module(file, place, item) for place, item in enumerate(found)), key=lambda module: module.idx)
+
+
+def _read_module(file: Path, place: int, item: Any) -> Module:
+    if not isinstance(item, dict):
+        raise _not_modules(file, f"item {place} is a {type(item).__name__}, not an object")
+    wanted = {"idx": int, "path": str, "type": str}
+    missing = [f"no {name!r}" for name in wanted if name not in item]
+    if missing:
+        raise _not_modules(file, f"item {place} has {' and '.join(missing)}")
+    for name, kind in wanted.items():
+        if type(item[name]) is not kind:
+            raise _not_modules(
+                file, f"item {place} has the {name} {item[name]!r}, which is not of type {kind.__name__}"
+            )
+    return Module(**{name: item[name] for name in wanted})
+
+
+def _not_modules(file: Path, reason: str) -> SourceError:
+    return SourceError(
+        f"{file} does not list the modules of a sentence transformer: {reason}.\n"
+        "Try: download the checkpoint again, save it again with SentenceTransformer.save_pretrained, or write its items like "
+        '{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}'
+    )
+
+
 def _first_module(path: Path) -> str:
     """Return the folder of a sentence transformer's first module, or nothing where the configuration lies at the root."""
-    file = path / "modules.json"
-    if not file.is_file() or any((path / name).is_file() for name in CONFIG_FILES):
+    if any((path / name).is_file() for name in CONFIG_FILES):
         return ""
-    modules: list[dict[str, Any]] = _read_json(file)
-    return str(min(modules, key=lambda module: module["idx"])["path"]) if modules else ""
+    modules = read_module_list(path)
+    return modules[0].path if modules else ""
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
     for name in CONFIG_FILES:
         file = directory / name
         if file.is_file():
-            found: dict[str, Any] = _read_json(file)
+            found: dict[str, Any] = read_json(file)
             return found
     raise SourceError(f"{directory} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
 
 
-def _read_json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """
+    Return the content of a checkpoint's file.
+
+    Raises:
+        SourceError: It is not JSON.
+    """
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

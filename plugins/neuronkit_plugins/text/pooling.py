@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import SourceError
+from neuronkit.export.source import MODULES_FILE, read_json, read_module_list
 
 LEGACY_MODES = {
     "pooling_mode_cls_token": "cls",
@@ -160,17 +160,17 @@ def read_modules(path: Path) -> SentenceModules:
         path: Directory of the checkpoint.
 
     Raises:
-        SourceError: A module, or a setting of one, is not among those that can be compiled.
+        SourceError: A module, or a setting of one, is not among those that can be compiled, or a file is malformed.
     """
-    file = path / "modules.json"
+    file = path / MODULES_FILE
     if not file.is_file():
         return SentenceModules(path, Pooling(["mean"]), nn.Sequential())
     transformer: Path | None = None
     pooling: Pooling | None = None
     head: list[nn.Module] = []
-    for module in sorted(read_json(file), key=lambda module: module["idx"]):
-        package, _, name = module["type"].rpartition(".")
-        folder = path / module["path"]
+    for module in read_module_list(path):
+        package, _, name = module.type.rpartition(".")
+        folder = path / module.path
         known = package.partition(".")[0] == "sentence_transformers"
         if known and name == "Transformer" and transformer is None:
             transformer = folder
@@ -183,7 +183,7 @@ def read_modules(path: Path) -> SentenceModules:
             head += _dense(folder)
         else:
             raise SourceError(
-                f"{file} has the module {module['type']} in place {module['idx']}, which cannot be compiled: a "
+                f"{file} has the module {module.type} in place {module.idx}, which cannot be compiled: a "
                 f"Transformer is followed by a Pooling, and that by any of Dense and Normalize."
             )
     if transformer is None:
@@ -191,13 +191,18 @@ def read_modules(path: Path) -> SentenceModules:
     return SentenceModules(transformer, pooling or Pooling(["mean"]), nn.Sequential(*head))
 
 
-def read_json(file: Path) -> Any:
-    """Return the content of a JSON file, or an empty mapping where there is none."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+def read_settings(file: Path) -> Any:
+    """
+    Return the content of a JSON file, or an empty mapping where there is none.
+
+    Raises:
+        SourceError: It is not JSON.
+    """
+    return read_json(file) if file.is_file() else {}
 
 
 def _pooling(folder: Path) -> Pooling:
-    config = read_json(folder / "config.json")
+    config = read_settings(folder / "config.json")
     named = config.get("pooling_mode")
     legacy = [mode for field, mode in LEGACY_MODES.items() if config.get(field)]
     modes = [named] if isinstance(named, str) else list(named or legacy or ["mean"])
@@ -213,7 +218,7 @@ def _pooling(folder: Path) -> Pooling:
 
 def _dense(folder: Path) -> list[nn.Module]:
     """Return the linear layer of a Dense module and its activation."""
-    config = read_json(folder / "config.json")
+    config = read_settings(folder / "config.json")
     _check_names(folder)
     if config.get("use_residual"):
         raise SourceError(f"{folder} has a residual connection (use_residual=true), which cannot be compiled.")
@@ -234,7 +239,7 @@ def _activation(folder: Path, name: str) -> nn.Module:
 
 
 def _check_names(folder: Path) -> None:
-    config = read_json(folder / "config.json")
+    config = read_settings(folder / "config.json")
     for field in ("module_input_name", "module_output_name"):
         name = config.get(field) or "sentence_embedding"
         if name != "sentence_embedding":

@@ -102,6 +102,25 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
     return tuple(sorted(found.values(), key=lambda bucket: (bucket.volume, tuple(bucket.sizes.values()))))
 
 
+def memory_bound_bucket(graph: Graph, bucket: Bucket, few_rows: int) -> Bucket | None:
+    """
+    Return the bucket of the calls that the graph's hints call memory bound, where a dynamic bucket is as given.
+
+    Args:
+        graph: The graph.
+        bucket: Any of its buckets.
+        few_rows: How many rows in a product the backend takes for few.
+
+    Returns:
+        One with those sizes and all rows of the batch fixed; None without such a hint, or where the rows are too many.
+    """
+    sizes = graph.hints.memory_bound
+    if not sizes or bucket.sizes.get(BATCH, 1) * prod(sizes.values()) > few_rows:
+        return None
+    bounds = {axis: bound for axis, bound in bucket.bounds.items() if axis != BATCH and axis not in sizes}
+    return Bucket({**bucket.sizes, **sizes}, bounds)
+
+
 def _pair(heights: Sequence[int], widths: Sequence[int]) -> list[dict[str, int]]:
     if len(heights) == 1:
         heights = [heights[0]] * len(widths)

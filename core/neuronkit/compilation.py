@@ -104,7 +104,7 @@ def compile_model(
     for declared in config.graphs:
         graph = in_precision(settle_weights(declared, options, engine, progress), options, engine)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
-        buckets = choose_buckets(graph, shapes, engine.capabilities, static=options.static)
+        buckets = choose_buckets(graph, shapes, engine.capabilities, static=options.static, optlevel=options.optlevel)
         if graph.state and engine.capabilities.state_on_device:
             progress(
                 f"note: graph {graph.name!r} keeps its state on the device, and runs in pieces of {buckets[0].label}"

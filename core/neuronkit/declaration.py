@@ -10,7 +10,7 @@ import attrs
 from torch import nn
 
 from neuronkit.backends.base import Capabilities
-from neuronkit.buckets import Bucket, make_buckets
+from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
 from neuronkit.errors import OptionError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.source import Source, resolve_source
@@ -79,7 +79,7 @@ def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Mo
 
 
 def choose_buckets(
-    graph: Graph, shapes: Mapping[str, list[int]], capabilities: Capabilities, *, static: bool
+    graph: Graph, shapes: Mapping[str, list[int]], capabilities: Capabilities, *, static: bool, optlevel: int
 ) -> tuple[Bucket, ...]:
     """
     Return the buckets that a backend compiles a graph for.
@@ -90,13 +90,19 @@ def choose_buckets(
         capabilities: The backend's. Where state is on the device, one bucket of a graph with state serves all calls: the
             smallest, or the pieces of the graph's hints, which are never longer than the largest.
         static: No axis stays dynamic, whatever the backend can do.
+        optlevel: At 1 nothing is gained by a bucket for memory-bound calls beside a dynamic one; nor where weights are inside,
+            which would be there twice.
     """
-    buckets = make_buckets(graph, shapes, capabilities.dynamic_axes and not static)
+    dynamic = capabilities.dynamic_axes and not static
+    buckets = make_buckets(graph, shapes, dynamic)
     if graph.state and capabilities.state_on_device:
         smallest, largest = buckets[0], buckets[-1]
         pieces = {axis: min(size, largest.sizes[axis]) for axis, size in graph.hints.pieces.items()}
         return (Bucket({**smallest.sizes, **pieces}),)
-    return buckets
+    if not dynamic or optlevel == 1 or graph.hints.inline_weights:
+        return buckets
+    own = memory_bound_bucket(graph, buckets[0], capabilities.few_rows)
+    return (own, *buckets) if own else buckets
 
 
 def resolve_key(source: Source, task: str | None) -> str:

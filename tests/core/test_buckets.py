@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuronkit.buckets import Bucket, BucketTable, chunks, make_buckets
+from neuronkit.buckets import Bucket, BucketTable, chunks, make_buckets, memory_bound_bucket
 from neuronkit.errors import InputError, OptionError
 from neuronkit.export import CompilerHints, Graph, Input, Output
 
@@ -176,3 +176,18 @@ def test_bucket_without_axes():
     (bucket,) = make_buckets(Graph("net", [Input("x", [3])], [Output("y", [3])]), {}, True)
     assert (bucket.label, bucket.volume) == ("fixed", 1)
     assert BucketTable([bucket], {}).choose({}) is bucket
+
+
+def test_memory_bound_calls_have_a_bucket_of_their_own():
+    graph = graph_of("batch", "sequence", hints=CompilerHints(memory_bound={"sequence": 1}))
+    (dynamic,) = make_buckets(graph, {"batch_size": [4], "sequence_length": [64]}, True)
+    few = Bucket({**dynamic.sizes, "batch": 4}, dynamic.bounds)
+
+    own = memory_bound_bucket(graph, few, 8)
+
+    assert own is not None
+    assert own.sizes == {"batch": 4, "sequence": 1}
+    assert own.bounds == {}
+    assert memory_bound_bucket(graph, own, 8) == own
+    assert memory_bound_bucket(graph, few, 3) is None, "too many rows"
+    assert memory_bound_bucket(graph_of("batch", "sequence"), few, 8) is None, "no hint"

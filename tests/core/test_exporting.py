@@ -1,22 +1,28 @@
 """From a traced module to the program that the cpu backend compiles: casts of weights, and who multiplies."""
 
+from functools import partial
+
+import attrs
 import pytest
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from neuronkit.backends.cpu.exporting import export_program
-from neuronkit.backends.cpu.products import use_onednn
+from neuronkit.backends.cpu.products import place_products
 from neuronkit.buckets import Bucket
-from neuronkit.export import Graph, Input, Output
+from neuronkit.export import CompilerHints, Graph, Input, Output
 from neuronkit.export.capture import TracedModule
+from neuronkit.export.rounding import RoundedProducts
+from neuronkit.weights import constant
 
 GRAPH = Graph(
     name="toy",
     inputs=[Input("input_ids", axes=("batch", "sequence"), dtype="int64")],
     outputs=[Output("logits", axes=("batch", "sequence", 11))],
 )
-BUCKET = Bucket(sizes={"batch": 2, "sequence": 3})
+BUCKET = Bucket(sizes={"batch": 2, "sequence": 7})
+FEW_ROWS = Bucket(sizes={"batch": 2, "sequence": 3})
 
 
 class Toy(nn.Module):
@@ -48,7 +54,7 @@ def casts_of_weights(program) -> list[str]:
 def test_a_weight_of_products_alone_is_cast_beforehand(how):
     """A tied one keeps its values, which the lookup needs; with rounded products no step casts it."""
     toy = Toy().eval()
-    ids = torch.arange(6).reshape(2, 3)
+    ids = torch.arange(14).reshape(2, 7) % 11
     wanted = toy(ids)["logits"]
     traced = TracedModule(toy, GRAPH, torch.bfloat16, how=how)
 
@@ -73,10 +79,10 @@ def test_a_weight_of_products_alone_is_cast_beforehand(how):
 
 def test_onednn_computes_what_linear_layers_do():
     toy = Toy().eval()
-    ids = torch.arange(6).reshape(2, 3)
+    ids = torch.arange(14).reshape(2, 7) % 11
     program, _ = export_program(GRAPH, BUCKET, TracedModule(toy, GRAPH))
 
-    use_onednn(program)
+    place_products(program)
 
     targets = [node.target for node in program.graph.nodes]
     assert targets.count(torch.ops.mkldnn._linear_pointwise.default) == 2
@@ -90,7 +96,7 @@ def test_without_onednn_a_program_stays_as_it_is(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     before = str(program.graph)
 
-    use_onednn(program)
+    place_products(program)
 
     assert str(program.graph) == before
 
@@ -115,11 +121,11 @@ class Columns(nn.Module):
 def test_onednn_gets_gpt2_s_weights_by_columns(shared):
     """Where the layer is all that uses them; the model that was traced keeps its own."""
     model = Columns(shared=shared).eval()
-    ids = torch.arange(6).reshape(2, 3)
+    ids = torch.arange(14).reshape(2, 7) % 11
     wanted = model(ids)["logits"]
     program, _ = export_program(GRAPH, BUCKET, TracedModule(model, GRAPH))
 
-    use_onednn(program)
+    place_products(program)
 
     targets = [node.target for node in program.graph.nodes]
     assert targets.count(torch.ops.mkldnn._linear_pointwise.default) == (1 if shared else 2)
@@ -128,3 +134,53 @@ def test_onednn_gets_gpt2_s_weights_by_columns(shared):
     assert model.layer.weight.stride() == (8, 1)
     (got,) = program.module()(ids)
     assert torch.allclose(got, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("module", [Toy, partial(Columns, shared=False)])
+def test_products_of_few_rows_become_sums(module):
+    model = module().eval()
+    ids = torch.arange(6).reshape(2, 3)
+    wanted = model(ids)["logits"]
+    program, _ = export_program(GRAPH, FEW_ROWS, TracedModule(model, GRAPH))
+
+    place_products(program)
+
+    targets = [node.target for node in program.graph.nodes]
+    assert torch.ops.mkldnn._linear_pointwise.default not in targets
+    assert torch.ops.aten.linear.default not in targets
+    assert torch.ops.aten.addmm.default not in targets
+    assert targets.count(torch.ops.aten.sum.dim_IntList) == 2 * 6
+    (got,) = program.module()(ids)
+    torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0)
+
+
+def test_where_weights_are_what_a_call_reads_they_are_stored_in_the_lower_precision():
+    """The lookup in a tied one sees rounded values; two buckets, of few rows and of many, hold the same tensors."""
+    model = Toy().eval()
+    graph = attrs.evolve(GRAPH, hints=CompilerHints(memory_bound={"sequence": 3}))
+    traced = TracedModule(model, graph, torch.bfloat16, how="rounded")
+    held = {}
+    for bucket, ids in ((FEW_ROWS, torch.arange(6).reshape(2, 3)), (BUCKET, torch.arange(14).reshape(2, 7) % 11)):
+        program, rounded = export_program(graph, bucket, traced, inline_weights=False)
+        place_products(program)
+        held[bucket.label] = {name: constant(name, tensor) for name, tensor in program.state_dict.items()}
+        assert rounded == {}
+        assert program.state_dict["module.layer.weight"].dtype == torch.bfloat16
+        assert program.state_dict["module.head.weight"].dtype == torch.bfloat16
+        with RoundedProducts(torch.bfloat16):
+            embedded = torch.nn.functional.embedding(ids, model.embedding.weight.bfloat16().float())
+            wanted = model.head(model.layer(embedded))
+        (got,) = program.module()(ids)
+        torch.testing.assert_close(got, wanted, atol=2e-2, rtol=0)
+    assert held[FEW_ROWS.label] == held[BUCKET.label]
+
+
+def test_a_batch_of_many_rows_keeps_weights_as_they_are():
+    graph = attrs.evolve(GRAPH, hints=CompilerHints(memory_bound={"sequence": 3}))
+    traced = TracedModule(Toy().eval(), graph, torch.bfloat16, how="rounded")
+    many = Bucket(sizes={"batch": 3, "sequence": 3})
+
+    program, rounded = export_program(graph, many, traced, inline_weights=False)
+
+    assert program.state_dict["module.layer.weight"].dtype == torch.float32
+    assert rounded["module.layer.weight"] == "bfloat16"

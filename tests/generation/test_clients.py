@@ -181,3 +181,19 @@ def test_native_code(compiled, eager):
     expected = alone(eager("mistral"), prompts, **GREEDY)
     assert new_tokens(model.generate(**padded(prompts), **GREEDY), 12, expected) == expected
     assert model.generate(prompts[0][None], **GREEDY)[0, 5:].tolist() == expected[0]
+
+
+@pytest.mark.heavy
+@pytest.mark.compiled
+def test_native_code_in_bf16(compiled, eager):
+    """A step has a graph of its own beside the one for prompts; both read one copy of the weights, stored in bf16."""
+    model = compiled("gpt2", optlevel=2, auto_cast="matmul", auto_cast_type="bf16")
+    (record,) = model.session.manifest.graphs
+    assert [bucket.sizes["sequence"] for bucket in record.buckets] == [1, model.session.limits["sequence"]]
+    held = {name: tensor.dtype for name, tensor in model.session.weights("decoder").items()}
+    assert {dtype for name, dtype in held.items() if name.endswith("c_fc.weight")} == {torch.bfloat16}
+    (prompt,) = texts(9, seed=1)
+    options = {"do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+    kept = model.generate(prompt[None], max_new_tokens=4, **options)
+    wanted = eager("gpt2")(kept.sequences).logits[0, len(prompt) - 1 : -1]
+    assert torch.stack(kept.logits)[:, 0].sub(wanted).abs().max() < 5e-2 * wanted.abs().max().clamp(min=1)

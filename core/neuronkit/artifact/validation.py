@@ -111,7 +111,9 @@ def _sizes(bucket: Bucket, probe: Probe | None) -> list[dict[str, int]]:
     found = [uneven, row]
     for wanted in probe.sizes if probe else ():
         clamped = {
-            axis: min(max(size, bucket.bounds[axis][0]), bucket.bounds[axis][1]) for axis, size in wanted.items()
+            axis: min(max(size, bucket.bounds[axis][0]), bucket.bounds[axis][1])
+            for axis, size in wanted.items()
+            if axis in bucket.bounds
         }
         found.append({**bucket.sizes, **clamped})
     return found

@@ -56,6 +56,7 @@ class Capabilities:
         channels_last: Weights of convolutions that are apart run faster with their channels last.
         targets: Names that the option ``target`` accepts; empty when there is nothing to choose.
         opened_first: Kinds of components that are opened before the others: the largest, while there is room.
+        few_rows: Up to how many rows in a product it takes for bound by reading the weight; see `CompilerHints.memory_bound`.
 
     """
 
@@ -68,6 +69,7 @@ class Capabilities:
     channels_last: bool = False
     targets: tuple[str, ...] = ()
     opened_first: tuple[str, ...] = ()
+    few_rows: int = 0
 
 
 @attrs.frozen

@@ -144,7 +144,9 @@ def prepare(model: str | Path, *, task: str | None = None, given: Mapping[str, A
     works = [
         (graph, bucket, (graph.wrap(module) if graph.wrap else module).eval())
         for graph in config.graphs
-        for bucket in choose_buckets(graph, shapes, backend.capabilities, static=True)
+        for bucket in choose_buckets(
+            graph, shapes, backend.capabilities, static=True, optlevel=request.parsed.compile.optlevel
+        )
     ]
     return Prepared(request.loaded.info.key, target, request.source.config, module, tuple(works))
 

@@ -130,6 +130,9 @@ class CompilerHints:
         max_batch: Bound of a dynamic batch, unless a larger one is asked for; more rows are split over several calls.
         pieces: Sizes of axes where the state is on the device and one bucket serves all calls: longer inputs go through it in
             pieces of that size. Without one, the smallest bucket does.
+        memory_bound: Sizes of axes at which a call spends its time reading weights (one token a row). Where all rows together
+            are few, a backend that gains by it compiles a graph for such calls beside a dynamic one, and stores weights that
+            products take in a lower precision in that precision.
     """
 
     inline_weights: bool = False
@@ -139,6 +142,7 @@ class CompilerHints:
     channels_last: bool = False
     max_batch: int = 64
     pieces: Mapping[str, int] = attrs.field(factory=dict)
+    memory_bound: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen

@@ -38,7 +38,8 @@ class CacheRows:
         self.length = loaded.limits["cache"]
         self.all_logits = len(loaded.graph.outputs[0].axes) == 3
         self._widest = loaded.limits["sequence"]
-        self._any_rows = all(BATCH in bucket.bounds or self.count == 1 for bucket in loaded.buckets)
+        self._table = loaded.table
+        self._any_rows = self.count == 1 or BATCH in loaded.buckets[-1].bounds
         self._range = torch.arange(self.length)
         self._zeros = torch.zeros(self.count, dtype=torch.int64)
 
@@ -61,7 +62,8 @@ class CacheRows:
         rows, width = input_ids.shape
         if width > self._widest:
             return self._run_in_pieces(input_ids, cache_ids, last, used, row)
-        fixed = not self._any_rows and rows < self.count
+        bucket = self._table.choose({BATCH: rows, "sequence": width, "cache": used})
+        fixed = rows < self.count and BATCH not in bucket.bounds
         if fixed:
             rest = (row, self.count - row - rows)
             input_ids = _surround(input_ids, rest, 0)

@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.backends.cpu.exporting import without_warnings_of_copies
-from neuronkit.backends.cpu.products import use_onednn
+from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
 from neuronkit.errors import CompileError, WeightsError
 from neuronkit.options import CompileOptions
@@ -34,7 +34,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     """
     inline = bool(options.inline_weights)
     if not inline:
-        use_onednn(program)
+        place_products(program)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,

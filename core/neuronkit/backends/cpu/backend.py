@@ -10,6 +10,7 @@ import attrs
 
 from neuronkit.backends.base import Capabilities, CompiledGraph, Runner
 from neuronkit.backends.cpu import host
+from neuronkit.backends.cpu.limits import FEW_ROWS
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,9 @@ class CpuBackend:
     """
 
     name = "cpu"
-    capabilities = Capabilities(dynamic_axes=True, state=True, weights_apart=True, channels_last=True)
+    capabilities = Capabilities(
+        dynamic_axes=True, state=True, weights_apart=True, channels_last=True, few_rows=FEW_ROWS
+    )
 
     def check_options(self, options: CompileOptions) -> None:
         """Refuse a target, and compiling without a compiler."""

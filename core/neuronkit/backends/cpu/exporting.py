@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from neuronkit.buckets import Bucket
+from neuronkit.backends.cpu.limits import FEW_ROWS
+from neuronkit.buckets import Bucket, memory_bound_bucket
 from neuronkit.errors import CompileError
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph
@@ -61,7 +62,10 @@ def export_program(
         raise CompileError(
             f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
         ) from error
-    return program, _fold_weight_casts(program, inline=inline_weights) if module.lowers_precision else {}
+    if not module.lowers_precision:
+        return program, {}
+    narrow = not inline_weights and memory_bound_bucket(graph, bucket, FEW_ROWS) is not None
+    return program, _fold_weight_casts(program, inline=inline_weights, narrow=narrow)
 
 
 @contextmanager
@@ -84,7 +88,7 @@ def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Di
     return sizes, dims
 
 
-def _fold_weight_casts(program: ExportedProgram, *, inline: bool = True) -> dict[str, str]:
+def _fold_weight_casts(program: ExportedProgram, *, inline: bool, narrow: bool) -> dict[str, str]:
     """
     Take the casts out of the graph that parameters alone go through, and leave them to the weights.
 
@@ -92,6 +96,12 @@ def _fold_weight_casts(program: ExportedProgram, *, inline: bool = True) -> dict
     of rounded products casts them there and back, and can take them rounded. A weight that something else takes as it is (an
     embedding tied to a head) keeps its values, and its casts there and back are dropped: rounding it at every call would cost
     more than the product.
+
+    Args:
+        program: Changed in place.
+        inline: Whether the values of the program's weights will be used.
+        narrow: Reading weights is what a call spends its time on. So a weight of rounded products is stored in the lower
+            precision and cast back where it is multiplied, and lookups in a tied one see rounded values too.
 
     Returns:
         The precision that a parameter's values must be rounded to, by name.
@@ -108,6 +118,8 @@ def _fold_weight_casts(program: ExportedProgram, *, inline: bool = True) -> dict
         users = list(node.users)
         name = targets[node.name]
         held = program.state_dict[name].detach()
+        if narrow and _narrow(program, node, name):
+            continue
         gone = [step for cast in users if _is_cast(cast) for step in _there_and_back(cast, held.dtype)]
         dtype = _common_cast(users)
         if dtype is not None and gone:
@@ -124,6 +136,30 @@ def _fold_weight_casts(program: ExportedProgram, *, inline: bool = True) -> dict
             graph.erase_node(cast)
     program.graph_module.recompile()
     return rounded
+
+
+def _narrow(program: ExportedProgram, node: Any, name: str) -> bool:
+    """Store a weight in the precision that products cast it to, if nothing but products and lookups takes it."""
+    held = program.state_dict[name].detach()
+    casts = [user for user in node.users if _is_cast(user)]
+    lookups = [user for user in node.users if user.target is torch.ops.aten.embedding.default]
+    dtype = _common_cast(casts)
+    if dtype is None or len(casts) + len(lookups) < len(node.users):
+        return False
+    _hold(program, name, held.to(dtype))
+    node.meta["val"] = node.meta["val"].to(dtype)
+    for cast in casts:
+        cast.replace_all_uses_with(node)
+        program.graph_module.graph.erase_node(cast)
+    for lookup in lookups:
+        with program.graph_module.graph.inserting_after(lookup):
+            back = program.graph_module.graph.call_function(
+                torch.ops.aten._to_copy.default, (lookup,), {"dtype": held.dtype}
+            )
+        back.meta = dict(lookup.meta)
+        lookup.replace_all_uses_with(back, delete_user_cb=lambda user, back=back: user is not back)
+        lookup.meta = {**lookup.meta, "val": lookup.meta["val"].to(dtype)}
+    return True
 
 
 def _hold(program: ExportedProgram, name: str, tensor: torch.Tensor) -> None:

@@ -41,7 +41,8 @@ def decoder_graph(
     """
     Declare the one graph that serves prefill and decode.
 
-    With dynamic axes it takes any number of tokens; with fixed ones it has a bucket for one token and one per length. Every
+    With dynamic axes it takes any number of tokens, and few rows of one token have a bucket of their own; with fixed ones it
+    has a bucket for one token and one per length. Every
     row of the cache has a spare slot past its end, which takes what padding writes.
 
     Args:
@@ -78,7 +79,10 @@ def decoder_graph(
         wrap=lambda loaded: DecoderGraph(wrap(loaded) if wrap else loaded, length, len(shapes), all_logits=all_logits),
         sizes={"sequence": sorted({1, *lengths}), "cache": length},
         hints=CompilerHints(
-            dynamic_axes=("batch", "sequence", "cache"), max_batch=rows, pieces={"sequence": prefill_chunk}
+            dynamic_axes=("batch", "sequence", "cache"),
+            max_batch=rows,
+            pieces={"sequence": prefill_chunk},
+            memory_bound={"sequence": 1},
         ),
         probe=Probe(
             inputs=lambda sizes, generator: probe_inputs(sizes, generator, length, ragged=not all_logits),

@@ -39,11 +39,11 @@ def decoder_graph(
     wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> Graph:
     """
-    Declare the one graph that serves prefill and decode.
+    Declare the graph that serves prefill and decode.
 
     With dynamic axes it takes any number of tokens, and few rows of one token have a bucket of their own; with fixed ones it
-    has a bucket for one token and one per length. Every
-    row of the cache has a spare slot past its end, which takes what padding writes.
+    has a bucket for one token and one per length. Every row of the cache has a spare slot past its end, which takes what
+    padding writes.
 
     Args:
         model: The loaded causal language model.

@@ -154,6 +154,54 @@ def test_products_of_few_rows_become_sums(module):
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0)
 
 
+class Bytes(nn.Module):
+    """Two layers whose weights are cast from int8; the width of the second is not in fours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(11, 8)
+        self.register_buffer("layer", torch.randint(-128, 128, (6, 8), dtype=torch.int8))
+        self.register_buffer("other", torch.randint(-128, 128, (11, 6), dtype=torch.int8))
+        self.bias = nn.Parameter(torch.randn(6))
+        self.config = None
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.embedding(input_ids)
+        hidden = nn.functional.linear(hidden, self.layer.to(hidden.dtype), self.bias) / 100
+        return {"logits": nn.functional.linear(hidden, self.other.to(hidden.dtype)) / 100}
+
+
+@pytest.mark.parametrize("rows", ["few", "many", "dynamic"])
+@pytest.mark.parametrize("how", [None, "rounded", "converted"])
+def test_weights_of_bytes_are_read_as_words(rows, how):
+    """In every precision, and none is restored from single bytes but the one whose width is not in fours."""
+    model = Bytes().eval()
+    ids = torch.arange(6).reshape(2, 3) if rows == "few" else torch.arange(14).reshape(2, 7) % 11
+    bucket = {"few": FEW_ROWS, "many": BUCKET, "dynamic": Bucket(sizes=BUCKET.sizes, bounds={"sequence": (1, 7)})}[rows]
+    traced = TracedModule(
+        model.bfloat16() if how == "converted" else model, GRAPH, how and torch.bfloat16, how=how or "converted"
+    )
+    wanted = model(ids)["logits"].float()
+    program, _ = export_program(GRAPH, bucket, traced, inline_weights=False)
+    onednn = torch.ops.mkldnn._linear_pointwise.default
+
+    place_products(program)
+
+    nodes = list(program.graph.nodes)
+    held = program.graph_signature.inputs_to_buffers
+    users = {held[node.name]: {user.target for user in node.users} for node in nodes if node.name in held}
+    view, guard = torch.ops.aten.view.dtype, torch.ops.aten._assert_tensor_metadata.default
+    assert users["module.layer"] - {guard} == {view}
+    assert view not in users["module.other"]
+    sums = [node for node in nodes if node.target is torch.ops.aten.sum.dim_IntList]
+    assert len(sums) == (0 if rows != "few" else 6 if how == "converted" else 12)
+    assert not [node for node in nodes if node.target is onednn]
+    assert program.state_dict["module.layer"].dtype == torch.int8
+    (got,) = program.module()(ids)
+    torch.testing.assert_close(got, wanted, atol=1e-5 if how is None else 5e-2, rtol=0)
+
+
 def test_where_weights_are_what_a_call_reads_they_are_stored_in_the_lower_precision():
     """The lookup in a tied one sees rounded values; two buckets, of few rows and of many, hold the same tensors."""
     model = Toy().eval()

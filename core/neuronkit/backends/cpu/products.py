@@ -22,7 +22,7 @@ def place_products(program: ExportedProgram) -> None:
     precision in which it is stored. Others go to oneDNN where the weight is stored in float32; Inductor itself would leave a
     weight that it may not freeze to BLAS, which copies it into another order at every call. What is stored in a lower
     precision is cast as a whole first, and left to BLAS. A layer that multiplies by its weight as it is (GPT-2's) gets it
-    stored by columns, the order in which every other linear layer has it.
+    stored by columns, the order in which every other linear layer has it. Weights of bytes are read by fours in both cases.
 
     Args:
         program: Changed in place. Its results stay equal up to the order of the sums.
@@ -30,6 +30,11 @@ def place_products(program: ExportedProgram) -> None:
     graph = program.graph_module.graph
     for node in list(graph.nodes):
         arguments: tuple[Any, ...] = node.args
+        if node.target is _aten.linear.default and (held := _bytes_behind(arguments[1])) is not None:
+            with graph.inserting_before(node):
+                _replace(node, _product_of_bytes(graph, node, held))
+            _erase_unused(arguments[1])
+            continue
         if node.target not in (_aten.linear.default, _aten.addmm.default) or node.meta["val"].dtype != torch.float32:
             continue
         by_columns = node.target is _aten.addmm.default
@@ -49,15 +54,21 @@ def place_products(program: ExportedProgram) -> None:
                 turned.meta["val"] = weight.meta["val"].permute(1, 0)
                 weight = turned
             if few_rows:
-                product = _sum_by_row(graph, operands, weight, bias)
+                shape = operands.meta["val"].shape
+                rows = _rows_in_a_buffer(graph, operands)
+                product = _finished(graph, _sums(graph, rows, [weight], prod(shape[:-1]), shape[-1]), node, bias)
             else:
                 product = graph.call_function(
                     torch.ops.mkldnn._linear_pointwise.default, (operands, weight, bias, "none", [], "")
                 )
-        product.meta = dict(node.meta)
-        node.replace_all_uses_with(product)
-        graph.erase_node(node)
+            _replace(node, product)
     program.graph_module.recompile()
+
+
+def _replace(node: Node, product: Node) -> None:
+    product.meta = dict(node.meta)
+    node.replace_all_uses_with(product)
+    node.graph.erase_node(node)
 
 
 def _has_few_rows(operands: Node) -> bool:
@@ -65,24 +76,98 @@ def _has_few_rows(operands: Node) -> bool:
     return all(isinstance(size, int) for size in rows) and prod(rows) <= FEW_ROWS
 
 
-def _sum_by_row(graph: Graph, operands: Node, weight: Node, bias: Node | None) -> Node:
-    """Multiply and add up each row by itself: sums over the same weight become one loop."""
+def _erase_unused(cast: Node) -> None:
+    while not cast.users and cast.op != "placeholder":
+        unused, cast = cast, cast.all_input_nodes[0]
+        unused.graph.erase_node(unused)
+
+
+def _rows_in_a_buffer(graph: Graph, operands: Node) -> Node:
+    """Lay operands out as ``[rows, width]``, in a buffer of their own: else they would be computed anew for every output."""
     from torch._inductor import inductor_prims
 
     shape = operands.meta["val"].shape
-    count, width = prod(shape[:-1]), shape[-1]
-    flat = graph.call_function(_aten.reshape.default, (operands, [count, width]))
-    # Without a buffer of their own, operands would be computed anew for every output.
-    kept = graph.call_function(inductor_prims.force_stride_order, (flat, [width, 1]))
+    flat = graph.call_function(_aten.reshape.default, (operands, [prod(shape[:-1]), shape[-1]]))
+    return graph.call_function(inductor_prims.force_stride_order, (flat, [shape[-1], 1]))
+
+
+def _sums(graph: Graph, rows: Node, parts: list[Node], count: int, width: int) -> Node:
+    """
+    Multiply and add up each row by itself: sums over the same weight become one loop.
+
+    The rows are ``[count, width]``; the parts are the weight, or equal shares of its columns in their order.
+    """
+    share = width // len(parts)
     sums = []
     for index in range(count):
-        row = graph.call_function(_aten.select.int, (kept, 0, index))
-        terms = graph.call_function(_aten.mul.Tensor, (weight, row))
+        row = graph.call_function(_aten.select.int, (rows, 0, index))
+        terms = None
+        for number, part in enumerate(parts):
+            operand = row
+            if len(parts) > 1:
+                operand = graph.call_function(_aten.slice.Tensor, (row, 0, number * share, (number + 1) * share))
+            term = graph.call_function(_aten.mul.Tensor, (part, operand))
+            terms = term if terms is None else graph.call_function(_aten.add.Tensor, (terms, term))
         sums.append(graph.call_function(_aten.sum.dim_IntList, (terms, [-1])))
-    product = graph.call_function(_aten.stack.default, (sums,))
+    return graph.call_function(_aten.stack.default, (sums,))
+
+
+def _finished(graph: Graph, product: Node, node: Node, bias: Node | None) -> Node:
+    """Give a product of rows the bias, the shape and the precision of the node that it replaces."""
+    wanted = node.meta["val"]
     if bias is not None:
         product = graph.call_function(_aten.add.Tensor, (product, bias))
-    return graph.call_function(_aten.reshape.default, (product, [*shape[:-1], weight.meta["val"].shape[0]]))
+    product = graph.call_function(_aten.reshape.default, (product, list(wanted.shape)))
+    if wanted.dtype == torch.float32:
+        return product
+    return graph.call_function(_aten._to_copy.default, (product,), {"dtype": wanted.dtype})
+
+
+def _bytes_behind(weight: Node) -> Node | None:
+    """Return the stored int8 weight that nothing but casts lie before; None if it is none, or has a width not in fours."""
+    while weight.target in (_aten._to_copy.default, _aten.to.dtype):
+        weight = weight.all_input_nodes[0]
+    held = weight.meta["val"]
+    return weight if weight.op == "placeholder" and held.dtype == torch.int8 and held.shape[-1] % 4 == 0 else None
+
+
+def _product_of_bytes(graph: Graph, node: Node, held: Node) -> Node:
+    """
+    Multiply by a weight of bytes ``[out, in]``, read as words of four.
+
+    Inductor loads eight bytes through a buffer on the stack, one by one, but eight words of float32 at once; shifts take the
+    words apart. The share ``j`` of the weight is then its columns ``j, j + 4, ...``, so operands are put in that order.
+    """
+    from torch._inductor import inductor_prims
+
+    arguments: tuple[Any, ...] = node.args
+    operands, _, bias = (*arguments, None)[:3]
+    width = held.meta["val"].shape[-1]
+    floats = graph.call_function(_aten.view.dtype, (held, torch.float32))
+    words = graph.call_function(_aten.view.dtype, (floats, torch.int32))
+    parts = []
+    for number in range(4):
+        shifted = graph.call_function(_aten.__lshift__.Scalar, (words, 24 - 8 * number)) if number < 3 else words
+        signed = graph.call_function(_aten.__rshift__.Scalar, (shifted, 24))
+        parts.append(graph.call_function(_aten._to_copy.default, (signed,), {"dtype": torch.float32}))
+    if _has_few_rows(operands):
+        count = prod(operands.meta["val"].shape[:-1])
+        rows = graph.call_function(
+            _aten._to_copy.default, (_rows_in_a_buffer(graph, operands),), {"dtype": torch.float32}
+        )
+        by_four = graph.call_function(_aten.reshape.default, (rows, [count, width // 4, 4]))
+        by_share = graph.call_function(_aten.permute.default, (by_four, [0, 2, 1]))
+        flat = graph.call_function(_aten.reshape.default, (by_share, [count, width]))
+        kept = graph.call_function(inductor_prims.force_stride_order, (flat, [width, 1]))
+        return _finished(graph, _sums(graph, kept, parts, count, width), node, bias)
+    dtype = operands.meta["val"].dtype
+    by_four = graph.call_function(_aten.unflatten.int, (operands, -1, [width // 4, 4]))
+    by_share = graph.call_function(
+        _aten.flatten.using_ints, (graph.call_function(_aten.transpose.int, (by_four, -1, -2)), -2)
+    )
+    restored = graph.call_function(_aten.cat.default, (parts, -1))
+    restored = graph.call_function(_aten._to_copy.default, (restored,), {"dtype": dtype})
+    return graph.call_function(_aten.linear.default, (by_share, restored, bias))
 
 
 def _store_by_columns(program: ExportedProgram, node: Node) -> bool:

@@ -14,30 +14,28 @@ _LARGEST = 127
 
 class Int8Linear(nn.Module):
     """
-    A linear layer whose weight is int8, multiplied by torch's own kernel for such weights.
-
-    The kernel is fast in bfloat16 alone (in float32 it is slower than the product that it replaces), so activations are
-    rounded to it on the way in.
+    A linear layer whose weight is int8, cast where it is multiplied; its scales are applied to the product.
 
     Args:
         weight: ``[out, in]``, in floating point.
         bias: ``[out]`` or None.
     """
 
+    weight: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         weight = weight.float()
-        scale = (weight.abs().amax(dim=1).clamp(min=1e-12) / _LARGEST).to(torch.bfloat16)
-        rounded = (weight / scale.float()[:, None]).round().clamp(-_LARGEST, _LARGEST)
+        scale = weight.abs().amax(dim=1).clamp(min=1e-12) / _LARGEST
+        rounded = (weight / scale[:, None]).round()
         self.register_buffer("weight", rounded.to(torch.int8).contiguous())
         self.register_buffer("scale", scale)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Multiply ``[..., in]`` to ``[..., out]``."""
-        flat = hidden.reshape(-1, hidden.shape[-1]).to(torch.bfloat16)
-        product = torch.ops.aten._weight_int8pack_mm(flat, self.weight, self.scale).to(hidden.dtype)
-        product = product.reshape(*hidden.shape[:-1], product.shape[-1])
+        product = nn.functional.linear(hidden, self.weight.to(hidden.dtype)) * self.scale
         return product if self.bias is None else product + self.bias
 
 

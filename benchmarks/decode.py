@@ -63,7 +63,7 @@ def contest(checkpoint: Path, work: str, precision: str, batch: int, new_tokens:
         for name, environment in names.items()
     }
     ours = sides["neuronkit"]
-    found: dict[str, Any] = {"preparation": {name: side.call("prepare") for name, side in sides.items()}}
+    found: dict[str, Any] = {"preparation": {name: side.call("prepare", rows=batch) for name, side in sides.items()}}
     load = found["preparation"]["neuronkit"]
     found["load_over_weights"] = round(load["load_bytes"] / load["weight_bytes"], 3)
     for side in sides.values():
@@ -76,21 +76,20 @@ def contest(checkpoint: Path, work: str, precision: str, batch: int, new_tokens:
         "neuronkit_over": {name: round(rate["neuronkit"] / rate[name], 3) for name in rate if name != "neuronkit"},
         "equal_tokens": {name: side.call("tokens") == wanted for name, side in sides.items()},
     }
-    found["decode"] = decode(ours, new_tokens, quick=quick)
+    found["decode"] = decode(ours, quick=quick)
     for side in sides.values():
         side.close()
     return found
 
 
-def decode(ours: Side, new_tokens: int, *, quick: bool) -> dict[str, float]:
+def decode(ours: Side, *, quick: bool) -> dict[str, float]:
     """Measure the graph at one position, the memory, and what the loop adds a step, all in turns."""
     position, step, stream, added = PROMPT, [], [], []
     ours.call("stream", count=3)
     for _ in range(3 if quick else 5):
         step += ours.call("step", count=3 if quick else 10, position=position)
         stream += ours.call("stream", count=3)
-        (whole,), (graph,) = ours.call("generate", count=1), ours.call("replay", count=1)
-        added.append((whole - graph) / new_tokens)
+        added += ours.call("loop", count=1)
     bandwidth = 2**29 / min(stream)
     limit = ours.call("traffic", position=position) / bandwidth
     return {
@@ -107,7 +106,7 @@ def decode(ours: Side, new_tokens: int, *, quick: bool) -> dict[str, float]:
 def queue(checkpoint: Path, work: str, precision: str, *, quick: bool) -> dict[str, float]:
     """Compare rows that are refilled with batches that wait for their longest text."""
     ours = Side("neuronkit", "own", "text_generation.py", "neuronkit", str(checkpoint), work, precision)
-    ours.call("prepare")
+    ours.call("prepare", rows=4)
     prompts = 8 if quick else 32
     refilled: list[float] = []
     waiting: list[float] = []

@@ -1,8 +1,8 @@
 """
 A side of `benchmarks.decode`. Arguments: side, checkpoint, work directory, precision (``fp32``, ``bf16`` or ``int8``).
 
-Functions: ``prepare`` (export or compile, then load), ``prompts`` (set batch, length and new tokens), ``generate`` and, of
-neuronkit alone, ``replay``, ``step``, ``traffic``, ``queue``, ``waves``; ``stream`` measures the memory.
+Functions: ``prepare`` (export or compile for some rows, then load), ``prompts`` (set batch, length and new tokens),
+``generate`` and, of neuronkit alone, ``loop``, ``step``, ``traffic``, ``queue``, ``waves``; ``stream`` measures the memory.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import torch
 from benchmarks.peers.serving import resident, serve, timed
 
 side, checkpoint, work, precision = sys.argv[1:]
-ROWS = 4
 state: dict[str, Any] = {}
 
 
-def prepare_eager() -> dict[str, Any]:
+def prepare_eager(rows: int) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     begin = time.perf_counter()
@@ -30,19 +29,22 @@ def prepare_eager() -> dict[str, Any]:
     return {"load_s": time.perf_counter() - begin}
 
 
-def prepare_neuronkit() -> dict[str, Any]:
+def prepare_neuronkit(rows: int) -> dict[str, Any]:
     import transformers.models.gpt2.modeling_gpt2  # noqa: F401  # imports do not count
 
     import neuronkit
     from neuronkit import NeuronModelForCausalLM
 
-    options: dict[str, Any] = {} if precision == "fp32" else {"auto_cast": "all"}
-    if precision == "int8":
-        options["weights"] = "int8"
+    options: dict[str, Any] = {
+        "fp32": {},
+        "bf16": {"auto_cast": "matmul", "auto_cast_type": "bf16"},
+        "int8": {"weights": "int8"},
+    }[precision]
+    state["rows"] = rows
     output = Path(work) / f"neuronkit-{precision}"
     begin = time.perf_counter()
     neuronkit.compile(
-        checkpoint, output, task="text-generation", batch_size=ROWS, sequence_length=1024, force=True, **options
+        checkpoint, output, task="text-generation", batch_size=rows, sequence_length=1024, force=True, **options
     )
     compiled = time.perf_counter()
     before = resident()["now"]
@@ -58,7 +60,7 @@ def prepare_neuronkit() -> dict[str, Any]:
     }
 
 
-def prepare_openvino() -> dict[str, Any]:
+def prepare_openvino(rows: int) -> dict[str, Any]:
     from optimum.intel import OVModelForCausalLM
 
     output = Path(work) / f"openvino-{precision}"
@@ -107,40 +109,41 @@ def tokens() -> list[list[int]]:
     return found[:, ids.shape[1] :].tolist()
 
 
-def replay(count: int) -> list[float]:
-    """Time the graph calls of one `generate` alone, their tensors made before."""
-    calls = [_call(state["ids"], 0)]
-    width = state["ids"].shape[1]
-    calls += [_call(state["ids"][:, :1], width + step) for step in range(state["options"]["max_new_tokens"] - 1)]
+@torch.inference_mode()
+def loop(count: int) -> list[float]:
+    """Time what `generate` spends outside of its graph, a step."""
+    (loaded,) = state["model"].session.graphs.values()
+    run, spent = loaded.run, [0.0]
 
-    def run() -> None:
-        for loaded, bucket, tensors, rows in calls:
-            loaded.run(bucket, tensors, rows)
+    def measured(*arguments: Any) -> Any:
+        begin = time.perf_counter()
+        found = run(*arguments)
+        spent[0] += time.perf_counter() - begin
+        return found
 
-    return timed(run, count)
+    loaded.run = measured
+    found = []
+    for _ in range(count):
+        spent[0] = 0.0
+        (whole,) = generate(1)
+        found.append((whole - spent[0]) / state["options"]["max_new_tokens"])
+    loaded.run = run
+    return found
 
 
 def step(count: int, position: int) -> list[float]:
     """Time the decode graph at one position."""
-    loaded, bucket, tensors, rows = _call(state["ids"][:, :1], position)
-    return timed(lambda: loaded.run(bucket, tensors, rows), count)
-
-
-def _call(ids: torch.Tensor, position: int) -> tuple[Any, Any, list[torch.Tensor], tuple[int, int] | None]:
     (loaded,) = state["model"].session.graphs.values()
-    batch, length = ids.shape
+    batch = len(state["ids"])
     inputs = {
-        "input_ids": ids.contiguous(),
-        "cache_ids": torch.arange(position, position + length).repeat(batch, 1),
-        "last": torch.full((batch,), length - 1),
-        "cache_range": torch.arange(position + length),
+        "input_ids": state["ids"][:, :1].contiguous(),
+        "cache_ids": torch.full((batch, 1), position),
+        "last": torch.zeros(batch, dtype=torch.int64),
+        "cache_range": torch.arange(position + 1),
     }
-    return (
-        loaded,
-        loaded.buckets[0],
-        [inputs[input.name] for input in loaded.inputs],
-        (0, batch) if batch < ROWS else None,
-    )
+    bucket = loaded.table.choose({"batch": batch, "sequence": 1, "cache": position + 1})
+    tensors = [inputs[input.name] for input in loaded.inputs]
+    return timed(lambda: loaded.run(bucket, tensors), count)
 
 
 def traffic(position: int) -> int:
@@ -201,8 +204,8 @@ def waves(count: int, prompts: int) -> list[float]:
     options = {"max_new_tokens": 100, "do_sample": False, "eos_token_id": None, "stopping_criteria": criteria}
 
     def run() -> None:
-        for start in range(0, len(texts), ROWS):
-            state["model"].generate(**_padded(texts[start : start + ROWS]), **options)
+        for start in range(0, len(texts), state["rows"]):
+            state["model"].generate(**_padded(texts[start : start + state["rows"]]), **options)
 
     return [t / total for t in timed(run, count)]
 
@@ -213,7 +216,7 @@ serve(
         "prompts": prompts,
         "generate": generate,
         "tokens": tokens,
-        "replay": replay,
+        "loop": loop,
         "step": step,
         "traffic": traffic,
         "stream": stream,

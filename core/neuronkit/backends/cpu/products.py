@@ -16,7 +16,7 @@ _aten = torch.ops.aten
 
 def place_products(program: ExportedProgram) -> None:
     """
-    Choose who computes the float32 linear layers of a program whose weights stay apart.
+    Choose who computes the linear layers of a program whose weights stay apart.
 
     Products of up to `FEW_ROWS` rows become sums that Inductor generates a loop for: it reads each weight once, in the
     precision in which it is stored. Others go to oneDNN where the weight is stored in float32; Inductor itself would leave a
@@ -35,7 +35,7 @@ def place_products(program: ExportedProgram) -> None:
                 _replace(node, _product_of_bytes(graph, node, held))
             _erase_unused(arguments[1])
             continue
-        if node.target not in (_aten.linear.default, _aten.addmm.default) or node.meta["val"].dtype != torch.float32:
+        if node.target not in (_aten.linear.default, _aten.addmm.default):
             continue
         by_columns = node.target is _aten.addmm.default
         if by_columns:
@@ -45,7 +45,9 @@ def place_products(program: ExportedProgram) -> None:
         else:
             operands, weight, bias = (*arguments, None)[:3]
         few_rows = _has_few_rows(operands)
-        stored = weight.name in program.graph_signature.inputs_to_parameters
+        stored = (
+            weight.name in program.graph_signature.inputs_to_parameters and weight.meta["val"].dtype == torch.float32
+        )
         if not few_rows and not (stored and torch.backends.mkldnn.is_available()):
             continue
         with graph.inserting_before(node):
@@ -83,10 +85,12 @@ def _erase_unused(cast: Node) -> None:
 
 
 def _rows_in_a_buffer(graph: Graph, operands: Node) -> Node:
-    """Lay operands out as ``[rows, width]``, in a buffer of their own: else they would be computed anew for every output."""
+    """Lay operands out as float32 ``[rows, width]``, in a buffer: else they would be computed anew for every output."""
     from torch._inductor import inductor_prims
 
     shape = operands.meta["val"].shape
+    if operands.meta["val"].dtype != torch.float32:
+        operands = graph.call_function(_aten._to_copy.default, (operands,), {"dtype": torch.float32})
     flat = graph.call_function(_aten.reshape.default, (operands, [prod(shape[:-1]), shape[-1]]))
     return graph.call_function(inductor_prims.force_stride_order, (flat, [shape[-1], 1]))
 
@@ -152,9 +156,7 @@ def _product_of_bytes(graph: Graph, node: Node, held: Node) -> Node:
         parts.append(graph.call_function(_aten._to_copy.default, (signed,), {"dtype": torch.float32}))
     if _has_few_rows(operands):
         count = prod(operands.meta["val"].shape[:-1])
-        rows = graph.call_function(
-            _aten._to_copy.default, (_rows_in_a_buffer(graph, operands),), {"dtype": torch.float32}
-        )
+        rows = _rows_in_a_buffer(graph, operands)
         by_four = graph.call_function(_aten.reshape.default, (rows, [count, width // 4, 4]))
         by_share = graph.call_function(_aten.permute.default, (by_four, [0, 2, 1]))
         flat = graph.call_function(_aten.reshape.default, (by_share, [count, width]))

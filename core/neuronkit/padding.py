@@ -1,7 +1,7 @@
 """
 Padding in, padding out: from the sizes of a call to those of a bucket and back.
 
-`pad` and `trim` run on every call, so they do no work where nothing is to be done.
+`pad` and `Trimmer.trim` run on every call, so they do no work where nothing is to be done.
 """
 
 from __future__ import annotations
@@ -117,44 +117,64 @@ def pad(
     return tensor
 
 
-def trim(
-    outputs: Mapping[str, torch.Tensor],
-    declared: Sequence[Output],
-    sizes: Mapping[str, int],
-    padded: Mapping[str, int],
-    remove: Callable[..., Any] = remove_padding,
-    padding_side: Side = "right",
-) -> dict[str, torch.Tensor]:
+class Trimmer:
     """
-    Cut a graph's outputs back to the sizes of the call.
-
-    `remove` is called once per group of outputs that declare the same axes, even where nothing is to be cut: one flat list of
-    dims over tensors of mixed ranks would cut features. Left padding needs a second call, for the batch grows on the right.
+    Cuts a graph's outputs back to the sizes of a call.
 
     Args:
-        outputs: Tensors by output name.
         declared: The graph's outputs.
-        sizes: Of the call, by axis.
-        padded: Of the tensors, by axis.
-        remove: `remove_padding`, or a hook with the same parameters, called with keywords.
-        padding_side: Where ``sequence`` was padded.
-
-    Returns:
-        Tensors by output name, in declared order.
     """
-    groups: dict[tuple[Axis, ...], dict[str, torch.Tensor]] = {}
-    for output in declared:
-        groups.setdefault(output.axes, {})[output.name] = outputs[output.name]
-    cut: dict[str, torch.Tensor] = {}
-    for axes, group in groups.items():
-        named = [(dim, axis) for dim, axis in enumerate(axes) if isinstance(axis, str) and base_axis(axis) in padded]
-        right = [(dim, axis_size(axis, sizes)) for dim, axis in named if padding_side == "right" or axis != SEQUENCE]
-        group = remove(
-            outputs=group, dims=[dim for dim, _ in right], indices=[keep for _, keep in right], padding_side="right"
-        )
-        if left := [(dim, sizes[axis]) for dim, axis in named if padding_side == "left" and axis == SEQUENCE]:
+
+    def __init__(self, declared: Sequence[Output]) -> None:
+        self._names = [output.name for output in declared]
+        self._groups: dict[tuple[Axis, ...], list[str]] = {}
+        for output in declared:
+            self._groups.setdefault(output.axes, []).append(output.name)
+
+    def trim(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        sizes: Mapping[str, int],
+        padded: Mapping[str, int],
+        remove: Callable[..., Any] = remove_padding,
+        padding_side: Side = "right",
+    ) -> dict[str, torch.Tensor]:
+        """
+        Cut the outputs of one call.
+
+        `remove` is called once per group of outputs that declare the same axes, even where nothing is to be cut: one flat list
+        of dims over tensors of mixed ranks would cut features. Left padding needs a second call, for the batch grows on the
+        right.
+
+        Args:
+            outputs: Tensors by output name.
+            sizes: Of the call, by axis.
+            padded: Of the tensors, by axis.
+            remove: `remove_padding`, or a hook with the same parameters, called with keywords.
+            padding_side: Where ``sequence`` was padded.
+
+        Returns:
+            Tensors by output name, in declared order.
+        """
+        cut: dict[str, torch.Tensor] = {}
+        for axes, names in self._groups.items():
+            group = {name: outputs[name] for name in names}
+            named = [
+                (dim, axis) for dim, axis in enumerate(axes) if isinstance(axis, str) and base_axis(axis) in padded
+            ]
+            right = [pair for pair in named if padding_side == "right" or pair[1] != SEQUENCE]
             group = remove(
-                outputs=group, dims=[dim for dim, _ in left], indices=[keep for _, keep in left], padding_side="left"
+                outputs=group,
+                dims=[dim for dim, _ in right],
+                indices=[axis_size(axis, sizes) for _, axis in right],
+                padding_side="right",
             )
-        cut.update(group)
-    return {output.name: cut[output.name] for output in declared}
+            if left := [(dim, sizes[axis]) for dim, axis in named if padding_side == "left" and axis == SEQUENCE]:
+                group = remove(
+                    outputs=group,
+                    dims=[dim for dim, _ in left],
+                    indices=[keep for _, keep in left],
+                    padding_side="left",
+                )
+            cut.update(group)
+        return cut if len(self._groups) == 1 else {name: cut[name] for name in self._names}

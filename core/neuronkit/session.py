@@ -14,7 +14,7 @@ from neuronkit.backends.base import Rebindable, replicas
 from neuronkit.buckets import Bucket, BucketTable, chunks
 from neuronkit.errors import ArtifactIncompatibleError, InputError, WeightsError
 from neuronkit.export.config import Graph, Input
-from neuronkit.padding import pad, trim
+from neuronkit.padding import Trimmer, pad
 from neuronkit.shape_names import BATCH
 from neuronkit.state import make_state
 from neuronkit.weights import Fitting, check, of_graph, read
@@ -51,6 +51,7 @@ class LoadedGraph:
         self._names = {input.name for input in self.inputs}
         self._state: list[tuple[int, torch.Tensor, bool]] = []
         self._output_names = [output.name for output in self.graph.outputs]
+        self.trimmer = Trimmer(self.graph.outputs)
         self.limits = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in self.graph.axes}
 
     def bind(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -317,7 +318,7 @@ class Session:
                 for input, tensor in zip(loaded.inputs, tensors, strict=True)
             ]
         outputs = loaded.run(bucket, tensors, state_rows)
-        return trim(outputs, loaded.graph.outputs, sizes, full, self._hook.remove_padding)
+        return loaded.trimmer.trim(outputs, sizes, full, self._hook.remove_padding)
 
 
 def _state_rows(loaded: LoadedGraph, bucket: Bucket, rows: int, first: int) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import neuronkit
 from neuronkit.export import Output
-from neuronkit.padding import pad, remove_padding, trim
+from neuronkit.padding import Trimmer, pad, remove_padding
 
 AXES = ("batch", "sequence", "height", "num_choices")
 SIDES = ("right", "left")
@@ -36,7 +36,7 @@ def test_removing_undoes_padding(call):
     tensor, axes, sizes, wanted, value, side = call
     padded = pad(tensor, axes, wanted, value, side)
     assert list(padded.shape) == [axis if isinstance(axis, int) else wanted[axis] for axis in axes]
-    cut = trim({"x": padded}, [Output("x", axes)], sizes, wanted, padding_side=side)
+    cut = Trimmer([Output("x", axes)]).trim({"x": padded}, sizes, wanted, padding_side=side)
     assert torch.equal(cut["x"], tensor)
 
 
@@ -133,7 +133,7 @@ def test_trim_calls_once_per_group_of_equal_axes():
     ]
     outputs = {"logits": torch.ones(3, 5, 4), "pooled": torch.ones(3, 4), "states": torch.ones(3, 5, 4)}
     sizes, padded = {"batch": 2, "sequence": 1}, {"batch": 3, "sequence": 5}
-    cut = trim(outputs, declared, sizes, padded, remove, "left")
+    cut = Trimmer(declared).trim(outputs, sizes, padded, remove, "left")
     assert {name: tuple(tensor.shape) for name, tensor in cut.items()} == {
         "states": (2, 1, 4),
         "pooled": (2, 4),

@@ -207,6 +207,16 @@ def test_files_that_are_no_json(tmp_path):
             read_modules(path)
 
 
+@pytest.mark.parametrize("name", ["config.json", "1_Pooling/config.json"])
+def test_files_that_set_nothing_by_name(tmp_path, name):
+    path = tiny_sentence_transformer(tmp_path)
+    (path / name).write_text("[1]")
+    reader = resolve_source if name == "config.json" else read_modules
+    with pytest.raises(SourceError) as error:
+        reader(path)
+    assert str(error.value) == f"{path / name} holds a list, and not settings by name."
+
+
 def test_modules_in_any_order(tmp_path):
     """Their numbers count, not their order in the file."""
     path = tiny_sentence_transformer(tmp_path)
@@ -233,6 +243,7 @@ def test_unknown_module_is_refused(tmp_path):
         ("2_Dense", {"activation_function": "os.system"}, r"activation function os.system, which is not one"),
         ("2_Dense", {"use_residual": True}, r"use_residual=true"),
         ("2_Dense", {"module_input_name": "token_embeddings"}, r"works on 'token_embeddings' \(module_input_name\)"),
+        ("2_Dense", {"out_features": None}, r"The config.json of .*2_Dense gives no number of out_features\."),
         ("2_Dense", {"out_features": 9}, r"The weights of .*2_Dense do not fit its config.json"),
     ],
 )

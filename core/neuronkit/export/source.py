@@ -170,7 +170,7 @@ def read_module_list(directory: Path) -> list[Module]:
     file = directory / MODULES_FILE
     if not file.is_file():
         return []
-    found = read_json(file)
+    found = _read_json(file)
     if not isinstance(found, list):
         raise _not_modules(file, f"it is a {type(found).__name__}, not a list")
     return sorted((_read_module(file, place, item) for place, item in enumerate(found)), key=lambda module: module.idx)
@@ -211,18 +211,24 @@ def _read_config(directory: Path) -> dict[str, Any]:
     for name in CONFIG_FILES:
         file = directory / name
         if file.is_file():
-            found: dict[str, Any] = read_json(file)
-            return found
+            return read_settings(file)
     raise SourceError(f"{directory} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
 
 
-def read_json(file: Path) -> Any:
+def read_settings(file: Path) -> dict[str, Any]:
     """
-    Return the content of a checkpoint's file.
+    Return what a checkpoint's file sets, by name.
 
     Raises:
-        SourceError: It is not JSON.
+        SourceError: It is not JSON, or not an object.
     """
+    found = _read_json(file)
+    if not isinstance(found, dict):
+        raise SourceError(f"{file} holds a {type(found).__name__}, and not settings by name.")
+    return found
+
+
+def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

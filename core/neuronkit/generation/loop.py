@@ -28,7 +28,7 @@ class Request:
         self.text = text
         self.history = history
         self.prompt_length = history.shape[1]
-        self.count = self.prompt_length
+        self.count = self._written = self.prompt_length
         self.new_tokens: list[int] = []
         self.last = -1
         self.finished = False
@@ -43,6 +43,10 @@ class Request:
     @property
     def seen(self) -> torch.Tensor:
         """Prompt and new tokens, ``[1, count]``."""
+        if self._written < self.count:
+            new = self.new_tokens[self._written - self.prompt_length :]
+            self.history[0, self._written : self.count] = torch.tensor(new)
+            self._written = self.count
         return self.history[:, : self.count]
 
     @property
@@ -52,7 +56,6 @@ class Request:
 
     def add(self, token: int) -> None:
         """Append a token."""
-        self.history[0, self.count] = token
         self.count += 1
         self.new_tokens.append(token)
         self.last = token
@@ -135,8 +138,6 @@ def _run_wave(
 ) -> Iterator[list[NewToken]]:
     """Generate for as many prompts as fit; ended ones go on taking part in the sampling, as in transformers."""
     logits = rows.prefill([request.text for request in requests])
-    input_ids = torch.empty(len(requests), 1, dtype=torch.int64)
-    slots = torch.empty(len(requests), 1, dtype=torch.int64)
     running = requests
     while True:
         found = _choose(requests, selector, logits, record)
@@ -144,9 +145,8 @@ def _run_wave(
         running = [request for request in requests if not request.finished]
         if not running:
             return
-        for row, request in enumerate(requests):
-            input_ids[row, 0] = selector.pad_token_id if request.finished else request.last
-            slots[row, 0] = rows.length if request.finished else request.slot
+        input_ids = torch.tensor([[selector.pad_token_id if one.finished else one.last] for one in requests])
+        slots = torch.tensor([[rows.length if one.finished else one.slot] for one in requests])
         logits = rows.step(input_ids, slots, 1 + max(request.slot for request in running))
 
 

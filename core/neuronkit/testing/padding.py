@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from neuronkit.export.config import Axis, Output, axis_size
-from neuronkit.padding import pad, trim
+from neuronkit.padding import Trimmer, pad
 from neuronkit.session import LoadedGraph, Session
 from neuronkit.testing.calls import shorter
 
@@ -37,7 +37,7 @@ def _mistakes(loaded: LoadedGraph, session: Session, side: Literal["right", "lef
         made = {one.name: torch.rand(_shape(one.axes, sizes), generator=generator) for one in declared}
         full = {one.name: _named(one.axes, bucket.sizes) for one in declared}
         padded = {one.name: pad(made[one.name], one.axes, full[one.name], 7.0, side) for one in declared}
-        cut = trim(padded, declared, sizes, bucket.sizes, session.hook.remove_padding, side)
+        cut = Trimmer(declared).trim(padded, sizes, bucket.sizes, session.hook.remove_padding, side)
         for name, tensor in made.items():
             if not tensor.equal(cut[name]):
                 shapes = f"{tuple(tensor.shape)} came back as {tuple(cut[name].shape)}"

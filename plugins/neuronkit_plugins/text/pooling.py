@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import SourceError
-from neuronkit.export.source import MODULES_FILE, read_json, read_module_list
+from neuronkit.export.source import MODULES_FILE, read_module_list, read_settings
 
 LEGACY_MODES = {
     "pooling_mode_cls_token": "cls",
@@ -191,18 +191,18 @@ def read_modules(path: Path) -> SentenceModules:
     return SentenceModules(transformer, pooling or Pooling(["mean"]), nn.Sequential(*head))
 
 
-def read_settings(file: Path) -> Any:
+def optional_settings(file: Path) -> dict[str, Any]:
     """
-    Return the content of a JSON file, or an empty mapping where there is none.
+    Return what a file sets, by name; nothing where there is no file.
 
     Raises:
-        SourceError: It is not JSON.
+        SourceError: It is not JSON, or not an object.
     """
-    return read_json(file) if file.is_file() else {}
+    return read_settings(file) if file.is_file() else {}
 
 
 def _pooling(folder: Path) -> Pooling:
-    config = read_settings(folder / "config.json")
+    config = optional_settings(folder / "config.json")
     named = config.get("pooling_mode")
     legacy = [mode for field, mode in LEGACY_MODES.items() if config.get(field)]
     modes = [named] if isinstance(named, str) else list(named or legacy or ["mean"])
@@ -218,10 +218,13 @@ def _pooling(folder: Path) -> Pooling:
 
 def _dense(folder: Path) -> list[nn.Module]:
     """Return the linear layer of a Dense module and its activation."""
-    config = read_settings(folder / "config.json")
+    config = optional_settings(folder / "config.json")
     _check_names(folder)
     if config.get("use_residual"):
         raise SourceError(f"{folder} has a residual connection (use_residual=true), which cannot be compiled.")
+    missing = [name for name in ("in_features", "out_features") if not isinstance(config.get(name), int)]
+    if missing:
+        raise SourceError(f"The config.json of {folder} gives no number of {' and no number of '.join(missing)}.")
     linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
     weights = {name.removeprefix("linear."): tensor for name, tensor in _weights(folder).items()}
     try:
@@ -239,7 +242,7 @@ def _activation(folder: Path, name: str) -> nn.Module:
 
 
 def _check_names(folder: Path) -> None:
-    config = read_settings(folder / "config.json")
+    config = optional_settings(folder / "config.json")
     for field in ("module_input_name", "module_output_name"):
         name = config.get(field) or "sentence_embedding"
         if name != "sentence_embedding":

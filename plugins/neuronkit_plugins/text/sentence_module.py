@@ -10,9 +10,10 @@ from typing import Any, Self
 import torch
 
 from neuronkit.errors import InputError
+from neuronkit.export.source import read_settings
 from neuronkit_plugins.text.batching import tensors_of, tokenize
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
-from neuronkit_plugins.text.pooling import read_settings
+from neuronkit_plugins.text.pooling import optional_settings
 
 TRANSFORMER_CONFIGS = (
     "sentence_bert_config.json",
@@ -119,10 +120,7 @@ class SentenceModule(NeuronEncoderModel):
 
 def settings(path: Path) -> dict[str, Any]:
     """Return the settings of a checkpoint's Transformer module."""
-    found: dict[str, Any] = next(
-        (read_settings(path / name) for name in TRANSFORMER_CONFIGS if (path / name).is_file()), {}
-    )
-    return found
+    return next((read_settings(path / name) for name in TRANSFORMER_CONFIGS if (path / name).is_file()), {})
 
 
 def longest_text(path: Path, tokenizer: Any, limit: int) -> int:
@@ -152,7 +150,7 @@ def find_prompt(path: Path, prompt: str | None = None, prompt_name: str | None =
     """
     if prompt is not None:
         return prompt
-    config = read_settings(path / "config_sentence_transformers.json")
+    config = optional_settings(path / "config_sentence_transformers.json")
     prompts = config.get("prompts") or {}
     if prompt_name is not None and prompt_name not in prompts:
         raise InputError(f"prompt_name: there is no prompt {prompt_name!r}. Prompts: {', '.join(prompts) or 'none'}.")

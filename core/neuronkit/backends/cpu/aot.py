@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
+from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.exporting import without_warnings_of_copies
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
@@ -34,6 +35,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     """
     inline = bool(options.inline_weights)
     if not inline:
+        place_convolutions(program)
         place_products(program)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,

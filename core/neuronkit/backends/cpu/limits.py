@@ -2,3 +2,5 @@
 
 FEW_ROWS = 8
 """Up to so many rows a generated loop, which reads a weight once, is faster than a library's product (docs/decisions/0013)."""
+FEW_PIXELS = 64
+"""Up to so many pixels an image, a convolution whose weight stays apart is faster as a product (docs/decisions/0014)."""

@@ -1,0 +1,78 @@
+"""Which convolutions become products, and that they stay equal."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.export import Dim, export
+
+from neuronkit.backends.cpu.convolutions import place_convolutions
+from neuronkit.backends.cpu.limits import FEW_PIXELS
+
+CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.convolution.default)
+
+
+def placed(layer, pixels, *, decomposed=False):
+    """Return how many convolutions are left of a layer, what it gives, and what the program gives."""
+    torch.manual_seed(0)
+    layer = layer.eval().requires_grad_(False)
+    image = torch.randn(3, 8, pixels, pixels, dtype=layer.weight.dtype)
+    program = export(layer, (image,), dynamic_shapes=({0: Dim("batch", min=1, max=4)},), strict=False)
+    if decomposed:
+        program = program.run_decompositions({})
+
+    place_convolutions(program)
+
+    left = sum(node.target in CONVOLUTIONS for node in program.graph.nodes)
+    return left, layer(image[:2]), program.module()(image[:2])
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "padding": 1, "bias": False},
+        {"kernel_size": (3, 1), "padding": (2, 0), "stride": (2, 1)},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": 2},
+        {"kernel_size": 1},
+    ],
+)
+def test_few_pixels_become_a_product(options, decomposed):
+    layer = nn.Conv2d(8, 12, **options).to(memory_format=torch.channels_last)
+    left, wanted, got = placed(layer, 7, decomposed=decomposed)
+    assert left == 0
+    assert got.shape == wanted.shape
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "pixels", "precision"),
+    [
+        ({"padding": 1}, int(FEW_PIXELS**0.5) + 1, torch.float32),
+        ({"groups": 2}, 7, torch.float32),
+        ({"dilation": 2}, 7, torch.float32),
+        ({}, 7, torch.bfloat16),
+    ],
+)
+def test_others_stay(options, pixels, precision):
+    """Larger images, convolutions that are no single product, and precisions in which nothing was measured."""
+    layer = nn.Conv2d(8, 12, kernel_size=3, **options).to(precision).to(memory_format=torch.channels_last)
+    left, wanted, got = placed(layer, pixels)
+    assert left == 1
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_weight_in_another_order_stays():
+    """It would have to be copied at every call."""
+    left, wanted, got = placed(nn.Conv2d(8, 12, kernel_size=3), 7)
+    assert left == 1
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+def test_without_onednn_a_program_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    left, _, _ = placed(nn.Conv2d(8, 12, kernel_size=3).to(memory_format=torch.channels_last), 7)
+    assert left == 1

@@ -32,7 +32,6 @@ from neuronkit.artifact.validation import Reference, references_of, write_and_va
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket
 from neuronkit.declaration import choose_buckets, declare, read_request
-from neuronkit.environment import available_memory
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import config_identity, module_identity, plugin_identity
@@ -102,7 +101,7 @@ def compile_model(
 
     works = []
     for declared in config.graphs:
-        graph = in_precision(settle_weights(declared, options, engine, progress), options, engine)
+        graph = in_precision(settle_weights(declared, options, engine), options, engine)
         wrapped = (graph.wrap(module) if graph.wrap else module).eval()
         buckets = choose_buckets(graph, shapes, engine.capabilities, static=options.static, optlevel=options.optlevel)
         if graph.state and engine.capabilities.state_on_device:
@@ -219,24 +218,12 @@ def _prepare(
     return jobs
 
 
-def settle_weights(graph: Graph, options: CompileOptions, engine: Backend, progress: Progress) -> Graph:
-    """
-    Return a graph whose hints say whether its weights go inside: as the caller says, else the backend, else the plugin.
-
-    It is settled once, so that key, graph and manifest agree however the free memory changes meanwhile.
-    """
-    hints = graph.hints
-    choices = (options.inline_weights, engine.capabilities.inline_weights, hints.inline_weights)
+def settle_weights(graph: Graph, options: CompileOptions, engine: Backend) -> Graph:
+    """Return a graph whose hints say whether its weights go inside: as the caller says, else the backend, else the plugin."""
+    choices = (options.inline_weights, engine.capabilities.inline_weights, graph.hints.inline_weights)
     inline = next(choice for choice in choices if choice is not None)
-    needed, free = hints.freezing_bytes, available_memory()
-    if inline and choices[:2] == (None, None) and needed is not None and needed > free:
-        inline = False
-        progress(
-            f"note: the weights of {graph.name} stay apart: freezing them takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
-            "are free (--inline-weights insists)"
-        )
     inline = inline or not engine.capabilities.weights_apart
-    return attrs.evolve(graph, hints=attrs.evolve(hints, inline_weights=inline, freezing_bytes=None))
+    return attrs.evolve(graph, hints=attrs.evolve(graph.hints, inline_weights=inline))
 
 
 def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:

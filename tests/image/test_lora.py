@@ -17,7 +17,7 @@ from tests.image.pairs import TOLERANCE, images, load_pair
 @pytest.fixture(scope="module")
 def pair(checkpoint, artifact):
     """A pipeline whose weights are apart, and diffusers' own."""
-    return load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", inline_weights=False))
+    return load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd"))
 
 
 @pytest.fixture(scope="module")

@@ -119,10 +119,8 @@ class CompilerHints:
     What a plugin knows about compiling its graph; the caller's options win over it.
 
     Args:
-        inline_weights: Freeze the weights into the graph. Apart is right for models made of linear layers: one copy serves
-            every bucket, and a sibling checkpoint needs no compile. Frozen is faster for convolutions.
-        freezing_bytes: Memory that freezing takes, where it is much. With less at hand the weights stay apart, unless the
-            caller asks for them inside; which it was is in the manifest.
+        inline_weights: Freeze the weights into the graph. Apart, one copy serves every bucket, and a sibling checkpoint needs
+            no compile.
         dynamic_axes: The axes that may stay dynamic on a backend that can do it.
         keep_fp32: Ignore auto-cast: the graph overflows in lower precision.
         channels_last: Store the weights of convolutions with their channels last, where weights are apart and the backend
@@ -136,7 +134,6 @@ class CompilerHints:
     """
 
     inline_weights: bool = False
-    freezing_bytes: int | None = None
     dynamic_axes: tuple[str, ...] = attrs.field(default=("batch", "sequence"), converter=_names)
     keep_fp32: bool = False
     channels_last: bool = False

@@ -23,8 +23,6 @@ MODULE_PATHS = {"text_encoder": "module.encoder.", "text_encoder_2": "module.enc
 """Where a component stands in the module that is traced: what its weights' names begin with in the graph."""
 _LIMIT = 63
 """diffusers' upsampling takes another path from 64 rows on, so that no one graph serves both sides."""
-_FREEZE_FACTOR = 4
-"""Compiling with frozen weights peaks at four times their size."""
 
 
 @attrs.frozen
@@ -206,8 +204,6 @@ def unet_graph(
         sizes={"batch": sizes.rows, **sizes.latents},
         hints=CompilerHints(
             dynamic_axes=("batch",),
-            inline_weights=True,
-            freezing_bytes=freezing_bytes(unet),
             channels_last=True,
             max_batch=_MOST_IMAGES,
         ),
@@ -275,8 +271,6 @@ def _autoencoder_graphs(
         "kind": "vae",
         "hints": CompilerHints(
             dynamic_axes=(),
-            inline_weights=True,
-            freezing_bytes=freezing_bytes(autoencoder),
             channels_last=True,
             keep_fp32=bool(config.force_upcast),
         ),
@@ -383,9 +377,3 @@ def vq_graphs(vqvae: Any, sizes: Sizes) -> tuple[Graph, Graph]:
     latents = Output("latents", ["batch", channels, f"height/{sizes.factor}", f"width/{sizes.factor}"])
     tokens = Input("tokens", ["batch", "height", "width"], high=config.num_vq_embeddings)
     return _autoencoder_graphs("vqvae", vqvae, sizes, (VqEncoder, latents), (VqDecoder, tokens))
-
-
-def freezing_bytes(module: nn.Module) -> int:
-    """Return the memory that compiling with the weights inside the graph takes, which is faster for convolutions."""
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in module.parameters())
-    return _FREEZE_FACTOR * weights

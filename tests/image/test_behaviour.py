@@ -207,9 +207,9 @@ def test_shells_refuse_what_would_be_ignored(method, compiled):
         getattr(compiled.unet, method)({})
 
 
-def test_a_lora_needs_weights_that_are_apart(artifact):
+def test_a_lora_needs_weights_that_are_apart(checkpoint, artifact):
     """The error names the option."""
-    compiled = neuronkit.load(artifact("sd", inline_weights=True))
+    compiled, _ = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", inline_weights=True))
     with pytest.raises(WeightsError, match=r"weights of unet are inside(.|\n)*inline_weights=False"):
         compiled.load_lora_weights({"unet.x.lora_A.weight": torch.zeros(1, 1)})
 

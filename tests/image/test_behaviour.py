@@ -210,7 +210,7 @@ def test_shells_refuse_what_would_be_ignored(method, compiled):
 def test_a_lora_needs_weights_that_are_apart(checkpoint, artifact):
     """The error names the option."""
     compiled, _ = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", inline_weights=True))
-    with pytest.raises(WeightsError, match=r"weights of unet are inside(.|\n)*inline_weights=False"):
+    with pytest.raises(WeightsError, match=r"weights of text_encoder are inside(.|\n)*inline_weights=False"):
         compiled.load_lora_weights({"unet.x.lora_A.weight": torch.zeros(1, 1)})
 
 

@@ -11,7 +11,6 @@ from torch.fx import Graph, Node
 from neuronkit.backends.cpu.limits import FEW_PIXELS
 
 _aten = torch.ops.aten
-_CONVOLUTIONS = (_aten.conv2d.default, _aten.convolution.default)
 _DEFAULTS = {
     _aten.conv2d.default: (None, (1, 1), (0, 0), (1, 1), 1),
     _aten.convolution.default: (),
@@ -32,7 +31,7 @@ def place_convolutions(program: ExportedProgram) -> None:
     graph = program.graph_module.graph
     stored = program.graph_signature.inputs_to_parameters
     for node in list(graph.nodes):
-        if node.target not in _CONVOLUTIONS or not torch.backends.mkldnn.is_available():
+        if node.target not in _DEFAULTS or not torch.backends.mkldnn.is_available():
             continue
         arguments: tuple[Any, ...] = node.args
         image, weight = arguments[:2]

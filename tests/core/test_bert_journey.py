@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -287,9 +290,26 @@ def test_wrong_shapes_and_options_at_once(checkpoint, tmp_path):
         neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, target="inf2")
 
 
+def loads_and_lets_go(artifact, tmp_path):
+    """Load an artifact from a place of its own, run it, and tell whether its weights are still mapped when it is gone."""
+    directory = shutil.copytree(artifact, tmp_path / "own")
+    shell = neuronkit.load(directory)
+    shell(**make_inputs(1, 3))
+    file = str(directory / "model.safetensors")
+    assert file in Path("/proc/self/maps").read_text()
+    del shell
+    gc.collect()
+    return file not in Path("/proc/self/maps").read_text()
+
+
+def test_weights_are_let_go(compiled, tmp_path):
+    """With the last reference to a model, its weights leave the memory."""
+    assert loads_and_lets_go(compiled(**DYNAMIC), tmp_path)
+
+
 @pytest.mark.compiled
 @pytest.mark.parametrize("inline", [False, pytest.param(True, marks=pytest.mark.heavy)], ids=["apart", "frozen"])
-def test_inductor(compiled, eager, inline):
+def test_inductor(compiled, eager, inline, tmp_path):
     """Compiled for this CPU, with the weights apart and frozen in."""
     directory = compiled(**DYNAMIC, optlevel=2, inline_weights=inline)
     shell = neuronkit.load(directory)
@@ -298,3 +318,4 @@ def test_inductor(compiled, eager, inline):
     assert "instruction_sets" in shell.session.manifest.fingerprint
     assert (directory / "model.safetensors").exists() is not inline
     assert [path.suffix for path in (directory / "encoder").rglob("*.so")] == [".so"]
+    assert inline or loads_and_lets_go(directory, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,42 +86,54 @@ def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.
     """
     runner = _open(file)
     if not constants:
-        return _Bound(runner, {}, {})
+        return _Bound(runner, {})
     literals = load_file(file.with_name(_LITERALS)) if file.with_name(_LITERALS).exists() else {}
     held = {wanted.name: weights[wanted.name] for wanted in constants} | literals
-    names = runner.get_constant_names_to_original_fqns()
-    if unbound := sorted(set(names.values()) - set(held)):
+    keys = {name: key for key, name in runner.get_constant_names_to_original_fqns().items()}
+    if unbound := sorted(set(keys) - set(held)):
         raise WeightsError(f"The manifest does not name every constant of {file.name}: {', '.join(unbound)}.")
-    runner.update_constant_buffer({key: held[name] for key, name in names.items()}, False, True, True)
-    return _Bound(runner, held, {name: key for key, name in names.items()})
+    bound = _Bound(runner, keys)
+    bound.rebind({name: held[name] for name in keys}, all_of_them=True)
+    return bound
 
 
 class _Bound:
     """
-    A runner together with the tensors whose memory it uses but does not own.
+    A runner together with views of the tensors whose memory it uses.
+
+    torch never lets go of a tensor that it was given to use and not to own (2.13: `MaybeOwningAtenTensorHandle` in
+    ``aoti_runtime/utils.h`` makes a handle that nobody deletes). So it is given views, and loses their memory with this object.
 
     Args:
         runner: The opened shared object.
-        weights: By name in the traced module.
-        keys: What the runner calls each of them.
+        keys: What the runner calls each weight, by its name in the traced module.
     """
 
-    __slots__ = ("_keys", "_run", "_runner", "_weights")
+    __slots__ = ("__weakref__", "_keys", "_run", "_runner", "_views")
 
-    def __init__(self, runner: Any, weights: dict[str, torch.Tensor], keys: Mapping[str, str]) -> None:
+    def __init__(self, runner: Any, keys: Mapping[str, str]) -> None:
         self._run = runner.run
         self._runner = runner
-        self._weights = weights
         self._keys = keys
+        self._views: dict[str, torch.Tensor] = {}
+        weakref.finalize(self, _let_go, self._views).atexit = False
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         return self._run(tensors)
 
-    def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def rebind(self, tensors: Mapping[str, torch.Tensor], *, all_of_them: bool = False) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
-        named = {self._keys[name]: tensor for name, tensor in tensors.items()}
-        self._runner.update_constant_buffer(named, False, False, True)
-        self._weights.update(tensors)
+        views = {name: tensor.detach() for name, tensor in tensors.items()}
+        named = {self._keys[name]: view for name, view in views.items()}
+        self._runner.update_constant_buffer(named, False, all_of_them, True)
+        replaced = {name: self._views[name] for name in views if name in self._views}
+        self._views.update(views)
+        _let_go(replaced)
+
+
+def _let_go(views: Mapping[str, torch.Tensor]) -> None:
+    for view in views.values():
+        view.data = torch.empty(0, dtype=view.dtype)
 
 
 def _open(file: Path) -> Any:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.export import Dim, export
 
 from neuronkit.backends.cpu.convolutions import place_convolutions
-from neuronkit.backends.cpu.limits import FEW_PIXELS
+from neuronkit.backends.cpu.limits import FEW_PIXELS, LARGE_WEIGHT
 
 CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.convolution.default)
 
@@ -17,7 +17,7 @@ def placed(layer, pixels, *, decomposed=False):
     """Return how many convolutions are left of a layer, what it gives, and what the program gives."""
     torch.manual_seed(0)
     layer = layer.eval().requires_grad_(False)
-    image = torch.randn(3, 8, pixels, pixels, dtype=layer.weight.dtype)
+    image = torch.randn(3, layer.in_channels, pixels, pixels, dtype=layer.weight.dtype)
     program = export(layer, (image,), dynamic_shapes=({0: Dim("batch", min=1, max=4)},), strict=False)
     if decomposed:
         program = program.run_decompositions({})
@@ -63,6 +63,16 @@ def test_others_stay(options, pixels, precision):
     left, wanted, got = placed(layer, pixels)
     assert left == 1
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_large_weight_is_worth_it_for_more_pixels():
+    layer = nn.Conv2d(1024, 1024, kernel_size=3, padding=1).to(memory_format=torch.channels_last)
+    assert layer.weight.numel() >= LARGE_WEIGHT
+    pixels = 2 * int(FEW_PIXELS**0.5)
+    left, wanted, got = placed(layer, pixels)
+    assert left == 0
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)  # values up to 3, from sums of 9,216
+    assert placed(layer, pixels + 1)[0] == 1
 
 
 def test_a_weight_in_another_order_stays():

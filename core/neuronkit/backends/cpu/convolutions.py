@@ -8,7 +8,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from neuronkit.backends.cpu.limits import FEW_PIXELS
+from neuronkit.backends.cpu.limits import FEW_PIXELS, LARGE_WEIGHT
 
 _aten = torch.ops.aten
 _DEFAULTS = {
@@ -19,7 +19,8 @@ _DEFAULTS = {
 
 def place_convolutions(program: ExportedProgram) -> None:
     """
-    Turn float32 convolutions with up to `FEW_PIXELS` pixels an image into products, where their weights stay apart.
+    Turn float32 convolutions with up to `FEW_PIXELS` pixels an image (or four times as many, where the weight has
+    `LARGE_WEIGHT` elements) into products, where their weights stay apart.
 
     oneDNN multiplies faster by a convolution's weight in an order of its own, and without freezing puts it into that order at
     every call, which the fewer pixels the less is worth it. A product (of what `torch.nn.functional.unfold` gives, with the
@@ -40,7 +41,7 @@ def place_convolutions(program: ExportedProgram) -> None:
         transposed, groups = (False, given[4]) if node.target is _aten.conv2d.default else (given[4], given[6])
         if transposed or groups != 1 or set(dilation) != {1} or weight.name not in stored:
             continue
-        if not _is_small(node) or not weight.meta["val"].is_contiguous(memory_format=torch.channels_last):
+        if not _is_small(node, weight) or not weight.meta["val"].is_contiguous(memory_format=torch.channels_last):
             continue
         with graph.inserting_before(node):
             product = _product(graph, node, image, weight, bias, _pair(stride), _pair(padding))
@@ -50,11 +51,12 @@ def place_convolutions(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def _is_small(node: Node) -> bool:
+def _is_small(node: Node, weight: Node) -> bool:
     value = node.meta["val"]
+    limit = FEW_PIXELS if weight.meta["val"].numel() < LARGE_WEIGHT else 4 * FEW_PIXELS
     height, width = value.shape[-2:]
     static = isinstance(height, int) and isinstance(width, int)
-    return value.dim() == 4 and value.dtype == torch.float32 and static and height * width <= FEW_PIXELS
+    return value.dim() == 4 and value.dtype == torch.float32 and static and height * width <= limit
 
 
 def _pair(sizes: Any) -> tuple[int, int]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 from torch import nn
 
 from neuronkit import __version__, weights
@@ -35,6 +34,7 @@ from neuronkit.declaration import choose_buckets, declare, read_request
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import config_identity, module_identity, plugin_identity
+from neuronkit.export.layout import channels_last
 from neuronkit.export.source import Source
 from neuronkit.options import CompileOptions, Parsed, as_json
 from neuronkit.parallel import run_forked
@@ -126,7 +126,7 @@ def compile_model(
             run_forked(
                 [partial(_compile_one, job, cache, request.hook, engine, options) for job in missing],
                 options.jobs,
-                3 * 2**30 + 6 * sum(tensor.nbytes for tensor in module.state_dict().values()),
+                3 * 2**30 + 6 * max(map(_inside_bytes, missing)),
             )
         entries = []
         for job in jobs:
@@ -197,10 +197,10 @@ def _prepare(
     jobs = []
     for graph, bucket, wrapped in works:
         inline = graph.hints.inline_weights
-        if graph.hints.channels_last and engine.capabilities.channels_last and not inline:
-            wrapped = wrapped.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # of nn.Module
         traced = trace_module(graph, wrapped, options, engine)
-        tensors = weights.module_tensors(traced)
+        with _layout(graph, traced, engine):
+            tensors = weights.module_tensors(traced)
+            described = weights.digest(tensors) if inline else weights.signature(tensors)
         parts = {
             "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap", "probe")),
             "bucket": [bucket.sizes, bucket.bounds],
@@ -212,7 +212,7 @@ def _prepare(
             "emulated": options.auto_cast != "none" and engine.emulates(options.auto_cast_type),
             "backend": [engine.name, engine.fingerprint(options)],
             "neuronkit": __version__,
-            "weights": weights.digest(tensors) if inline else weights.signature(tensors),
+            "weights": described,
         }
         jobs.append(Work(graph, bucket, traced, content_key(parts)))
     return jobs
@@ -226,13 +226,26 @@ def settle_weights(graph: Graph, options: CompileOptions, engine: Backend) -> Gr
     return attrs.evolve(graph, hints=attrs.evolve(graph.hints, inline_weights=inline))
 
 
+def _inside_bytes(job: Work) -> int:
+    """Return the size of the weights that go inside a graph; those apart need no memory while it is compiled."""
+    inline = job.graph.hints.inline_weights
+    return sum(tensor.nbytes for tensor in weights.module_tensors(job.module).values()) if inline else 0
+
+
+def _layout(graph: Graph, module: nn.Module, engine: Backend) -> AbstractContextManager[None]:
+    hints = graph.hints
+    apart = engine.capabilities.channels_last and not hints.inline_weights
+    return channels_last(module) if hints.channels_last and apart else nullcontext()
+
+
 def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:
     options = attrs.evolve(options, inline_weights=job.graph.hints.inline_weights)
 
     def compile(directory: Path) -> CompiledGraph:
-        compiled: CompiledGraph = hook.compile(
-            graph=job.graph, bucket=job.bucket, module=job.module, backend=engine, options=options
-        )
+        with _layout(job.graph, job.module, engine):
+            compiled: CompiledGraph = hook.compile(
+                graph=job.graph, bucket=job.bucket, module=job.module, backend=engine, options=options
+            )
         for path in compiled.directory.iterdir():
             shutil.move(path, directory / path.name)
         compiled.directory.rmdir()
@@ -254,11 +267,10 @@ def _copy_graphs(jobs: list[Work], entries: list[CacheEntry], directory: Path) -
     return list(records.values())
 
 
-def _fit_weights(jobs: list[Work], entries: list[CacheEntry]) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = {}
-    fitting = weights.Fitting()
+def _fit_weights(jobs: list[Work], entries: list[CacheEntry]) -> dict[str, weights.Fitted]:
+    tensors: dict[str, weights.Fitted] = {}
     for job, entry in zip(jobs, entries, strict=True):
-        fitted = fitting.fit(weights.module_tensors(job.module), entry.record.constants)
+        fitted = weights.fit(weights.module_tensors(job.module), entry.record.constants)
         tensors |= weights.scoped(job.graph.name, fitted)
     return tensors
 

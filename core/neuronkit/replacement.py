@@ -70,13 +70,12 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     checked = options.validate and not backend.cannot_run()
     on_device = backend.capabilities.state_on_device
     references = list(references_of(works, source.config, module, empty_states=on_device)) if checked else []
-    tensors: dict[str, Any] = {}
-    fitting = weights.Fitting()
+    tensors: dict[str, weights.Fitted] = {}
     traced = {graph.name: trace_module(graph, wrapped[graph.name], options, backend) for graph in graphs}
     for name, record in records.items():
         own = weights.module_tensors(traced[name])
         for compiled in record.buckets:
-            tensors |= weights.scoped(name, fitting.fit(own, compiled.constants))
+            tensors |= weights.scoped(name, weights.fit(own, compiled.constants))
 
     with atomic_directory(output) as directory:
         for file in (file for record in manifest.graphs for bucket in record.buckets for file in bucket.files):

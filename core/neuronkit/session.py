@@ -10,6 +10,7 @@ import torch
 
 from neuronkit.artifact.manifest import CompiledGraphRecord, Manifest
 from neuronkit.artifact.reader import Artifact
+from neuronkit.artifact.weights_file import read
 from neuronkit.backends.base import Rebindable, replicas
 from neuronkit.buckets import Bucket, BucketTable, chunks
 from neuronkit.errors import ArtifactIncompatibleError, InputError, WeightsError
@@ -17,7 +18,7 @@ from neuronkit.export.config import Graph, Input
 from neuronkit.padding import Trimmer, pad
 from neuronkit.shape_names import BATCH
 from neuronkit.state import make_state
-from neuronkit.weights import Fitting, check, of_graph, read
+from neuronkit.weights import check, fit, make_once, of_graph
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend, Runner
@@ -255,14 +256,14 @@ class Session:
         if unknown := sorted(set(tensors) - set(known)):
             raise WeightsError(f"{graph} has no weights of these names: {', '.join(unknown[:8])}.")
         record = next(record for record in self.manifest.graphs if record.name == graph)
-        fitting = Fitting()
+        made: dict[tuple[Any, ...], torch.Tensor] = {}
         bound: list[tuple[Rebindable, dict[str, torch.Tensor]]] = []
         for compiled, bucket in zip(record.buckets, self.graphs[graph].buckets, strict=True):
             wanted = [constant for constant in compiled.constants if constant.name in tensors]
             runner = self.graphs[graph].runner(bucket)
             if not isinstance(runner, Rebindable):
                 raise WeightsError(f"The backend {self.backend.name!r} cannot replace the weights of a loaded graph.")
-            bound.append((runner, fitting.fit(tensors, wanted)))
+            bound.append((runner, make_once(fit(tensors, wanted), made)))
         for rebindable, fitted in bound:  # only when all fit
             rebindable.rebind(fitted)
 

@@ -1,19 +1,19 @@
-"""The tensors of a model: their signature, their file, and the checks before they are bound to a compiled graph."""
+"""The tensors of a model: their signature, what a compiled graph needs of them, and the checks before they are bound to it."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Mapping
 from math import prod
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import torch
 from torch import nn
 
-from neuronkit.errors import ArtifactWriteError, WeightsError
+from neuronkit.errors import WeightsError
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -97,58 +97,77 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return hashed.hexdigest()
 
 
-class Fitting:
+@attrs.frozen(eq=False)
+class Fitted:
     """
-    Chooses and converts the tensors that graphs need.
+    A tensor as a graph needs it, which is made of a model's when it is asked for, and takes no memory until then.
 
-    What two graphs need alike is converted once and stays one tensor.
+    Args:
+        source: The model's. It must stay alive.
+        wanted: What the graph needs.
     """
 
-    def __init__(self) -> None:
-        self._converted: dict[tuple[Any, ...], torch.Tensor] = {}
+    source: torch.Tensor
+    wanted: Constant
 
-    def fit(self, tensors: Mapping[str, torch.Tensor], constants: Iterable[Constant]) -> dict[str, torch.Tensor]:
-        """
-        Return one tensor per constant, in the graph's dtype and strides.
+    @property
+    def is_converted(self) -> bool:
+        """Whether it differs from the model's tensor."""
+        return self.wanted.rounded is not None or constant(self.wanted.name, self.source) != self.wanted
 
-        Args:
-            tensors: By name in the traced module; more than needed is fine. They must outlive this object.
-            constants: What the graph leaves outside.
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for those that are the same tensor."""
+        source, wanted = self.source, self.wanted
+        made_of = (source.data_ptr() or id(source), tuple(source.shape), tuple(source.stride()))
+        return (*made_of, wanted.shape, wanted.dtype, wanted.stride, wanted.rounded)
 
-        Raises:
-            WeightsError: A tensor is missing or of another shape; the message lists all of them.
-        """
-        fitted: dict[str, torch.Tensor] = {}
-        problems = []
-        for wanted in constants:
-            tensor = tensors.get(wanted.name)
-            if tensor is None:
-                problems.append(f"{wanted.name}: missing")
-            elif tuple(tensor.shape) != wanted.shape:
-                problems.append(f"{wanted.name}: shape {tuple(tensor.shape)}, but the graph has {wanted.shape}")
-            else:
-                fitted[wanted.name] = self._convert(tensor, wanted)
-        _raise_all(problems)
-        return fitted
+    def make(self) -> torch.Tensor:
+        """Return the model's tensor, or a new one in the graph's dtype and strides."""
+        if not self.is_converted:
+            return self.source
+        wanted = self.wanted
+        rounded = self.source if wanted.rounded is None else self.source.to(getattr(torch, wanted.rounded))
+        return torch.empty_strided(wanted.shape, wanted.stride, dtype=getattr(torch, wanted.dtype)).copy_(rounded)
 
-    def _convert(self, tensor: torch.Tensor, wanted: Constant) -> torch.Tensor:
-        if wanted.rounded is None and constant(wanted.name, tensor) == wanted:
-            return tensor
-        key = (
-            tensor.data_ptr(),
-            tensor.storage_offset(),
-            tuple(tensor.stride()),
-            wanted.shape,
-            wanted.dtype,
-            wanted.stride,
-            wanted.rounded,
-        )
-        if key not in self._converted:
-            if wanted.rounded:
-                tensor = tensor.to(getattr(torch, wanted.rounded))
-            converted = torch.empty_strided(wanted.shape, wanted.stride, dtype=getattr(torch, wanted.dtype))
-            self._converted[key] = converted.copy_(tensor)
-        return self._converted[key]
+
+def fit(tensors: Mapping[str, torch.Tensor], constants: Iterable[Constant]) -> dict[str, Fitted]:
+    """
+    Choose the tensors that a graph needs, one per constant.
+
+    Args:
+        tensors: By name in the traced module; more than needed is fine.
+        constants: What the graph leaves outside.
+
+    Raises:
+        WeightsError: A tensor is missing or of another shape; the message lists all of them.
+    """
+    fitted: dict[str, Fitted] = {}
+    problems = []
+    for wanted in constants:
+        tensor = tensors.get(wanted.name)
+        if tensor is None:
+            problems.append(f"{wanted.name}: missing")
+        elif tuple(tensor.shape) != wanted.shape:
+            problems.append(f"{wanted.name}: shape {tuple(tensor.shape)}, but the graph has {wanted.shape}")
+        else:
+            fitted[wanted.name] = Fitted(tensor, wanted)
+    _raise_all(problems)
+    return fitted
+
+
+def make_once(fitted: Mapping[str, Fitted], made: dict[tuple[Any, ...], torch.Tensor]) -> dict[str, torch.Tensor]:
+    """
+    Make tensors, each of them once.
+
+    Args:
+        fitted: By name.
+        made: What was made before, by identity; it grows.
+    """
+    for tensor in fitted.values():
+        if tensor.identity not in made:
+            made[tensor.identity] = tensor.make()
+    return {name: made[tensor.identity] for name, tensor in fitted.items()}
 
 
 def check(tensors: Mapping[str, torch.Tensor], constants: Iterable[Constant]) -> None:
@@ -176,77 +195,16 @@ def _raise_all(problems: list[str]) -> None:
         raise WeightsError("The weights do not fit the graph:\n  " + "\n  ".join(shown))
 
 
-def write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """
-    Write tensors to a safetensors file.
-
-    Names that share a storage are written once, and listed in the file's metadata. The format holds contiguous tensors only:
-    one with permuted axes (channels last) is written in the order of its memory, and its axes are in the metadata too.
-
-    Raises:
-        ArtifactWriteError: The disk is full, or the file cannot be written.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    metadata = {f"alias {name}": group[0] for group in ties(tensors) for name in group[1:]}
-    kept: dict[str, torch.Tensor] = {}
-    for name, tensor in sorted(tensors.items()):
-        if f"alias {name}" in metadata:
-            continue
-        order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
-        permuted = tensor.permute(order)
-        if tensor.is_contiguous() or not permuted.is_contiguous():
-            kept[name] = tensor.contiguous()
-        else:
-            kept[name] = permuted
-            metadata[f"axes {name}"] = ",".join(map(str, order))
-    try:
-        save_file(_without_overlap(kept), file, metadata=metadata)
-    except SafetensorError as error:
-        free = shutil.disk_usage(file.parent).free // 2**20
-        raise ArtifactWriteError(
-            f"Could not write {file.name}: {error} ({free} MB free there). Nothing was left behind.\n"
-            "Try: another directory, or free some space (`neuronkit cache clear` empties the cache)."
-        ) from error
-
-
-def _without_overlap(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copy the contiguous tensors that lie partly in the memory of another one, which the format refuses."""
-    separate: dict[str, torch.Tensor] = {}
-    reached = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_ptr()):
-        start = tensor.data_ptr()
-        separate[name] = tensor.clone() if start < reached else tensor
-        reached = max(reached, start + tensor.numel() * tensor.element_size())
-    return separate
-
-
-def read(file: Path) -> dict[str, torch.Tensor]:
-    """Map the tensors of a file that `write` wrote; pages are read when they are used."""
-    from safetensors import safe_open
-
-    with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata() or {}
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a mapping
-    for name, tensor in tensors.items():
-        if order := metadata.get(f"axes {name}"):
-            axes = [int(axis) for axis in order.split(",")]
-            tensors[name] = tensor.permute([axes.index(axis) for axis in range(len(axes))])
-    aliases = {key.removeprefix("alias "): target for key, target in metadata.items() if key.startswith("alias ")}
-    return tensors | {name: tensors[target] for name, target in aliases.items()}
-
-
 SCOPE = "/"
 """Stands between a graph's name and a tensor's in a weights' file."""
 
 
-def scoped(graph: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def scoped(graph: str, tensors: Mapping[str, T]) -> dict[str, T]:
     """Put a graph's name before the names of its tensors."""
     return {f"{graph}{SCOPE}{name}": tensor for name, tensor in tensors.items()}
 
 
-def of_graph(graph: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def of_graph(graph: str, tensors: Mapping[str, T]) -> dict[str, T]:
     """Return the tensors of one graph, by their own names."""
     prefix = f"{graph}{SCOPE}"
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

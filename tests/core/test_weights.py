@@ -9,19 +9,19 @@ import torch
 from torch import nn
 
 from neuronkit import weights
+from neuronkit.artifact.weights_file import read, write
 from neuronkit.errors import WeightsError
 from neuronkit.weights import (
     Constant,
-    Fitting,
     check,
     constant,
+    fit,
+    make_once,
     module_tensors,
     of_graph,
-    read,
     scoped,
     signature,
     ties,
-    write,
 )
 
 
@@ -54,6 +54,45 @@ def test_round_trip(tmp_path):
             assert found[name].stride() == tensor.stride(), name
     assert found["sliced"].is_contiguous()
     assert found["tied"] is found["also_tied"]
+
+
+def test_converted_tensors_are_written_as_they_are_wanted(tmp_path):
+    """In the dtype, strides and rounding of the graph; what two names want alike is written once."""
+    torch.manual_seed(6)
+    image, matrix = torch.randn(4, 3, 2, 2), torch.randn(5, 4)
+    last = image.to(memory_format=torch.channels_last)
+    wanted = {
+        "last": (image, constant("last", last)),
+        "lower": (matrix, Constant("lower", "bfloat16", (5, 4), (4, 1))),
+        "same": (matrix, Constant("same", "bfloat16", (5, 4), (4, 1))),
+        "columns": (matrix, Constant("columns", "float32", (5, 4), (1, 5))),
+        "rounded": (matrix, Constant("rounded", "float32", (5, 4), (4, 1), rounded="bfloat16")),
+        "kept": (matrix, constant("kept", matrix)),
+    }
+    fitted = {name: fit({name: tensor}, [needed])[name] for name, (tensor, needed) in wanted.items()}
+    assert {name for name, tensor in fitted.items() if tensor.is_converted} == set(wanted) - {"kept"}
+    file = tmp_path / "model.safetensors"
+    write(file, fitted)
+    found = read(file)
+    check(found, [needed for _, needed in wanted.values()])
+    assert torch.equal(found["last"], image)
+    assert torch.equal(found["lower"], matrix.bfloat16())
+    assert found["same"] is found["lower"]
+    assert torch.equal(found["columns"], matrix)
+    assert torch.equal(found["rounded"], matrix.bfloat16().float())
+    assert torch.equal(found["kept"], matrix)
+    assert all(tensor.data_ptr() % tensor.element_size() == 0 for tensor in found.values())
+
+
+def test_every_dtype_has_a_name(tmp_path):
+    """Those of safetensors, bytes and complex numbers among them."""
+    names = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64")
+    names += ("int64", "int32", "int16", "int8", "uint8", "bool")
+    tensors = {name: torch.ones(3).to(getattr(torch, name)) for name in names}
+    write(tmp_path / "all", tensors)
+    found = read(tmp_path / "all")
+    assert {name: tensor.dtype for name, tensor in found.items()} == {name: getattr(torch, name) for name in names}
+    assert all(torch.equal(found[name].float(), torch.ones(3)) for name in names if name != "complex64")
 
 
 def test_tied_weights_take_no_room(tmp_path):
@@ -113,14 +152,15 @@ def test_strides_of_axes_of_size_one_are_free():
 def test_fitting_converts_once():
     """Two graphs that need one tensor alike share what was made of it, and what fits is not copied."""
     tensor = torch.randn(2, 3)
-    fitting = Fitting()
+    made = {}
     as_is, lower = constant("w", tensor), Constant("w", "bfloat16", (2, 3), (3, 1))
     other_stride = Constant("w", "float32", (2, 3), (1, 2))
-    first, second = fitting.fit({"w": tensor}, [lower]), fitting.fit({"w": tensor}, [lower])
+    first, second = (make_once(fit({"w": tensor}, [lower]), made) for _ in range(2))
     assert first["w"] is second["w"]
     assert torch.equal(first["w"], tensor.bfloat16())
-    assert fitting.fit({"w": tensor, "more": tensor}, [as_is]) == {"w": tensor}
-    strided = fitting.fit({"w": tensor}, [other_stride])["w"]
+    (kept,) = make_once(fit({"w": tensor, "more": tensor}, [as_is]), made).values()
+    assert kept is tensor
+    strided = fit({"w": tensor}, [other_stride])["w"].make()
     assert strided.stride() == (1, 2)
     assert torch.equal(strided, tensor)
 
@@ -133,7 +173,7 @@ def test_fitting_refuses():
         Constant("c", "float32", (1,), (1,)),
     ]
     with pytest.raises(WeightsError) as raised:
-        Fitting().fit({"b": torch.ones(2), "c": torch.ones(1)}, wanted)
+        fit({"b": torch.ones(2), "c": torch.ones(1)}, wanted)
     assert str(raised.value) == (
         "The weights do not fit the graph:\n  a: missing\n  b: shape (2,), but the graph has (3,)"
     )

@@ -16,14 +16,14 @@ from neuronkit.backends.neuron.placement import Placement
 from neuronkit.backends.neuron.running import read_record
 from neuronkit.errors import CompileError, OptionError
 from neuronkit.options import CompileOptions
-from neuronkit.weights import Fitting, module_tensors
+from neuronkit.weights import fit, make_once, module_tensors
 from tests.neuron.toys import BUCKET, Encoder, encoder_graph, traced
 
 
 def weights_of(compiled, module=None):
     """The tensors that a graph leaves outside."""
     tensors = module_tensors(traced(compiled.graph, module or compiled.module))
-    return Fitting().fit(tensors, compiled.record.constants)
+    return make_once(fit(tensors, compiled.record.constants), {})
 
 
 def open_toy(compiled, engine=backend, module=None):

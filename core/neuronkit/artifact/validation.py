@@ -11,15 +11,16 @@ import attrs
 import torch
 from torch import nn
 
-from neuronkit import weights
 from neuronkit.artifact.manifest import Check, CompiledGraphRecord, File, Validation
 from neuronkit.artifact.store import describe
+from neuronkit.artifact.weights_file import read, write
 from neuronkit.backends.base import Backend, Runner
 from neuronkit.buckets import Bucket
 from neuronkit.errors import ValidationError
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph, Probe
 from neuronkit.session import open_graphs
+from neuronkit.weights import Fitted
 
 _SEED = 20_240
 """Any seed but the one of the inputs that graphs are traced with."""
@@ -156,13 +157,16 @@ def compare(expected: Reference, runner: Runner, atol: float, *, relative: bool 
 def write_and_validate(
     directory: Path,
     graphs: Sequence[CompiledGraphRecord],
-    tensors: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, Fitted],
     engine: Backend,
     references: Iterable[Reference],
     gate: Validation,
 ) -> tuple[File | None, Validation]:
     """
-    Write the weights of an artifact, and meanwhile run its graphs over them.
+    Write the weights of an artifact, and run its graphs over them.
+
+    Weights as the model has them are used while they are written; where some are converted, the file's are, once it is
+    there, so that no converted copy of all of them is ever in memory.
 
     Args:
         directory: Holds the files of the graphs already.
@@ -184,13 +188,18 @@ def write_and_validate(
         checks: list[Check] = []
         opened = None
         for expected in references:
-            opened = opened or open_graphs(directory, graphs, engine, tensors)
+            if opened is None:
+                if writing and any(tensor.is_converted for tensor in tensors.values()):
+                    held = read(directory / writing.result().file)
+                else:
+                    held = {name: tensor.source for name, tensor in tensors.items()}
+                opened = open_graphs(directory, graphs, engine, held)
             runner = opened[expected.graph.name].runner(expected.bucket)
             checks.append(compare(expected, runner, gate.tolerance, relative=gate.relative))
         return writing.result() if writing else None, attrs.evolve(gate, checks=checks)
 
 
-def _write_weights(directory: Path, tensors: Mapping[str, torch.Tensor]) -> File:
+def _write_weights(directory: Path, tensors: Mapping[str, Fitted]) -> File:
     file = directory / "model.safetensors"
-    weights.write(file, tensors)
+    write(file, tensors)
     return describe(file, directory)

@@ -32,7 +32,7 @@ class Rebindable(Protocol):
 
     def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """
-        Use these tensors in every later call, and the ones bound before for all other names.
+        Use these tensors in every later call, and the ones bound before for all other names. No call may be running.
 
         Args:
             tensors: By name in the traced module, in the dtype and strides of the graph's constants.
@@ -137,7 +137,17 @@ class Backend(Protocol):
     def compile(
         self, graph: Graph, bucket: Bucket, module: Any, options: CompileOptions, directory: Path
     ) -> CompiledGraph:
-        """Compile a `TracedModule` into files in an empty directory."""
+        """
+        Compile a `TracedModule` into files in an empty directory.
+
+        Args:
+            graph: The graph.
+            bucket: For which sizes.
+            module: Where the graph's weights stay apart, only their names, shapes, dtypes and strides count: their values may be
+                missing.
+            options: The core's, with where the graph's weights go.
+            directory: Empty.
+        """
         ...
 
     def load(self, directory: Path, compiled: CompiledBucket, weights: Mapping[str, torch.Tensor]) -> Runner:

@@ -127,7 +127,7 @@ def _fold_weight_casts(program: ExportedProgram, *, inline: bool, narrow: bool) 
             if inline:  # weights that stay apart are rounded when they are fitted
                 _hold(program, name, held.to(dtype).to(held.dtype))
         elif dtype is not None:
-            _hold(program, name, held.to(dtype))
+            _hold(program, name, held.to(dtype) if inline else torch.empty_like(held, dtype=dtype))
             node.meta["val"] = node.meta["val"].to(dtype)
             gone = users
         for cast in gone:
@@ -146,7 +146,7 @@ def _narrow(program: ExportedProgram, node: Any, name: str) -> bool:
     dtype = _common_cast(casts)
     if dtype is None or len(casts) + len(lookups) < len(node.users):
         return False
-    _hold(program, name, held.to(dtype))
+    _hold(program, name, torch.empty_like(held, dtype=dtype))
     node.meta["val"] = node.meta["val"].to(dtype)
     for cast in casts:
         cast.replace_all_uses_with(node)

@@ -1,0 +1,124 @@
+"""The file of an artifact's weights: safetensors, with ties and permuted axes in its metadata."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuronkit.errors import ArtifactWriteError
+from neuronkit.weights import Constant, Fitted, constant
+
+_DTYPES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+    "complex64": "C64",
+}
+"""What safetensors calls torch's dtypes (https://github.com/huggingface/safetensors#format)."""
+
+
+def write(file: Path, tensors: Mapping[str, torch.Tensor | Fitted]) -> None:
+    """
+    Write tensors to a safetensors file, one after the other: no more than one that is converted is in memory at a time.
+
+    Names of the same tensor are written once, and listed in the file's metadata. The format holds contiguous tensors only: one
+    with permuted axes (channels last) is written in the order of its memory, and its axes are in the metadata too.
+
+    Args:
+        file: To write.
+        tensors: By name.
+
+    Raises:
+        ArtifactWriteError: The disk is full, or the file cannot be written.
+    """
+    fitted = {
+        name: tensor if isinstance(tensor, Fitted) else Fitted(tensor, constant(name, tensor))
+        for name, tensor in sorted(tensors.items())
+    }
+    first: dict[tuple[Any, ...], str] = {}
+    metadata: dict[str, str] = {}
+    axes: dict[str, list[int]] = {}
+    for name, tensor in fitted.items():
+        known = first.setdefault(tensor.identity, name) if prod(tensor.wanted.shape) else name
+        if known != name:
+            metadata[f"alias {name}"] = known
+        elif order := _order(tensor.wanted):
+            axes[name] = order
+            metadata[f"axes {name}"] = ",".join(map(str, order))
+    kept = {name: tensor for name, tensor in fitted.items() if f"alias {name}" not in metadata}
+    # The widest first, as in files that safetensors writes, so that each lies at a multiple of its width.
+    names = sorted(kept, key=lambda name: (-_width(kept[name].wanted), name))
+    try:
+        with file.open("wb") as opened:
+            opened.write(_header(kept, names, axes, metadata))
+            for name in names:
+                if prod(kept[name].wanted.shape):
+                    made = kept[name].make()
+                    permuted = made.permute(axes[name]) if name in axes else made
+                    opened.write(permuted.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    except OSError as error:
+        free = shutil.disk_usage(file.parent).free // 2**20
+        raise ArtifactWriteError(
+            f"Could not write {file.name}: {error} ({free} MB free there). Nothing was left behind.\n"
+            "Try: another directory, or free some space (`neuronkit cache clear` empties the cache)."
+        ) from error
+
+
+def _width(wanted: Constant) -> int:
+    dtype: torch.dtype = getattr(torch, wanted.dtype)
+    return dtype.itemsize
+
+
+def _order(wanted: Constant) -> list[int] | None:
+    """Return the axes in the order of the memory, where that is another one and without gaps."""
+    shape, stride = wanted.shape, wanted.stride
+    order = sorted(range(len(shape)), key=stride.__getitem__, reverse=True)
+    dense = [prod(shape[axis] for axis in order[place + 1 :]) for place in range(len(order))]
+    if order == sorted(order) or [stride[axis] for axis in order] != dense:
+        return None
+    return order
+
+
+def _header(
+    tensors: Mapping[str, Fitted], names: Iterable[str], axes: Mapping[str, list[int]], metadata: Mapping[str, str]
+) -> bytes:
+    described: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for name in names:
+        wanted = tensors[name].wanted
+        shape = [wanted.shape[axis] for axis in axes.get(name, range(len(wanted.shape)))]
+        begin, end = end, end + prod(shape) * _width(wanted)
+        described[name] = {"dtype": _DTYPES[wanted.dtype], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(described, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % 64)
+    return len(text).to_bytes(8, "little") + text
+
+
+def read(file: Path) -> dict[str, torch.Tensor]:
+    """Map the tensors of a file that `write` wrote; pages are read when they are used."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata() or {}
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a mapping
+    for name, tensor in tensors.items():
+        if order := metadata.get(f"axes {name}"):
+            axes = [int(axis) for axis in order.split(",")]
+            tensors[name] = tensor.permute([axes.index(axis) for axis in range(len(axes))])
+    aliases = {key.removeprefix("alias "): target for key, target in metadata.items() if key.startswith("alias ")}
+    return tensors | {name: tensors[target] for name, target in aliases.items()}

@@ -20,7 +20,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 tests: $(VENV)/.dev
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/pytest -n $(JOBS) --durations 20 --durations-min 10
 
 docs: $(VENV)/.dev  ## Build the documentation into build/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -35,7 +35,7 @@ heavy: $(VENV)/.dev  ## Full-size exactness suites, and what the default suite l
 	$(BIN)/pytest -m heavy
 
 standin: $(VENV)/.dev  ## Every encoder and pipeline on the stand-in for Neuron: a few minutes
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m standin tests/neuron
+	$(BIN)/pytest -n $(JOBS) -m standin tests/neuron
 
 encoder-table: $(VENV)/.dev  ## Compile every encoder of every task again and rewrite docs/encoders.md: half an hour
 	$(BIN)/python -m tests.plugins.encoder_table $(ARCHITECTURES)

@@ -19,7 +19,6 @@ from tests.image.checkpoints import RECIPES
 from tests.image.pairs import mask, picture
 
 IMAGE_TASKS = ("image-to-image", "inpainting", "text-to-image")
-pytestmark = pytest.mark.xdist_group("image conformance")  # the tasks of an architecture share their graphs
 
 
 class Diffusion(PluginConformance):

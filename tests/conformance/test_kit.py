@@ -17,8 +17,6 @@ from neuronkit.testing.forms import mismatch
 from neuronkit.testing.fresh import fresh_process
 from neuronkit.testing.promises import BrokenPromiseError, promises_of
 
-pytestmark = pytest.mark.xdist_group("kit")
-
 PLUGINS = """
     import attrs
     import torch

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from neuronkit.testing import PluginConformance
 from tests.conformance.keys import keys_of_object
 from tests.generation.checkpoints import byte_tokenizer, tiny_decoder
 from tests.plugins.checkpoints import tiny_sentence_transformer
 from tests.plugins.encoders import tiny_encoder
-
-pytestmark = pytest.mark.xdist_group("text conformance")  # one process imports and keeps what they share
 
 
 class Encoder(PluginConformance):

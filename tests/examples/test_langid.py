@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.examples.conftest import LONG, SENTENCES
 
-pytestmark = pytest.mark.xdist_group("examples")
 KEY = "byte-conv.text-classification"
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
-
 from tests.examples.conftest import SENTENCES
 
-pytestmark = pytest.mark.xdist_group("examples")
 KEY = "byte-conv.text-classification"
 
 

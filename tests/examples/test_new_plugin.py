@@ -25,7 +25,6 @@ TASKS = sketched_tasks()
 ENCODERS = [
     task for task in TASKS if registry_of(SKETCHES)[task].target.partition(":")[0] == "neuronkit.scaffold.encoders"
 ]
-pytestmark = pytest.mark.xdist_group("examples")
 
 
 @pytest.fixture

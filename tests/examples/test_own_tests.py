@@ -7,8 +7,6 @@ import pytest
 from tests.examples.conftest import EXAMPLES
 from tests.examples.generated import NAME
 
-pytestmark = pytest.mark.xdist_group("examples")
-
 
 @pytest.mark.heavy
 def test_packages_pass_their_own_tests(examples):

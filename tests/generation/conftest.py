@@ -31,7 +31,7 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # other packages' tests must not find the recording backend
 def compiled(checkpoint_of: Callable[..., Path]) -> Iterator[Maker]:
     """A function from an architecture and options to a compiled model, made once; ``backend="recording"`` skips the export."""
 

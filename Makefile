@@ -20,7 +20,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 tests: $(VENV)/.dev
-	$(BIN)/pytest -n $(JOBS) --durations 20 --durations-min 10
+	$(BIN)/pytest -n $(JOBS) --no-loadscope-reorder --durations 20 --durations-min 10
 
 docs: $(VENV)/.dev  ## Build the documentation into build/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

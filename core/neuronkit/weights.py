@@ -78,8 +78,12 @@ def ties(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, tensor in tensors.items():
         if tensor.numel():
-            groups.setdefault((tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride())), []).append(name)
+            groups.setdefault(_place(tensor), []).append(name)
     return sorted(sorted(names) for names in groups.values() if len(names) > 1)
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return (tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()))
 
 
 def signature(tensors: Mapping[str, torch.Tensor]) -> list[Any]:
@@ -93,8 +97,13 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     hashed = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         hashed.update(f"{name} {dtype_name(tensor.dtype)} {tuple(tensor.shape)}\n".encode())
-        hashed.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        hashed.update(raw_bytes(tensor))
     return hashed.hexdigest()
+
+
+def raw_bytes(tensor: torch.Tensor) -> memoryview:
+    """Return the bytes of a tensor in the order of its axes, without a copy where they lie so."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().data
 
 
 @attrs.frozen(eq=False)
@@ -118,9 +127,8 @@ class Fitted:
     @property
     def identity(self) -> tuple[Any, ...]:
         """Equal for those that are the same tensor."""
-        source, wanted = self.source, self.wanted
-        made_of = (source.data_ptr() or id(source), tuple(source.shape), tuple(source.stride()))
-        return (*made_of, wanted.shape, wanted.dtype, wanted.stride, wanted.rounded)
+        wanted = self.wanted
+        return (*_place(self.source), wanted.dtype, wanted.stride, wanted.rounded)
 
     def make(self) -> torch.Tensor:
         """Return the model's tensor, or a new one in the graph's dtype and strides."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from neuronkit.errors import ArtifactWriteError
-from neuronkit.weights import Constant, Fitted, constant
+from neuronkit.weights import Constant, Fitted, raw_bytes
 
 _DTYPES = {
     "float64": "F64",
@@ -32,7 +32,7 @@ _DTYPES = {
 """What safetensors calls torch's dtypes (https://github.com/huggingface/safetensors#format)."""
 
 
-def write(file: Path, tensors: Mapping[str, torch.Tensor | Fitted]) -> None:
+def write(file: Path, tensors: Mapping[str, Fitted]) -> None:
     """
     Write tensors to a safetensors file, one after the other: no more than one that is converted is in memory at a time.
 
@@ -46,31 +46,25 @@ def write(file: Path, tensors: Mapping[str, torch.Tensor | Fitted]) -> None:
     Raises:
         ArtifactWriteError: The disk is full, or the file cannot be written.
     """
-    fitted = {
-        name: tensor if isinstance(tensor, Fitted) else Fitted(tensor, constant(name, tensor))
-        for name, tensor in sorted(tensors.items())
-    }
     first: dict[tuple[Any, ...], str] = {}
     metadata: dict[str, str] = {}
     axes: dict[str, list[int]] = {}
-    for name, tensor in fitted.items():
+    for name, tensor in sorted(tensors.items()):
         known = first.setdefault(tensor.identity, name) if prod(tensor.wanted.shape) else name
         if known != name:
             metadata[f"alias {name}"] = known
         elif order := _order(tensor.wanted):
             axes[name] = order
             metadata[f"axes {name}"] = ",".join(map(str, order))
-    kept = {name: tensor for name, tensor in fitted.items() if f"alias {name}" not in metadata}
+    kept = {name: tensor for name, tensor in tensors.items() if f"alias {name}" not in metadata}
     # The widest first, as in files that safetensors writes, so that each lies at a multiple of its width.
     names = sorted(kept, key=lambda name: (-_width(kept[name].wanted), name))
     try:
         with file.open("wb") as opened:
             opened.write(_header(kept, names, axes, metadata))
             for name in names:
-                if prod(kept[name].wanted.shape):
-                    made = kept[name].make()
-                    permuted = made.permute(axes[name]) if name in axes else made
-                    opened.write(permuted.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                made = kept[name].make()
+                opened.write(raw_bytes(made.permute(axes[name]) if name in axes else made))
     except OSError as error:
         free = shutil.disk_usage(file.parent).free // 2**20
         raise ArtifactWriteError(

@@ -81,7 +81,7 @@ class Adapters:
         self._loaded = {**self._loaded, name: (model, dict(arguments))}
         try:
             self.activate([*self._scales, name], [*self._scales.values(), 1.0])
-        except Exception:
+        except BaseException:  # an interrupt too leaves what was there
             self._loaded, self._scales = before
             raise
 
@@ -137,7 +137,7 @@ class Adapters:
         self._fused_names = {**self._fused_names, **dict.fromkeys(names, tuple(components))}
         try:
             self.activate(self.active, list(self._scales.values()))
-        except Exception:
+        except BaseException:  # an interrupt too leaves what was there
             self._fused, self._fused_names = before
             raise
 

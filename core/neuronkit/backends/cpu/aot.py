@@ -89,11 +89,11 @@ def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.
         return _Bound(runner, {})
     literals = load_file(file.with_name(_LITERALS)) if file.with_name(_LITERALS).exists() else {}
     held = {wanted.name: weights[wanted.name] for wanted in constants} | literals
-    keys = {name: key for key, name in runner.get_constant_names_to_original_fqns().items()}
-    if unbound := sorted(set(keys) - set(held)):
+    names = runner.get_constant_names_to_original_fqns()
+    if unbound := sorted(set(names.values()) - set(held)):
         raise WeightsError(f"The manifest does not name every constant of {file.name}: {', '.join(unbound)}.")
-    bound = _Bound(runner, keys)
-    bound.rebind({name: held[name] for name in keys}, all_of_them=True)
+    bound = _Bound(runner, names)
+    bound.rebind(held, all_of_them=True)
     return bound
 
 
@@ -106,15 +106,15 @@ class _Bound:
 
     Args:
         runner: The opened shared object.
-        keys: What the runner calls each weight, by its name in the traced module.
+        names: In the traced module, by what the runner calls each weight.
     """
 
-    __slots__ = ("__weakref__", "_keys", "_run", "_runner", "_views")
+    __slots__ = ("__weakref__", "_names", "_run", "_runner", "_views")
 
-    def __init__(self, runner: Any, keys: Mapping[str, str]) -> None:
+    def __init__(self, runner: Any, names: Mapping[str, str]) -> None:
         self._run = runner.run
         self._runner = runner
-        self._keys = keys
+        self._names = names
         self._views: dict[str, torch.Tensor] = {}
         weakref.finalize(self, _let_go, self._views).atexit = False
 
@@ -124,7 +124,7 @@ class _Bound:
     def rebind(self, tensors: Mapping[str, torch.Tensor], *, all_of_them: bool = False) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
         views = {name: tensor.detach() for name, tensor in tensors.items()}
-        named = {self._keys[name]: view for name, view in views.items()}
+        named = {key: views[name] for key, name in self._names.items() if name in views}
         self._runner.update_constant_buffer(named, False, all_of_them, True)
         replaced = {name: self._views[name] for name in views if name in self._views}
         self._views.update(views)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks.contest import Side, keep_part, part_arguments, rounds, summary
+from benchmarks.contest import Side, keep_part, part_parser, rounds, summary
 from benchmarks.random_weights import write_amused
 
 STEPS = 12
@@ -19,7 +19,7 @@ PARTS = {"batch1": (1, 4), "batch4": (4, 2)}
 
 
 def main() -> None:
-    arguments = part_arguments(__doc__, list(PARTS))
+    arguments = part_parser(__doc__, list(PARTS)).parse_args()
     quick = arguments.quick
     work = arguments.work / ("amused-quick" if quick else "amused")
     checkpoint = write_amused(work / "checkpoint", quick=quick)

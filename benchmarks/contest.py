@@ -142,11 +142,11 @@ def keep_part(name: str, part: str, result: Mapping[str, Any], *, quick: bool = 
     keep(name, {**(before if same else {}), part: result})
 
 
-def part_arguments(about: str | None, parts: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments of a benchmark that comes in parts."""
+def part_parser(about: str | None, parts: Sequence[str]) -> argparse.ArgumentParser:
+    """Make a parser for the arguments of a benchmark that comes in parts."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="parts to run; by default all")
     parser.add_argument("--prepare", action="store_true", help="write the checkpoint and compile, and time nothing")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench", help="where all that stays for the next part")
     parser.add_argument("--quick", action="store_true", help="tiny, and few rounds, to see that it runs")
-    return parser.parse_args()
+    return parser

@@ -3,7 +3,7 @@ Stable Diffusion 1.5 with random weights: the UNet on the two rows of guidance a
 whole images of 8 steps; weights frozen into the graphs and apart from them; load and memory; what neuronkit adds around its
 graphs.
 
-Usage: ``python -m benchmarks.diffusion [--only PART ...] [--prepare] [--work DIR] [--quick]``
+Usage: ``python -m benchmarks.diffusion [--only PART ...] [--without-frozen] [--prepare] [--work DIR] [--quick]``
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Side, keep_part, part_arguments, rounds, summary
+from benchmarks.contest import Side, keep_part, part_parser, rounds, summary
 from benchmarks.random_weights import write_stable_diffusion
 
 STEPS = 8
@@ -23,12 +23,18 @@ SIDES = {"eager": "own", "frozen": "own", "apart": "own", "openvino": "openvino"
 
 
 def main() -> None:
-    arguments = part_arguments(__doc__, list(PARTS))
+    parser = part_parser(__doc__, list(PARTS))
+    parser.add_argument(
+        "--without-frozen", action="store_true", help="leave out frozen weights: compiling them takes long"
+    )
+    arguments = parser.parse_args()
+    names = [name for name in SIDES if name != "frozen" or not arguments.without_frozen]
     work = arguments.work / ("diffusion-quick" if arguments.quick else "diffusion")
     checkpoint = write_stable_diffusion(work / "checkpoint", quick=arguments.quick)
     for part in arguments.only:
         measure, precision, pixels = PARTS[part]
-        sides = Sides(checkpoint, work, precision, pixels // 16 if arguments.quick else pixels, quick=arguments.quick)
+        pixels = pixels // 16 if arguments.quick else pixels
+        sides = Sides(names, checkpoint, work, precision, pixels, quick=arguments.quick)
         prepared = sides.build()
         if arguments.prepare:
             print(json.dumps({part: prepared}, indent=1))
@@ -42,6 +48,7 @@ class Sides:
     The sides of one part.
 
     Args:
+        names: Those of `SIDES` that take part.
         checkpoint: What all of them run.
         work: Where compiled artifacts are.
         precision: ``"fp32"`` or ``"bf16"``.
@@ -50,7 +57,10 @@ class Sides:
 
     """
 
-    def __init__(self, checkpoint: Path, work: Path, precision: str, pixels: int, *, quick: bool) -> None:
+    def __init__(
+        self, names: list[str], checkpoint: Path, work: Path, precision: str, pixels: int, *, quick: bool
+    ) -> None:
+        self.names = names
         self.quick = quick
         self.weights = sum(file.stat().st_size for file in checkpoint.rglob("*.safetensors"))
         self._arguments = (str(checkpoint), str(work), precision, str(pixels), "1" if quick else "2")
@@ -64,7 +74,7 @@ class Sides:
     def build(self) -> dict[str, Any]:
         """Compile what is missing, each side in a process that then ends."""
         figures = {}
-        for name in SIDES:
+        for name in self.names:
             with self.start(name) as side:
                 if built := side.call("build"):
                     figures[name] = {
@@ -76,7 +86,7 @@ class Sides:
 
 def unet(contestants: Sides) -> dict[str, Any]:
     """Time the UNet, the load, and the memory after it."""
-    sides = [contestants.start(name) for name in SIDES]
+    sides = [contestants.start(name) for name in contestants.names]
     loads = {side.name: side.call("load") for side in sides}
     wanted = sides[0].call("noise")
     differences = {side.name: _difference(wanted, side.call("noise")) for side in sides[1:]}
@@ -97,7 +107,7 @@ def unet(contestants: Sides) -> dict[str, Any]:
 
 def pipeline(contestants: Sides) -> dict[str, Any]:
     """Time whole images, and what neuronkit adds around its graphs."""
-    sides = [contestants.start(name) for name in SIDES]
+    sides = [contestants.start(name) for name in contestants.names]
     for side in sides:
         side.call("load")
     times = summary(rounds(sides, "images", count=2 if contestants.quick else 4, per_round=1, warm_up=1, steps=STEPS))
@@ -121,7 +131,11 @@ def pipeline(contestants: Sides) -> dict[str, Any]:
 def _ratios(times: dict[str, dict[str, float]]) -> dict[str, float]:
     median = {name: figures["median_ms"] for name, figures in times.items()}
     pairs = [(mode, other) for mode in ("apart", "frozen") for other in ("openvino", "eager")] + [("apart", "frozen")]
-    return {f"{one}_over_{other}": round(median[one] / median[other], 3) for one, other in pairs}
+    return {
+        f"{one}_over_{other}": round(median[one] / median[other], 3)
+        for one, other in pairs
+        if {one, other} <= set(median)
+    }
 
 
 def _difference(wanted: list[float], got: list[float]) -> float:

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.exporting import without_warnings_of_copies
+from neuronkit.backends.cpu.literals import name_literals
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
 from neuronkit.errors import CompileError, WeightsError
@@ -23,7 +24,7 @@ from neuronkit.options import CompileOptions
 from neuronkit.weights import Constant, constant
 
 _LITERALS = "literals.safetensors"
-"""Tensors that the model's code creates: they belong to the graph, not to the weights."""
+"""Constants that belong to the graph, not to the weights."""
 _KEPT_SUFFIXES = {".so", ".bin", ".blob"}
 
 
@@ -35,9 +36,11 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         CompileError: Inductor or the C++ compiler failed.
     """
     inline = bool(options.inline_weights)
+    own: set[str] = set()
     if not inline:
         place_convolutions(program)
         place_products(program)
+        own = name_literals(program)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,
@@ -71,7 +74,6 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
             raise CompileError(
                 f"The compiled graph keeps constants that the program does not have: {', '.join(missing)}."
             )
-        own = set(program.graph_signature.lifted_tensor_constants)
         constants = [constant(name, held[name]) for name in sorted(set(names) - own)]
         if literals := {name: program.constants[name] for name in sorted(set(names) & own)}:
             save_file(literals, directory / _LITERALS)

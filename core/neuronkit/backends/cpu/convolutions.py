@@ -1,4 +1,4 @@
-"""Convolutions of few pixels as products: oneDNN would put their weights into another order at every call."""
+"""Who computes convolutions whose weights stay apart: oneDNN puts such a weight into another order at every call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from neuronkit.backends.cpu.limits import FEW_PIXELS, LARGE_WEIGHT
+from neuronkit.backends.cpu.literals import Literals
+from neuronkit.backends.cpu.winograd import WinogradConvolution
 
 _aten = torch.ops.aten
 _DEFAULTS = {
@@ -19,8 +21,10 @@ _DEFAULTS = {
 
 def place_convolutions(program: ExportedProgram) -> None:
     """
-    Turn float32 convolutions with up to `FEW_PIXELS` pixels an image (or four times as many, where the weight has
-    `LARGE_WEIGHT` elements) into products, where their weights stay apart.
+    Turn float32 convolutions whose weights stay apart into products, where that is faster.
+
+    Those of 3x3 with many pixels and channels become Winograd's. Of the others, those with up to `FEW_PIXELS` pixels an image
+    (or four times as many, where the weight has `LARGE_WEIGHT` elements) become one product.
 
     oneDNN multiplies faster by a convolution's weight in an order of its own, and without freezing puts it into that order at
     every call, which the fewer pixels the less is worth it. A product (of what `torch.nn.functional.unfold` gives, with the
@@ -31,6 +35,7 @@ def place_convolutions(program: ExportedProgram) -> None:
     """
     graph = program.graph_module.graph
     stored = program.graph_signature.inputs_to_parameters
+    literals = Literals(program)
     for node in list(graph.nodes):
         if node.target not in _DEFAULTS or not torch.backends.mkldnn.is_available():
             continue
@@ -41,22 +46,31 @@ def place_convolutions(program: ExportedProgram) -> None:
         transposed, groups = (False, given[4]) if node.target is _aten.conv2d.default else (given[4], given[6])
         if transposed or groups != 1 or set(dilation) != {1} or weight.name not in stored:
             continue
-        if not _is_small(node, weight) or not weight.meta["val"].is_contiguous(memory_format=torch.channels_last):
+        if not _is_written(node) or not weight.meta["val"].is_contiguous(memory_format=torch.channels_last):
             continue
+        fast = WinogradConvolution.of(image, weight, node, _pair(stride), _pair(padding))
         with graph.inserting_before(node):
-            product = _product(graph, node, image, weight, bias, _pair(stride), _pair(padding))
+            if fast is not None:
+                product = fast.write(graph, bias, literals)
+            elif _is_small(node, weight):
+                product = _product(graph, node, image, weight, bias, _pair(stride), _pair(padding))
+            else:
+                continue
         product.meta = dict(node.meta)
         node.replace_all_uses_with(product)
         graph.erase_node(node)
     program.graph_module.recompile()
 
 
-def _is_small(node: Node, weight: Node) -> bool:
+def _is_written(node: Node) -> bool:
     value = node.meta["val"]
+    return value.dim() == 4 and value.dtype == torch.float32 and all(isinstance(size, int) for size in value.shape[-2:])
+
+
+def _is_small(node: Node, weight: Node) -> bool:
     limit = FEW_PIXELS if weight.meta["val"].numel() < LARGE_WEIGHT else 4 * FEW_PIXELS
-    height, width = value.shape[-2:]
-    static = isinstance(height, int) and isinstance(width, int)
-    return value.dim() == 4 and value.dtype == torch.float32 and static and height * width <= limit
+    height, width = node.meta["val"].shape[-2:]
+    return bool(height * width <= limit)
 
 
 def _pair(sizes: Any) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def test_padding_and_bias(options):
 @pytest.mark.parametrize("side", SIDES)
 def test_sums_are_as_exact_as_the_definition_s(side):
     """Against float64: oneDNN's convolution has 1.4e-6 here, and the usual points for tiles of four results have 2.8e-6."""
-    layer = convolution(320, 320)
+    layer = convolution()
     program, image = placed(layer, SIDES[side], SIDES[side])
     got = program.module()(image).double()
     exact = layer.double()(image.double())
@@ -91,9 +91,9 @@ def test_sums_are_as_exact_as_the_definition_s(side):
 def test_large_images_and_weights_go_in_parts(monkeypatch):
     """Buffers stay below the limit, and results are the same."""
     layer = convolution(CHANNELS, 2 * CHANNELS)
-    monkeypatch.setattr(winograd, "SCRATCH_BYTES", 2**21)
+    monkeypatch.setattr(winograd, "SCRATCH_BYTES", 2**22)
     program, image = placed(layer, 32, 32)
-    bands, shares = 2, 4
+    bands, shares = 2, 8
     assert products(program) == shares + bands * shares
     torch.testing.assert_close(program.module()(image), layer(image), atol=2e-5, rtol=0)
 

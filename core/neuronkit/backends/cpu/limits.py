@@ -8,9 +8,9 @@ LARGE_WEIGHT = 2**23
 """A weight of so many elements is worth it for four times as many pixels: its copy in another order is new memory each time."""
 MANY_PIXELS = {2: 256, 4: 1024}
 """From how many pixels an image Winograd's 3x3 convolution is worth it, by results along a side of a tile (docs/decisions/0016)."""
-FEW_CHANNELS = 128
-"""With fewer channels its transforms take what its products save."""
+FEW_CHANNELS = 320
+"""With fewer channels its transforms take more than its products save."""
 SCRATCH_BYTES = 30 * 2**20
 """The largest buffer of a transform: glibc gives blocks of 32 MiB back to the system when they are freed."""
-MANY_BANDS = 8
-"""An image that must be transformed in more bands is left to oneDNN: a graph grows with each."""
+MANY_BANDS = 4
+"""An image that must be transformed in more bands is left to oneDNN: its transforms go through memory, and its graph grows."""

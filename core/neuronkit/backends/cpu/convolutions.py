@@ -48,14 +48,15 @@ def place_convolutions(program: ExportedProgram) -> None:
             continue
         if not _is_written(node) or not weight.meta["val"].is_contiguous(memory_format=torch.channels_last):
             continue
-        fast = WinogradConvolution.of(image, weight, node, _pair(stride), _pair(padding))
+        fast = WinogradConvolution.of(weight, node, _pair(stride))
+        if fast is None and not _is_small(node, weight):
+            continue
         with graph.inserting_before(node):
+            pixels = _padded(graph, image, _pair(padding))
             if fast is not None:
-                product = fast.write(graph, bias, literals)
-            elif _is_small(node, weight):
-                product = _product(graph, node, image, weight, bias, _pair(stride), _pair(padding))
+                product = fast.write(graph, pixels, bias, literals)
             else:
-                continue
+                product = _product(graph, node, pixels, weight, bias, _pair(stride))
         product.meta = dict(node.meta)
         node.replace_all_uses_with(product)
         graph.erase_node(node)
@@ -77,27 +78,23 @@ def _pair(sizes: Any) -> tuple[int, int]:
     return (sizes[0], sizes[-1])
 
 
-def _product(
-    graph: Graph,
-    node: Node,
-    image: Node,
-    weight: Node,
-    bias: Node | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-) -> Node:
-    channels_out, channels, *kernel = weight.meta["val"].shape
-    height, width = node.meta["val"].shape[-2:]
+def _padded(graph: Graph, image: Node, padding: tuple[int, int]) -> Node:
+    """Lay an image out as ``[batch, height, width, channels]`` with zeros around it."""
     last = graph.call_function(_aten.permute.default, (image, [0, 2, 3, 1]))
     if any(padding):
         amounts = [0, 0, padding[1], padding[1], padding[0], padding[0]]
         last = graph.call_function(_aten.constant_pad_nd.default, (last, amounts, 0.0))
     # A buffer of its own: else what comes before would be computed anew for every place of the kernel.
-    last = graph.call_function(_aten.clone.default, (last,), {"memory_format": torch.contiguous_format})
+    return graph.call_function(_aten.clone.default, (last,), {"memory_format": torch.contiguous_format})
+
+
+def _product(graph: Graph, node: Node, pixels: Node, weight: Node, bias: Node | None, stride: tuple[int, int]) -> Node:
+    channels_out, channels, *kernel = weight.meta["val"].shape
+    height, width = node.meta["val"].shape[-2:]
     parts = []
     for row in range(kernel[0]):
         end = row + (height - 1) * stride[0] + 1
-        rows = graph.call_function(_aten.slice.Tensor, (last, 1, row, end, stride[0]))
+        rows = graph.call_function(_aten.slice.Tensor, (pixels, 1, row, end, stride[0]))
         for column in range(kernel[1]):
             end = column + (width - 1) * stride[1] + 1
             parts.append(graph.call_function(_aten.slice.Tensor, (rows, 2, column, end, stride[1])))

@@ -71,9 +71,7 @@ class WinogradConvolution:
     less than `SCRATCH_BYTES`, because for larger buffers the C library takes new memory from the system at each call.
 
     Attributes:
-        image: Node of ``[batch, channels, height, width]``.
         weight: Node of ``[channels out, channels, 3, 3]``, with the channels last in memory.
-        padding: Rows and columns of zeros on each side.
         height: Rows of the result.
         width: Columns of the result.
         side: Results along a side of a tile.
@@ -82,9 +80,7 @@ class WinogradConvolution:
 
     """
 
-    image: Node
     weight: Node
-    padding: tuple[int, int]
     height: int
     width: int
     side: int
@@ -92,9 +88,7 @@ class WinogradConvolution:
     shares: int
 
     @classmethod
-    def of(
-        cls, image: Node, weight: Node, result: Node, stride: tuple[int, int], padding: tuple[int, int]
-    ) -> WinogradConvolution | None:
+    def of(cls, weight: Node, result: Node, stride: tuple[int, int]) -> WinogradConvolution | None:
         """Return the convolution, or None where it is none of this kind or has too little to do to be worth it."""
         batch, _, height, width = result.meta["val"].shape
         channels_out, channels, *kernel = weight.meta["val"].shape
@@ -112,22 +106,27 @@ class WinogradConvolution:
         growth = (side + _KERNEL - 1) ** 2
         bands = _parts(4 * growth * (height * width // side**2) * channels * images, height // side)
         shares = _parts(4 * growth * channels * channels_out, channels_out)
-        return cls(image, weight, padding, height, width, side, bands, shares) if bands <= MANY_BANDS else None
+        return cls(weight, height, width, side, bands, shares) if bands <= MANY_BANDS else None
 
-    def write(self, graph: Graph, bias: Node | None, literals: Literals) -> Node:
-        """Write the convolution into a graph, at its point of insertion, and return its result."""
+    def write(self, graph: Graph, pixels: Node, bias: Node | None, literals: Literals) -> Node:
+        """
+        Write the convolution into a graph, at its point of insertion.
+
+        Args:
+            graph: To write into.
+            pixels: The padded image, ``[batch, height + 2, width + 2, channels]``.
+            bias: Of each channel out, if there is one.
+            literals: Where the matrices are kept.
+
+        Returns:
+            The result, ``[batch, channels out, height, width]``.
+        """
         call = graph.call_function
-        last = call(_aten.permute.default, (self.image, [0, 2, 3, 1]))
-        if any(self.padding):
-            rows, columns = self.padding
-            last = call(_aten.constant_pad_nd.default, (last, [0, 0, columns, columns, rows, rows], 0.0))
-        # A buffer of its own: else what comes before would be computed anew for every pixel of a tile.
-        last = call(_aten.clone.default, (last,), {"memory_format": torch.contiguous_format})
         kernels = [self._kernels(graph, share, literals) for share in range(self.shares)]
         height = self.height // self.bands
         bands = []
         for band in range(self.bands):
-            rows_in = call(_aten.slice.Tensor, (last, 1, band * height, (band + 1) * height + _KERNEL - 1))
+            rows_in = call(_aten.slice.Tensor, (pixels, 1, band * height, (band + 1) * height + _KERNEL - 1))
             tiles = self._tiles(graph, rows_in, height)
             parts = []
             for share, kernel in enumerate(kernels):

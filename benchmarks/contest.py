@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import time
@@ -17,6 +18,9 @@ from typing import Any, Self
 from benchmarks.peers.environments import ROOT, interpreter
 
 RESULTS = ROOT / "docs" / "benchmarks"
+"""Holds a folder for each kind of machine that figures were kept from."""
+_ARITHMETIC = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}
+"""What figures differ by most, in rising order, by the CPU's flags."""
 
 
 class Side:
@@ -96,12 +100,12 @@ def summary(times: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]
 
 def machine() -> dict[str, Any]:
     """Describe the machine and the versions that a figure depends on."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
+    lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in lines}
+    flags = set(fields.get("flags", "").split())
     return {
-        "cpu": cpu,
+        "cpu": fields.get("model name", platform.processor()),
+        "arithmetic": next((name for flag, name in reversed(_ARITHMETIC.items()) if flag in flags), "none of these"),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "load_before": os.getloadavg()[0],
@@ -112,11 +116,19 @@ def machine() -> dict[str, Any]:
     }
 
 
+def results(known: Mapping[str, Any]) -> Path:
+    """Return the folder for the figures of a machine that `machine` described."""
+    words = re.sub(r"\(\w+\)|Processor|CPU|@.*", " ", f"{known['cpu']}") + f" {known['arithmetic']}"
+    return RESULTS / "-".join(re.findall(r"[a-z0-9]+", words.lower()))
+
+
 def keep(name: str, result: Mapping[str, Any]) -> None:
-    """Print a result as JSON and keep it in ``docs/benchmarks/<name>.json``."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine(), **result}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    """Print a result as JSON and keep it in ``docs/benchmarks/<machine>/<name>.json``."""
+    described = machine()
+    folder = results(described)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"machine": described, **result}, indent=1)
+    (folder / f"{name}.json").write_text(text + "\n")
     print(text)
 
 
@@ -134,7 +146,7 @@ def keep_part(name: str, part: str, result: Mapping[str, Any], *, quick: bool = 
     if quick:
         print(json.dumps({part: result}, indent=1))
         return
-    file = RESULTS / f"{name}.json"
+    file = results(machine()) / f"{name}.json"
     before = json.loads(file.read_text()) if file.exists() else {}
     known = before.pop("machine", {})
     varying = ("load_before", "date")

@@ -30,11 +30,10 @@ seconds do. What a run means is said in its notes.
 def main() -> None:
     parts = [INTRODUCTION]
     for name, title in TITLES.items():
-        file = RESULTS / f"{name}.json"
-        if file.exists():
+        for file in sorted(RESULTS.glob(f"*/{name}.json")):
             result = json.loads(file.read_text())
             machine = result.pop("machine")
-            parts.append(f"## {title}\n")
+            parts.append(f"## {title}, {machine['cpu']}, {machine['arithmetic']}\n")
             parts.append(", ".join(f"{key} {value}" for key, value in machine.items()) + ".\n")
             for section, content in result.items():
                 parts.append(f"### {section.replace('_', ' ')}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,10 @@ class LoadedGraph:
     Args:
         record: What the manifest says of it.
         runners: One per bucket, in the record's order.
+        many_rows: How many rows (a dynamic batch times the other axes) one call is not to exceed; None for any number.
     """
 
-    def __init__(self, record: CompiledGraphRecord, runners: Sequence[Runner]) -> None:
+    def __init__(self, record: CompiledGraphRecord, runners: Sequence[Runner], many_rows: int | None = None) -> None:
         self.name = record.name
         self.graph = Graph(name=record.name, inputs=record.inputs, outputs=record.outputs, kind=record.kind)
         self.buckets = tuple(
@@ -44,6 +46,7 @@ class LoadedGraph:
             axis: input.name for input in reversed(self.graph.inputs) for axis in input.axes if isinstance(axis, str)
         }
         self.table = BucketTable(self.buckets, owners)
+        self._many_rows = many_rows
         self._runners = dict(zip((bucket.label for bucket in self.buckets), runners, strict=True))
         self.inputs = tuple(input for input in self.graph.inputs if not input.state)
         self._inputs = [
@@ -54,6 +57,15 @@ class LoadedGraph:
         self._output_names = [output.name for output in self.graph.outputs]
         self.trimmer = Trimmer(self.graph.outputs)
         self.limits = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in self.graph.axes}
+
+    def capacity(self, bucket: Bucket, sizes: Mapping[str, int]) -> int:
+        """Return the largest batch of a call, where a request of these sizes is served by this bucket."""
+        batch = sizes.get(BATCH, 0)
+        capacity = bucket.sizes.get(BATCH, batch)
+        if self._many_rows is None or BATCH not in bucket.bounds:
+            return capacity
+        calls = ceil(batch / max(1, self._many_rows * batch // prod(sizes.values())))
+        return min(capacity, ceil(batch / calls))
 
     def bind(self, state: Mapping[str, torch.Tensor]) -> None:
         """Feed these tensors to the graph, by the names of its states, in every later call."""
@@ -273,7 +285,7 @@ class Session:
 
     def run(self, graph: str, inputs: Mapping[str, torch.Tensor], row: int = 0) -> dict[str, torch.Tensor]:
         """
-        Run a graph: check, choose a bucket, pad, run, remove the padding. More rows than the bucket holds are split over calls.
+        Run a graph: check, choose a bucket, pad, run, remove the padding. More rows than a call is to have are split over several.
 
         Raises:
             InputError: The inputs do not fit the graph.
@@ -284,9 +296,9 @@ class Session:
         tensors, sizes = loaded.prepare(inputs)
         bucket = loaded.table.choose(sizes)
         rows = sizes.get(BATCH, 0)
-        capacity = bucket.sizes.get(BATCH, rows)
         if loaded.graph.state:
             return self._run_once(loaded, bucket, tensors, sizes, _state_rows(loaded, bucket, rows, row))
+        capacity = loaded.capacity(bucket, sizes)
         if rows <= capacity:
             return self._run_once(loaded, bucket, tensors, sizes)
         parts = []
@@ -368,5 +380,5 @@ def open_graphs(
         for bucket in record.buckets:
             check(own, bucket.constants)
             runners.append(backend.load(directory, bucket, own))
-        graphs[record.name] = LoadedGraph(record, runners)
+        graphs[record.name] = LoadedGraph(record, runners, backend.capabilities.many_rows.get(record.kind or ""))
     return {record.name: graphs[record.name] for record in declared}

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.exporting import export_program
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.buckets import Bucket
@@ -99,6 +100,19 @@ def test_without_onednn_a_program_stays_as_it_is(monkeypatch):
     place_products(program)
 
     assert str(program.graph) == before
+
+
+@pytest.mark.parametrize(("arithmetic", "count"), [(True, 1), (False, 0)])
+def test_onednn_multiplies_in_the_lower_precision_where_the_cpu_can(monkeypatch, arithmetic, count):
+    """The other layer is the embedding's, which is stored in float32 and cast at every call."""
+    monkeypatch.setattr(host, "has_arithmetic", lambda precision: arithmetic and precision == "bf16")
+    traced = TracedModule(Toy().eval(), GRAPH, torch.bfloat16, how="autocast")
+    program, _ = export_program(GRAPH, BUCKET, traced)
+
+    place_products(program)
+
+    targets = [node.target for node in program.graph.nodes]
+    assert targets.count(torch.ops.mkldnn._linear_pointwise.default) == count
 
 
 class Columns(nn.Module):

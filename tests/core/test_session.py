@@ -40,14 +40,15 @@ class Recorder:
         return [tuple(call[0].shape) for call in self.calls]
 
 
-def make_session(runner, *buckets, bounds=None, inputs=INPUTS, outputs=OUTPUTS):
+def make_session(runner, *buckets, bounds=None, inputs=INPUTS, outputs=OUTPUTS, many_rows=None):
     """Return a session of one graph, ``net``, with buckets of (batch, sequence)."""
     records = [
         CompiledBucket({"batch": batch, "sequence": sequence}, bounds or {}, "none", [], [])
         for batch, sequence in buckets
     ]
     record = CompiledGraphRecord("net", None, list(inputs), list(outputs), records)
-    session = Session(SimpleNamespace(manifest=None), None, {"net": LoadedGraph(record, [runner] * len(records))})
+    loaded = LoadedGraph(record, [runner] * len(records), many_rows)
+    session = Session(SimpleNamespace(manifest=None), None, {"net": loaded})
     session.attach(make_manager(None).hook)
     return session
 
@@ -122,6 +123,27 @@ def test_dynamic_axes_are_not_padded(runner):
     assert torch.equal(session.forward("net", {"ids": ids})["echo"], ids)
     assert runner.shapes == [(64, 3), (64, 3), (2, 3)]
     assert session.limits == {"batch": 64, "sequence": 8}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [(1, [1]), (8, [8]), (9, [5, 4]), (16, [8, 8]), (17, [6, 6, 5]), (70, [8] * 8 + [6])],
+)
+def test_many_rows_are_divided_evenly_over_calls(runner, rows, expected):
+    """Eight texts of three tokens are the 24 rows that a call gains nothing by exceeding."""
+    session = make_session(runner, (64, 8), bounds={"batch": (1, 64), "sequence": (1, 8)}, many_rows=26)
+    assert torch.equal(session.forward("net", {"ids": ids_of(rows, 3)})["echo"], ids_of(rows, 3))
+    assert runner.shapes == [(size, 3) for size in expected]
+
+
+def test_a_row_of_many_positions_is_a_call(runner):
+    """A text longer than that is not divided; and a static batch is padded, so dividing it would cost more."""
+    session = make_session(runner, (64, 8), bounds={"batch": (1, 64), "sequence": (1, 8)}, many_rows=4)
+    session.forward("net", {"ids": ids_of(2, 7)})
+    assert runner.shapes == [(1, 7), (1, 7)]
+    session = make_session(runner, (2, 8), many_rows=4)
+    session.forward("net", {"ids": ids_of(2, 7)})
+    assert runner.shapes[2:] == [(2, 8)]
 
 
 def test_batch_that_is_not_the_first_axis(runner):

@@ -57,6 +57,8 @@ class Capabilities:
         targets: Names that the option ``target`` accepts; empty when there is nothing to choose.
         opened_first: Kinds of components that are opened before the others: the largest, while there is room.
         few_rows: Up to how many rows in a product it takes for bound by reading the weight; see `CompilerHints.memory_bound`.
+        many_rows: By kind of component, how many rows (its dynamic batch times its other axes) a call gains nothing by having
+            more of: more are divided over several calls.
 
     """
 
@@ -70,6 +72,7 @@ class Capabilities:
     targets: tuple[str, ...] = ()
     opened_first: tuple[str, ...] = ()
     few_rows: int = 0
+    many_rows: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen

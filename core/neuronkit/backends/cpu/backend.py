@@ -10,7 +10,7 @@ import attrs
 
 from neuronkit.backends.base import Capabilities, CompiledGraph, Runner
 from neuronkit.backends.cpu import host
-from neuronkit.backends.cpu.limits import FEW_ROWS
+from neuronkit.backends.cpu.limits import FEW_ROWS, MANY_ROWS
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,12 @@ class CpuBackend:
 
     name = "cpu"
     capabilities = Capabilities(
-        dynamic_axes=True, state=True, weights_apart=True, channels_last=True, few_rows=FEW_ROWS
+        dynamic_axes=True,
+        state=True,
+        weights_apart=True,
+        channels_last=True,
+        few_rows=FEW_ROWS,
+        many_rows=MANY_ROWS,
     )
 
     def check_options(self, options: CompileOptions) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
+from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.limits import FEW_ROWS
 
 _aten = torch.ops.aten
@@ -19,15 +20,17 @@ def place_products(program: ExportedProgram) -> None:
     Choose who computes the linear layers of a program whose weights stay apart.
 
     Products of up to `FEW_ROWS` rows become sums that Inductor generates a loop for: it reads each weight once, in the
-    precision in which it is stored. Others go to oneDNN where the weight is stored in float32; Inductor itself would leave a
-    weight that it may not freeze to BLAS, which copies it into another order at every call. What is stored in a lower
-    precision is cast as a whole first, and left to BLAS. A layer that multiplies by its weight as it is (GPT-2's) gets it
-    stored by columns, the order in which every other linear layer has it. Weights of bytes are read by fours in both cases.
+    precision in which it is stored. Others go to oneDNN where it multiplies in the precision in which the weight is stored;
+    Inductor itself would leave a weight that it may not freeze to BLAS, which copies it into another order at every call, or
+    to a product that copies the bias first. What is cast back as a whole, for want of such arithmetic, is left to BLAS. A
+    layer that multiplies by its weight as it is (GPT-2's) gets it stored by columns, the order in which every other linear
+    layer has it. Weights of bytes are read by fours in both cases.
 
     Args:
         program: Changed in place. Its results stay equal up to the order of the sums.
     """
     graph = program.graph_module.graph
+    precisions = _precisions()
     for node in list(graph.nodes):
         arguments: tuple[Any, ...] = node.args
         if node.target is _aten.linear.default and (held := _bytes_behind(arguments[1])) is not None:
@@ -45,10 +48,8 @@ def place_products(program: ExportedProgram) -> None:
         else:
             operands, weight, bias = (*arguments, None)[:3]
         few_rows = _has_few_rows(operands)
-        stored = (
-            weight.name in program.graph_signature.inputs_to_parameters and weight.meta["val"].dtype == torch.float32
-        )
-        if not few_rows and not (stored and torch.backends.mkldnn.is_available()):
+        stored = weight.name in program.graph_signature.inputs_to_parameters and weight.meta["val"].dtype in precisions
+        if not few_rows and not stored:
             continue
         with graph.inserting_before(node):
             if by_columns:
@@ -65,6 +66,14 @@ def place_products(program: ExportedProgram) -> None:
                 )
             _replace(node, product)
     program.graph_module.recompile()
+
+
+def _precisions() -> set[torch.dtype]:
+    """Return the precisions that oneDNN has kernels for on this CPU."""
+    if not torch.backends.mkldnn.is_available():
+        return set()
+    lower = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return {torch.float32, *(dtype for dtype, precision in lower.items() if host.has_arithmetic(precision))}
 
 
 def _replace(node: Node, product: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from neuronkit.backends.cpu import host
-from neuronkit.backends.cpu.limits import FEW_ROWS
+from neuronkit.backends.cpu.limits import FEW_ROWS, STREAMS
 
 _aten = torch.ops.aten
 
@@ -59,7 +60,8 @@ def place_products(program: ExportedProgram) -> None:
             if few_rows:
                 shape = operands.meta["val"].shape
                 rows = _rows_in_a_buffer(graph, operands)
-                product = _finished(graph, _sums(graph, rows, [weight], prod(shape[:-1]), shape[-1]), node, bias)
+                sizes = (prod(shape[:-1]), shape[-1], weight.meta["val"].shape[0])
+                product = _finished(graph, _sums(graph, rows, [weight], sizes), node, bias)
             else:
                 product = graph.call_function(
                     torch.ops.mkldnn._linear_pointwise.default, (operands, weight, bias, "none", [], "")
@@ -104,25 +106,47 @@ def _rows_in_a_buffer(graph: Graph, operands: Node) -> Node:
     return graph.call_function(inductor_prims.force_stride_order, (flat, [shape[-1], 1]))
 
 
-def _sums(graph: Graph, rows: Node, parts: list[Node], count: int, width: int) -> Node:
+def _sums(graph: Graph, rows: Node, parts: list[Node], sizes: tuple[int, int, int]) -> Node:
     """
     Multiply and add up each row by itself: sums over the same weight become one loop.
 
-    The rows are ``[count, width]``; the parts are the weight, or equal shares of its columns in their order.
+    The weight is divided into blocks of as many outputs, whose sums become one loop too, which then reads in `STREAMS` places.
+
+    Args:
+        graph: Where.
+        rows: ``[count, width]``.
+        parts: The weight, ``[outputs, width]``, or equal shares of its columns in their order.
+        sizes: The count, the width and the outputs.
+
+    Returns:
+        ``[count, outputs]``.
     """
+    count, width, outputs = sizes
     share = width // len(parts)
-    sums = []
+    block = outputs // STREAMS
+    bounds = [(number * block, (number + 1) * block) for number in range(STREAMS)] if block else []
+    if outputs > block * STREAMS:
+        bounds.append((block * STREAMS, outputs))
+    blocks = [[graph.call_function(_aten.slice.Tensor, (part, 0, *bound)) for part in parts] for bound in bounds]
+    products = []
     for index in range(count):
         row = graph.call_function(_aten.select.int, (rows, 0, index))
-        terms = None
-        for number, part in enumerate(parts):
-            operand = row
-            if len(parts) > 1:
-                operand = graph.call_function(_aten.slice.Tensor, (row, 0, number * share, (number + 1) * share))
-            term = graph.call_function(_aten.mul.Tensor, (part, operand))
-            terms = term if terms is None else graph.call_function(_aten.add.Tensor, (terms, term))
-        sums.append(graph.call_function(_aten.sum.dim_IntList, (terms, [-1])))
-    return graph.call_function(_aten.stack.default, (sums,))
+        operands = [row]
+        if len(parts) > 1:
+            operands = [
+                graph.call_function(_aten.slice.Tensor, (row, 0, number * share, (number + 1) * share))
+                for number in range(len(parts))
+            ]
+        sums = [_sum(graph, weights, operands) for weights in blocks]
+        products.append(graph.call_function(_aten.cat.default, (sums,)))
+    return graph.call_function(_aten.stack.default, (products,))
+
+
+def _sum(graph: Graph, weights: list[Node], operands: list[Node]) -> Node:
+    terms = [graph.call_function(_aten.mul.Tensor, pair) for pair in zip(weights, operands, strict=True)]
+    return graph.call_function(
+        _aten.sum.dim_IntList, (reduce(lambda a, b: graph.call_function(_aten.add.Tensor, (a, b)), terms), [-1])
+    )
 
 
 def _finished(graph: Graph, product: Node, node: Node, bias: Node | None) -> Node:
@@ -170,7 +194,8 @@ def _product_of_bytes(graph: Graph, node: Node, held: Node) -> Node:
         by_share = graph.call_function(_aten.permute.default, (by_four, [0, 2, 1]))
         flat = graph.call_function(_aten.reshape.default, (by_share, [count, width]))
         kept = graph.call_function(inductor_prims.force_stride_order, (flat, [width, 1]))
-        return _finished(graph, _sums(graph, kept, parts, count, width), node, bias)
+        sizes = (count, width, held.meta["val"].shape[0])
+        return _finished(graph, _sums(graph, kept, parts, sizes), node, bias)
     dtype = operands.meta["val"].dtype
     by_four = graph.call_function(_aten.unflatten.int, (operands, -1, [width // 4, 4]))
     by_share = graph.call_function(

@@ -7,6 +7,7 @@ Usage: ``python -m benchmarks.report``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ seconds do. What a run means is said in its notes.
 
 
 def main() -> None:
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, *ratios()]
     for name, title in TITLES.items():
         for file in sorted(RESULTS.glob(f"*/{name}.json")):
             result = json.loads(file.read_text())
@@ -39,6 +40,26 @@ def main() -> None:
                 parts.append(f"### {section.replace('_', ' ')}\n")
                 parts.extend(render(content))
     (RESULTS.parent / "benchmarks.md").write_text("\n".join(parts).rstrip() + "\n")
+
+
+def ratios() -> Iterator[str]:
+    """Yield one table of every ratio (what has ``over`` in its name), a column for each kind of machine."""
+    machines: list[str] = []
+    found: dict[str, dict[str, Any]] = {}
+    for name in TITLES:
+        for file in sorted(RESULTS.glob(f"*/{name}.json")):
+            result = json.loads(file.read_text())
+            machine = f"{result['machine']['cpu']}, {result['machine']['arithmetic']}"
+            if machine not in machines:
+                machines.append(machine)
+            for path, value in leaves({name: result}):
+                if "over" in re.findall(r"\w+", path):
+                    found.setdefault(path, {})[machine] = value
+    yield "## Ratios\n\nBelow 1 is better for times and memory, above 1 for what is counted per second.\n"
+    lines = [f"| what | {' | '.join(machines)} |", f"|---|{'---|' * len(machines)}"]
+    for path, values in sorted(found.items(), key=lambda item: list(TITLES).index(item[0].partition(",")[0])):
+        lines.append(f"| {path} | {' | '.join(str(values.get(machine, '')) for machine in machines)} |")
+    yield "\n".join(lines) + "\n"
 
 
 def render(content: Any) -> Iterator[str]:

@@ -33,7 +33,7 @@ from neuronkit.buckets import Bucket
 from neuronkit.declaration import choose_buckets, declare, read_request
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
-from neuronkit.export.identity import config_identity, module_identity, plugin_identity
+from neuronkit.export.identity import config_identity, module_identity, package_sources, plugin_identity
 from neuronkit.export.layout import channels_last
 from neuronkit.export.source import Source
 from neuronkit.options import CompileOptions, Parsed, as_json
@@ -210,8 +210,8 @@ def _prepare(
             "plugin_options": as_json(parsed.plugin, "compile"),
             "options": [options.optlevel, options.auto_cast, options.auto_cast_type, inline],
             "emulated": options.auto_cast != "none" and engine.emulates(options.auto_cast_type),
-            "backend": [engine.name, engine.fingerprint(options)],
-            "neuronkit": __version__,
+            "backend": [engine.name, engine.fingerprint(options), package_sources(type(engine).__module__)],
+            "neuronkit": [__version__, package_sources("neuronkit.export")],
             "weights": described,
         }
         jobs.append(Work(graph, bucket, traced, content_key(parts)))

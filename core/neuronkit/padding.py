@@ -127,9 +127,13 @@ class Trimmer:
 
     def __init__(self, declared: Sequence[Output]) -> None:
         self._names = [output.name for output in declared]
-        self._groups: dict[tuple[Axis, ...], list[str]] = {}
+        groups: dict[tuple[Axis, ...], list[str]] = {}
         for output in declared:
-            self._groups.setdefault(output.axes, []).append(output.name)
+            groups.setdefault(output.axes, []).append(output.name)
+        self._groups = [
+            (names, [(dim, axis, base_axis(axis)) for dim, axis in enumerate(axes) if isinstance(axis, str)])
+            for axes, names in groups.items()
+        ]
 
     def trim(
         self,
@@ -157,19 +161,18 @@ class Trimmer:
             Tensors by output name, in declared order.
         """
         cut: dict[str, torch.Tensor] = {}
-        for axes, names in self._groups.items():
+        for names, axes in self._groups:
             group = {name: outputs[name] for name in names}
-            named = [
-                (dim, axis) for dim, axis in enumerate(axes) if isinstance(axis, str) and base_axis(axis) in padded
-            ]
-            right = [pair for pair in named if padding_side == "right" or pair[1] != SEQUENCE]
+            right = [one for one in axes if one[2] in padded and (padding_side == "right" or one[1] != SEQUENCE)]
             group = remove(
                 outputs=group,
-                dims=[dim for dim, _ in right],
-                indices=[axis_size(axis, sizes) for _, axis in right],
+                dims=[dim for dim, _, _ in right],
+                indices=[sizes[axis] if axis == base else axis_size(axis, sizes) for _, axis, base in right],
                 padding_side="right",
             )
-            if left := [(dim, sizes[axis]) for dim, axis in named if padding_side == "left" and axis == SEQUENCE]:
+            if padding_side == "left" and (
+                left := [(dim, sizes[axis]) for dim, axis, _ in axes if axis == SEQUENCE and SEQUENCE in padded]
+            ):
                 group = remove(
                     outputs=group,
                     dims=[dim for dim, _ in left],

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import neuronkit
+from neuronkit import compilation
 from neuronkit.artifact.cache import GraphCache, content_key
 from neuronkit.compilation import compile_model
-from neuronkit.export.identity import SHAPELESS_FIELDS, config_identity
+from neuronkit.export.identity import SHAPELESS_FIELDS, config_identity, package_sources
 from tests.core.tide import TASK, load_tide, make_tide
 from tests.plugins.checkpoints import tiny_bert
 
@@ -125,6 +126,17 @@ def test_wrapped_graph_misses(filled, tide_checkpoint, tmp_path):
 
     with neuronkit.get_registry().temporary(Tide(wrap=Doubled), KEY):
         assert not compile_tide(tide_checkpoint, tmp_path / "out")
+
+
+def test_another_backend_s_code_misses(filled, tide_checkpoint, tmp_path, monkeypatch):
+    """Who works on a backend, or installs it from its sources, gets no graph that its code of yesterday compiled."""
+    sources = package_sources("neuronkit.backends.cpu.backend")
+    assert {"backend.py", "products.py", "limits.py"} <= set(sources)
+    changed = {**sources, "limits.py": "0" * 64}
+    monkeypatch.setattr(
+        compilation, "package_sources", lambda name: changed if "cpu" in name else package_sources(name)
+    )
+    assert not compile_tide(tide_checkpoint, tmp_path / "out")
 
 
 def test_bert_sibling(own_cache, tmp_path):

@@ -79,13 +79,14 @@ def plugin_identity(plugin: object, source: Source) -> dict[str, Any]:
     files = {str(path): _sha256(source.path / path) for path in source.side_files() if path.suffix == ".py"}
     return {
         "class": _class_name(plugin),
-        "source": _plugin_sources(type(plugin).__module__),
+        "source": package_sources(type(plugin).__module__),
         "remote_code": files,
         "libraries": {name: _version(name) for name in ("torch", "transformers", "diffusers")},
     }
 
 
-def _plugin_sources(module_name: str) -> dict[str, str]:
+def package_sources(module_name: str) -> dict[str, str]:
+    """Return the digests of an imported module and of those beside it, by file name."""
     module = sys.modules[module_name]
     package = sys.modules.get(module.__package__ or "")
     folders = [Path(folder) for folder in getattr(package, "__path__", [])]

@@ -84,14 +84,16 @@ def contest(checkpoint: Path, work: str, precision: str, batch: int, new_tokens:
 
 def decode(ours: Side, *, quick: bool) -> dict[str, float]:
     """Measure the graph at one position, the memory, and what the loop adds a step, all in turns."""
-    position, step, stream, added = PROMPT, [], [], []
+    position, step, stream, product, added = PROMPT, [], [], [], []
     ours.call("stream", count=3)
     for _ in range(3 if quick else 5):
         step += ours.call("step", count=3 if quick else 10, position=position)
         stream += ours.call("stream", count=3)
+        product += ours.call("product", count=3)
         added += ours.call("loop", count=1)
     bandwidth = 2**29 / min(stream)
-    limit = ours.call("traffic", position=position) / bandwidth
+    traffic = ours.call("traffic", position=position)
+    limit = traffic / bandwidth
     return {
         "bandwidth_gb_s": round(bandwidth / 1e9, 2),
         "limit_ms": round(limit * 1e3, 3),
@@ -99,6 +101,8 @@ def decode(ours: Side, *, quick: bool) -> dict[str, float]:
         "step_median_ms": round(statistics.median(step) * 1e3, 3),
         "min_over_limit": round(min(step) / limit, 3),
         "median_over_limit": round(statistics.median(step) / limit, 3),
+        "product_bandwidth_gb_s": round(2**29 / min(product) / 1e9, 2),
+        "min_over_product_limit": round(min(step) / (traffic * min(product) / 2**29), 3),
         "loop_us_per_step": round(statistics.median(added) * 1e6, 1),
     }
 

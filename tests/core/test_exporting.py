@@ -165,10 +165,25 @@ def test_products_of_few_rows_become_sums(module, precision):
     assert torch.ops.mkldnn._linear_pointwise.default not in targets
     assert torch.ops.aten.linear.default not in targets
     assert torch.ops.aten.addmm.default not in targets
-    blocks = 4 + 5  # of 8 outputs, and of 11, where three are left over
+    blocks = 2 + 3  # of 8 outputs, and of 11, where one is left over
     assert targets.count(torch.ops.aten.sum.dim_IntList) == blocks * 6
     (got,) = program.module()(ids)
     torch.testing.assert_close(got, wanted, atol=2e-2 if precision else 1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("rows", "places"), [(1, 4), (4, 4), (8, 2)])
+def test_a_weight_is_read_in_several_places_at_once(rows, places):
+    """As many as there are registers for; each block of outputs is a sum of its own for each row."""
+    model = Toy().eval()
+    ids = torch.arange(rows).reshape(1, rows)
+    program, _ = export_program(GRAPH, Bucket(sizes={"batch": 1, "sequence": rows}), TracedModule(model, GRAPH))
+
+    place_products(program)
+
+    sums = [node for node in program.graph.nodes if node.target is torch.ops.aten.sum.dim_IntList]
+    assert len(sums) == rows * (places + places + 1)
+    (got,) = program.module()(ids)
+    torch.testing.assert_close(got, model(ids)["logits"], atol=1e-6, rtol=0)
 
 
 class Bytes(nn.Module):
@@ -212,7 +227,7 @@ def test_weights_of_bytes_are_read_as_words(rows, how):
     assert users["module.layer"] - {guard} == {view}
     assert view not in users["module.other"]
     sums = [node for node in nodes if node.target is torch.ops.aten.sum.dim_IntList]
-    blocks = 5 + 5  # of 6 outputs and of 11
+    blocks = 2 + 3  # of 6 outputs and of 11
     assert len(sums) == (blocks * 6 if rows == "few" else 0)
     assert not [node for node in nodes if node.target is onednn]
     assert program.state_dict["module.layer"].dtype == torch.int8

@@ -4,6 +4,8 @@ FEW_ROWS = 8
 """Up to so many rows a generated loop, which reads a weight once, is faster than a library's product (docs/decisions/0013)."""
 STREAMS = 4
 """In so many places at once such a loop reads its weight: a core that reads in one place waits for memory (docs/decisions/0013)."""
+MANY_SUMS = 16
+"""A loop that adds up more sums at once, one for each row and place, has no registers for them, and takes minutes to compile."""
 MANY_ROWS = {"encoder": 768}
 """More rows (tokens) than so many are computed in several calls, by kind of component (docs/decisions/0017)."""
 FEW_PIXELS = 64

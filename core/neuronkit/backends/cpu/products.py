@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from neuronkit.backends.cpu import host
-from neuronkit.backends.cpu.limits import FEW_ROWS, STREAMS
+from neuronkit.backends.cpu.limits import FEW_ROWS, MANY_SUMS, STREAMS
 
 _aten = torch.ops.aten
 
@@ -110,7 +110,8 @@ def _sums(graph: Graph, rows: Node, parts: list[Node], sizes: tuple[int, int, in
     """
     Multiply and add up each row by itself: sums over the same weight become one loop.
 
-    The weight is divided into blocks of as many outputs, whose sums become one loop too, which then reads in `STREAMS` places.
+    The weight is divided into blocks of as many outputs, whose sums become one loop too, which then reads in up to `STREAMS`
+    places.
 
     Args:
         graph: Where.
@@ -123,10 +124,11 @@ def _sums(graph: Graph, rows: Node, parts: list[Node], sizes: tuple[int, int, in
     """
     count, width, outputs = sizes
     share = width // len(parts)
-    block = outputs // STREAMS
-    bounds = [(number * block, (number + 1) * block) for number in range(STREAMS)] if block else []
-    if outputs > block * STREAMS:
-        bounds.append((block * STREAMS, outputs))
+    streams = min(STREAMS, MANY_SUMS // count)
+    block = outputs // streams
+    bounds = [(number * block, (number + 1) * block) for number in range(streams)] if block else []
+    if outputs > block * streams:
+        bounds.append((block * streams, outputs))
     blocks = [[graph.call_function(_aten.slice.Tensor, (part, 0, *bound)) for part in parts] for bound in bounds]
     products = []
     for index in range(count):

@@ -118,7 +118,7 @@ def machine() -> dict[str, Any]:
 
 def results(known: Mapping[str, Any]) -> Path:
     """Return the folder for the figures of a machine that `machine` described."""
-    words = re.sub(r"\(\w+\)|Processor|CPU|@.*", " ", f"{known['cpu']}") + f" {known['arithmetic']}"
+    words = re.sub(r"\(\w+\)|Processor|CPU|@.*", " ", known["cpu"]) + f" {known['arithmetic']}"
     return RESULTS / "-".join(re.findall(r"[a-z0-9]+", words.lower()))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.contest import RESULTS
@@ -29,36 +29,35 @@ seconds do. What a run means is said in its notes.
 
 
 def main() -> None:
-    parts = [INTRODUCTION, *ratios()]
-    for name, title in TITLES.items():
-        for file in sorted(RESULTS.glob(f"*/{name}.json")):
-            result = json.loads(file.read_text())
-            machine = result.pop("machine")
-            parts.append(f"## {title}, {machine['cpu']}, {machine['arithmetic']}\n")
-            parts.append(", ".join(f"{key} {value}" for key, value in machine.items()) + ".\n")
-            for section, content in result.items():
+    kept = [(name, json.loads(file.read_text())) for name in TITLES for file in sorted(RESULTS.glob(f"*/{name}.json"))]
+    parts = [INTRODUCTION, *ratios(kept)]
+    for name, result in kept:
+        described = result["machine"]
+        parts.append(f"## {TITLES[name]}, {kind(result)}\n")
+        parts.append(", ".join(f"{key} {value}" for key, value in described.items()) + ".\n")
+        for section, content in result.items():
+            if content is not described:
                 parts.append(f"### {section.replace('_', ' ')}\n")
                 parts.extend(render(content))
     (RESULTS.parent / "benchmarks.md").write_text("\n".join(parts).rstrip() + "\n")
 
 
-def ratios() -> Iterator[str]:
+def kind(result: Mapping[str, Any]) -> str:
+    """Name the kind of machine that a result is from."""
+    return f"{result['machine']['cpu']}, {result['machine']['arithmetic']}"
+
+
+def ratios(kept: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
     """Yield one table of every ratio (what has ``over`` in its name), a column for each kind of machine."""
-    machines: list[str] = []
+    machines = list(dict.fromkeys(kind(result) for _, result in kept))
     found: dict[str, dict[str, Any]] = {}
-    for name in TITLES:
-        for file in sorted(RESULTS.glob(f"*/{name}.json")):
-            result = json.loads(file.read_text())
-            machine = f"{result['machine']['cpu']}, {result['machine']['arithmetic']}"
-            if machine not in machines:
-                machines.append(machine)
-            for path, value in leaves({name: result}):
-                if "over" in re.findall(r"\w+", path):
-                    found.setdefault(path, {})[machine] = value
+    for name, result in kept:
+        for path, value in leaves({name: result}):
+            if "over" in re.findall(r"\w+", path):
+                found.setdefault(path, {})[kind(result)] = value
     yield "## Ratios\n\nBelow 1 is better for times and memory, above 1 for what is counted per second.\n"
     lines = [f"| what | {' | '.join(machines)} |", f"|---|{'---|' * len(machines)}"]
-    for path, values in sorted(found.items(), key=lambda item: list(TITLES).index(item[0].partition(",")[0])):
-        lines.append(f"| {path} | {' | '.join(str(values.get(machine, '')) for machine in machines)} |")
+    lines += [f"| {path} | {' | '.join(str(by.get(one, '')) for one in machines)} |" for path, by in found.items()]
     yield "\n".join(lines) + "\n"
 
 

@@ -195,23 +195,25 @@ def _prepare(
     parsed: Parsed,
 ) -> list[Work]:
     jobs = []
+    common = {
+        "model": config_identity(source.config),
+        "plugin": plugin_identity(plugin, source),
+        "plugin_options": as_json(parsed.plugin, "compile"),
+        "backend": [engine.name, engine.fingerprint(options), package_sources(type(engine).__module__)],
+        "neuronkit": [__version__, package_sources("neuronkit.export")],
+    }
     for graph, bucket, wrapped in works:
         inline = graph.hints.inline_weights
         traced = trace_module(graph, wrapped, options, engine)
         with _layout(graph, traced, engine):
             tensors = weights.module_tensors(traced)
             described = weights.digest(tensors) if inline else weights.signature(tensors)
-        parts = {
+        parts = common | {
             "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap", "probe")),
             "bucket": [bucket.sizes, bucket.bounds],
-            "model": config_identity(source.config),
             "module": module_identity(traced),
-            "plugin": plugin_identity(plugin, source),
-            "plugin_options": as_json(parsed.plugin, "compile"),
             "options": [options.optlevel, options.auto_cast, options.auto_cast_type, inline],
             "emulated": options.auto_cast != "none" and engine.emulates(options.auto_cast_type),
-            "backend": [engine.name, engine.fingerprint(options), package_sources(type(engine).__module__)],
-            "neuronkit": [__version__, package_sources("neuronkit.export")],
             "weights": described,
         }
         jobs.append(Work(graph, bucket, traced, content_key(parts)))

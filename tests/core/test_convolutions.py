@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.export import Dim, export
 
+from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.limits import FEW_PIXELS, LARGE_WEIGHT
 
@@ -49,20 +50,37 @@ def test_few_pixels_become_a_product(options, decomposed):
 
 
 @pytest.mark.parametrize(
-    ("options", "pixels", "precision"),
+    ("options", "pixels"),
     [
-        ({"padding": 1}, int(FEW_PIXELS**0.5) + 1, torch.float32),
-        ({"groups": 2}, 7, torch.float32),
-        ({"dilation": 2}, 7, torch.float32),
-        ({}, 7, torch.bfloat16),
+        ({"padding": 1}, int(FEW_PIXELS**0.5) + 1),
+        ({"groups": 2}, 7),
+        ({"dilation": 2}, 7),
     ],
 )
-def test_others_stay(options, pixels, precision):
-    """Larger images, convolutions that are no single product, and precisions in which nothing was measured."""
-    layer = nn.Conv2d(8, 12, kernel_size=3, **options).to(precision).to(memory_format=torch.channels_last)
+def test_others_stay(options, pixels):
+    """Larger images, and convolutions that are no single product."""
+    layer = nn.Conv2d(8, 12, kernel_size=3, **options).to(memory_format=torch.channels_last)
     left, wanted, got = placed(layer, pixels)
     assert left == 1
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+def small_in_bf16():
+    return nn.Conv2d(8, 12, kernel_size=3).to(torch.bfloat16).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(not host.has_arithmetic("bf16"), reason="this CPU has no bf16 arithmetic")
+def test_a_lower_precision_becomes_a_product():
+    left, wanted, got = placed(small_in_bf16(), 7)
+    assert left == 0
+    torch.testing.assert_close(got, wanted, atol=1e-2, rtol=0)  # values up to 1
+
+
+def test_a_precision_that_the_cpu_has_no_arithmetic_for_stays(monkeypatch):
+    monkeypatch.setattr(host, "has_arithmetic", lambda precision: False)
+    left, wanted, got = placed(small_in_bf16(), 7)
+    assert left == 1
+    assert torch.equal(got, wanted)
 
 
 def test_a_large_weight_is_worth_it_for_more_pixels():

@@ -28,7 +28,7 @@ def convolution(channels=CHANNELS, channels_out=CHANNELS, *, kernel_size=3, padd
 
 def placed(layer, height, width, *, batch=2):
     """Return the program of a layer after convolutions are placed, and an image for it."""
-    image = torch.randn(3, layer.in_channels, height, width)
+    image = torch.randn(3, layer.in_channels, height, width, dtype=layer.weight.dtype)
     program = export(layer, (image,), dynamic_shapes=({0: Dim("batch", min=1, max=4)},), strict=False)
     place_convolutions(program)
     return program, image[:batch]
@@ -114,10 +114,11 @@ def test_too_many_bands_stay_a_convolution(monkeypatch):
         ({"kernel_size": 5, "padding": 2}, 16, 16),
         ({"channels": CHANNELS - 32}, 16, 16),
         ({"channels_out": CHANNELS - 32}, 16, 16),
+        ({"dtype": torch.bfloat16}, 32, 32),
     ],
 )
 def test_others_stay(options, height, width):
-    """Small images, odd ones, other kernels and strides, and few channels."""
+    """Small images, odd ones, other kernels and strides, few channels, and a precision that would round what is transformed."""
     program, _ = placed(convolution(**options), height, width)
     assert count(program, torch.ops.aten.conv2d.default) == 1
     assert products(program) == 0

@@ -8,6 +8,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
+from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.limits import FEW_PIXELS, LARGE_WEIGHT
 from neuronkit.backends.cpu.literals import Literals
 from neuronkit.backends.cpu.winograd import WinogradConvolution
@@ -21,10 +22,11 @@ _DEFAULTS = {
 
 def place_convolutions(program: ExportedProgram) -> None:
     """
-    Turn float32 convolutions whose weights stay apart into products, where that is faster.
+    Turn convolutions whose weights stay apart into products, where that is faster.
 
-    Those of 3x3 with many pixels and channels become Winograd's. Of the others, those with up to `FEW_PIXELS` pixels an image
-    (or four times as many, where the weight has `LARGE_WEIGHT` elements) become one product.
+    Those of 3x3 in float32 with many pixels and channels become Winograd's. Of the others, those with up to `FEW_PIXELS` pixels
+    an image (or four times as many, where the weight has `LARGE_WEIGHT` elements) become one product, in any precision that
+    oneDNN multiplies in.
 
     oneDNN multiplies faster by a convolution's weight in an order of its own, and without freezing puts it into that order at
     every call, which the fewer pixels the less is worth it. A product (of what `torch.nn.functional.unfold` gives, with the
@@ -36,8 +38,9 @@ def place_convolutions(program: ExportedProgram) -> None:
     graph = program.graph_module.graph
     stored = program.graph_signature.inputs_to_parameters
     literals = Literals(program)
+    precisions = host.precisions()
     for node in list(graph.nodes):
-        if node.target not in _DEFAULTS or not torch.backends.mkldnn.is_available():
+        if node.target not in _DEFAULTS or node.meta["val"].dtype not in precisions:
             continue
         arguments: tuple[Any, ...] = node.args
         image, weight = arguments[:2]
@@ -46,7 +49,7 @@ def place_convolutions(program: ExportedProgram) -> None:
         transposed, groups = (False, given[4]) if node.target is _aten.conv2d.default else (given[4], given[6])
         if transposed or groups != 1 or set(dilation) != {1} or weight.name not in stored:
             continue
-        if not _is_written(node) or not weight.meta["val"].is_contiguous(memory_format=torch.channels_last):
+        if not _is_image(node) or not weight.meta["val"].is_contiguous(memory_format=torch.channels_last):
             continue
         fast = WinogradConvolution.of(weight, node, _pair(stride))
         if fast is None and not _is_small(node, weight):
@@ -63,9 +66,9 @@ def place_convolutions(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def _is_written(node: Node) -> bool:
+def _is_image(node: Node) -> bool:
     value = node.meta["val"]
-    return value.dim() == 4 and value.dtype == torch.float32 and all(isinstance(size, int) for size in value.shape[-2:])
+    return value.dim() == 4 and all(isinstance(size, int) for size in value.shape[-2:])
 
 
 def _is_small(node: Node, weight: Node) -> bool:

@@ -6,8 +6,12 @@ import os
 import platform
 import shutil
 from functools import cache
+from typing import TYPE_CHECKING
 
 from neuronkit.errors import CompilerNotFoundError
+
+if TYPE_CHECKING:
+    import torch
 
 INSTRUCTION_SETS = frozenset(
     "abm adx aes amx_bf16 amx_fp16 amx_int8 amx_tile avx avx2 avx512_bf16 avx512_bitalg avx512_fp16 avx512_vbmi2 avx512_vnni"
@@ -46,6 +50,16 @@ def has_arithmetic(precision: str) -> bool:
 
     supported: bool = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")()
     return supported
+
+
+def precisions() -> set[torch.dtype]:
+    """Return the precisions that oneDNN multiplies in on this CPU; none where torch has no oneDNN."""
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        return set()
+    lower = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return {torch.float32, *(dtype for dtype, precision in lower.items() if has_arithmetic(precision))}
 
 
 def require_compiler() -> None:

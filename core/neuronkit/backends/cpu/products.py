@@ -31,7 +31,7 @@ def place_products(program: ExportedProgram) -> None:
         program: Changed in place. Its results stay equal up to the order of the sums.
     """
     graph = program.graph_module.graph
-    precisions = _precisions()
+    precisions = host.precisions()
     for node in list(graph.nodes):
         arguments: tuple[Any, ...] = node.args
         if node.target is _aten.linear.default and (held := _bytes_behind(arguments[1])) is not None:
@@ -68,14 +68,6 @@ def place_products(program: ExportedProgram) -> None:
                 )
             _replace(node, product)
     program.graph_module.recompile()
-
-
-def _precisions() -> set[torch.dtype]:
-    """Return the precisions that oneDNN has kernels for on this CPU."""
-    if not torch.backends.mkldnn.is_available():
-        return set()
-    lower = {torch.bfloat16: "bf16", torch.float16: "fp16"}
-    return {torch.float32, *(dtype for dtype, precision in lower.items() if host.has_arithmetic(precision))}
 
 
 def _replace(node: Node, product: Node) -> None:

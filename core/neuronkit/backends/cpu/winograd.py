@@ -94,6 +94,8 @@ class WinogradConvolution:
         channels_out, channels, *kernel = weight.meta["val"].shape
         if kernel != [_KERNEL, _KERNEL] or stride != (1, 1) or min(channels, channels_out) < FEW_CHANNELS:
             return None
+        if result.meta["val"].dtype != torch.float32:
+            return None  # transformed, bf16 would be rounded twice
         fitting = [
             side
             for side, pixels in MANY_PIXELS.items()

@@ -7,6 +7,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 
 from neuronkit.artifact.manifest import CompiledGraphRecord, Manifest
@@ -19,7 +20,7 @@ from neuronkit.export.config import Graph, Input
 from neuronkit.padding import Trimmer, pad
 from neuronkit.shape_names import BATCH
 from neuronkit.state import make_state
-from neuronkit.weights import check, fit, make_once, of_graph
+from neuronkit.weights import SCOPE, check, fit, make_once, of_graph
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend, Runner
@@ -363,7 +364,13 @@ def open_session(artifact: Artifact, backend: Backend, placement: str | None = N
     if reason := backend.incompatibility(manifest.fingerprint):
         raise ArtifactIncompatibleError(f"{artifact.path} cannot run here: {reason}.\nTry: {manifest.rebuild}")
     backend = backend.place(manifest, placement)
-    weights = read(artifact.path / manifest.weights.file) if manifest.weights else {}
+    weights: dict[str, torch.Tensor] = {}
+    if manifest.weights:
+        file = artifact.path / manifest.weights.file
+        weights = read(file)
+        if packed := _packed(manifest.graphs, weights):
+            # Mapped once more, so that these pages can go when everything is packed.
+            weights |= {name: tensor for name, tensor in read(file).items() if name in packed}
     return Session(artifact, backend, open_graphs(artifact.path, manifest.graphs, backend, weights))
 
 
@@ -373,12 +380,28 @@ def open_graphs(
     """Open the graphs in a directory over the given weights, after checking that they fit."""
     declared = list(records)
     first = backend.capabilities.opened_first
+    packed = _packed(declared, weights)
     graphs = {}
     for record in sorted(declared, key=lambda record: record.kind not in first):
         own = of_graph(record.name, weights)
         runners = []
         for bucket in record.buckets:
             check(own, bucket.constants)
-            runners.append(backend.load(directory, bucket, own))
+            constants = [
+                attrs.evolve(constant, packed=f"{record.name}{SCOPE}{constant.name}" in packed)
+                for constant in bucket.constants
+            ]
+            runners.append(backend.load(directory, attrs.evolve(bucket, constants=constants), own))
         graphs[record.name] = LoadedGraph(record, runners, backend.capabilities.many_rows.get(record.kind or ""))
     return {record.name: graphs[record.name] for record in declared}
+
+
+def _packed(records: Iterable[CompiledGraphRecord], weights: Mapping[str, torch.Tensor]) -> set[str]:
+    """Return the names of the weights that all graphs take packed: another copy of one that some graph reads is not worth it."""
+    takers: dict[int, list[tuple[str, bool]]] = {}
+    for record in records:
+        for constant in (constant for bucket in record.buckets for constant in bucket.constants):
+            name = f"{record.name}{SCOPE}{constant.name}"
+            if name in weights:
+                takers.setdefault(id(weights[name]), []).append((name, constant.packed))
+    return {name for taken in takers.values() if all(packed for _, packed in taken) for name, _ in taken}

@@ -27,6 +27,7 @@ class Constant:
         shape: Its sizes.
         stride: Its strides, in elements.
         rounded: A precision that its values are rounded to, although it is stored in `dtype`; None leaves them alone.
+        packed: The graph takes it in an order of the backend's own as well, and runs faster so: the backend makes it at load.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Constant:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     rounded: str | None = attrs.field(default=None, eq=False)
+    packed: bool = attrs.field(default=False, eq=False)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -47,9 +49,9 @@ def is_floating(name: str) -> bool:
     return dtype.is_floating_point
 
 
-def constant(name: str, tensor: torch.Tensor, rounded: str | None = None) -> Constant:
+def constant(name: str, tensor: torch.Tensor, *, packed: bool = False) -> Constant:
     """Describe a tensor."""
-    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor), rounded)
+    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor), packed=packed)
 
 
 def _strides(tensor: torch.Tensor) -> tuple[int, ...]:

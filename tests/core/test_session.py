@@ -14,6 +14,7 @@ from neuronkit.errors import InputError
 from neuronkit.export import Input, Output
 from neuronkit.manager import make_manager
 from neuronkit.session import LoadedGraph, Session, open_graphs
+from neuronkit.weights import constant
 
 INPUTS = [
     Input("ids", ["batch", "sequence"], pad_value=9),
@@ -244,3 +245,34 @@ def test_a_backend_says_which_kinds_are_opened_first(tmp_path):
     order = {name: int(graph.run(graph.buckets[0], [torch.zeros(1)])["echo"]) for name, graph in graphs.items()}
     assert order == {"unet": 0, "text_encoder": 1, "vae": 2}
     assert list(graphs) == ["text_encoder", "unet", "vae"], "callers see the declared order"
+
+
+def test_a_weight_that_one_graph_reads_as_it_is_stored_is_packed_for_none(tmp_path):
+    """Tied weights have a name in each graph, and are one tensor."""
+    tied, own = torch.zeros(2, 2), torch.ones(2, 2)
+    weights = {"step/tied": tied, "step/own": own, "prompt/tied": tied}
+    took = {
+        "step": [constant("own", own, packed=True), constant("tied", tied, packed=True)],
+        "prompt": [constant("tied", tied)],
+    }
+    records = [
+        CompiledGraphRecord(
+            name,
+            None,
+            [Input("ids", ["batch"])],
+            [Output("echo", ["batch"])],
+            [CompiledBucket(sizes={"batch": 1}, bounds={}, entry="graph", files=[], constants=constants)],
+        )
+        for name, constants in took.items()
+    ]
+    packed = []
+
+    class Opening:
+        capabilities = Capabilities()
+
+        def load(self, directory, compiled, weights):
+            packed.extend(constant.name for constant in compiled.constants if constant.packed)
+            return list
+
+    open_graphs(tmp_path, records, Opening(), weights)
+    assert packed == ["own"]

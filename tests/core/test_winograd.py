@@ -28,7 +28,7 @@ def convolution(channels=CHANNELS, channels_out=CHANNELS, *, kernel_size=3, padd
 
 def placed(layer, height, width, *, batch=2):
     """Return the program of a layer after convolutions are placed, and an image for it."""
-    image = torch.randn(3, layer.in_channels, height, width, dtype=layer.weight.dtype)
+    image = torch.randn(3, layer.in_channels, height, width, dtype=next(layer.parameters()).dtype)
     program = export(layer, (image,), dynamic_shapes=({0: Dim("batch", min=1, max=4)},), strict=False)
     place_convolutions(program)
     return program, image[:batch]

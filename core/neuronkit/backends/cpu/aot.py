@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.exporting import without_warnings_of_copies
 from neuronkit.backends.cpu.literals import name_literals
+from neuronkit.backends.cpu.packing import Packer, let_go, packable
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
 from neuronkit.errors import CompileError, WeightsError
@@ -37,10 +38,13 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     """
     inline = bool(options.inline_weights)
     own: set[str] = set()
+    packed: set[str] = set()
     if not inline:
         place_convolutions(program)
         place_products(program)
         own = name_literals(program)
+        if options.optlevel < 3:  # above, Inductor may write kernels that read a weight as it is stored
+            packed = packable(program)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,
@@ -74,27 +78,36 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
             raise CompileError(
                 f"The compiled graph keeps constants that the program does not have: {', '.join(missing)}."
             )
-        constants = [constant(name, held[name]) for name in sorted(set(names) - own)]
+        constants = [constant(name, held[name], packed=name in packed) for name in sorted(set(names) - own)]
         if literals := {name: program.constants[name] for name in sorted(set(names) & own)}:
             save_file(literals, directory / _LITERALS)
     return CompiledGraph(directory, shared_object.name, tuple(constants))
 
 
-def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.Tensor]) -> Runner:
+def load(
+    file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.Tensor], packer: Packer | None = None
+) -> Runner:
     """
     Open a shared object and bind its weights.
 
     The flat runner is used because the public wrapper parses a JSON specification on every call.
+
+    Args:
+        file: The shared object.
+        constants: What it leaves outside.
+        weights: By name.
+        packer: Packs the constants that say so; None leaves them as they are stored.
     """
     runner = _open(file)
     if not constants:
-        return _Bound(runner, {})
+        return _Bound(runner, {}, {})
     literals = load_file(file.with_name(_LITERALS)) if file.with_name(_LITERALS).exists() else {}
     held = {wanted.name: weights[wanted.name] for wanted in constants} | literals
     names = runner.get_constant_names_to_original_fqns()
     if unbound := sorted(set(names.values()) - set(held)):
         raise WeightsError(f"The manifest does not name every constant of {file.name}: {', '.join(unbound)}.")
-    bound = _Bound(runner, names)
+    pack = {wanted.name: packer.pack for wanted in constants if wanted.packed} if packer is not None else {}
+    bound = _Bound(runner, names, pack)
     bound.rebind(held, all_of_them=True)
     return bound
 
@@ -109,33 +122,35 @@ class _Bound:
     Args:
         runner: The opened shared object.
         names: In the traced module, by what the runner calls each weight.
+        pack: What to bind instead of a weight, by name in the traced module.
     """
 
-    __slots__ = ("__weakref__", "_names", "_run", "_runner", "_views")
+    __slots__ = ("__weakref__", "_names", "_pack", "_run", "_runner", "_views")
 
-    def __init__(self, runner: Any, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, runner: Any, names: Mapping[str, str], pack: Mapping[str, Callable[[torch.Tensor], torch.Tensor]]
+    ) -> None:
         self._run = runner.run
         self._runner = runner
         self._names = names
+        self._pack = pack
         self._views: dict[str, torch.Tensor] = {}
-        weakref.finalize(self, _let_go, self._views).atexit = False
+        weakref.finalize(self, let_go, self._views).atexit = False
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         return self._run(tensors)
 
     def rebind(self, tensors: Mapping[str, torch.Tensor], *, all_of_them: bool = False) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
-        views = {name: tensor.detach() for name, tensor in tensors.items()}
+        views = {
+            name: (self._pack[name](tensor) if name in self._pack else tensor).detach()
+            for name, tensor in tensors.items()
+        }
         named = {key: views[name] for key, name in self._names.items() if name in views}
         self._runner.update_constant_buffer(named, False, all_of_them, True)
         replaced = {name: self._views[name] for name in views if name in self._views}
         self._views.update(views)
-        _let_go(replaced)
-
-
-def _let_go(views: Mapping[str, torch.Tensor]) -> None:
-    for view in views.values():
-        view.data = torch.empty(0, dtype=view.dtype)
+        let_go(replaced)
 
 
 def _open(file: Path) -> Any:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from neuronkit.export.config import Graph
     from neuronkit.options import CompileOptions
 
+_PLACEMENTS = ("packed", "mapped")
+
 
 class CpuBackend:
     """
@@ -28,6 +30,9 @@ class CpuBackend:
 
     ``optlevel`` 1 keeps the exported program and runs it without compiling, 2 compiles it with AOTInductor, 3 lets Inductor
     time several kernels for each matrix product. Weights stay apart from the graph unless ``inline_weights`` freezes them in.
+
+    Args:
+        packs: Whether weights that graphs take packed are, when they are opened, or stay as they lie in the file.
     """
 
     name = "cpu"
@@ -39,6 +44,9 @@ class CpuBackend:
         few_rows=FEW_ROWS,
         many_rows=MANY_ROWS,
     )
+
+    def __init__(self, *, packs: bool = True) -> None:
+        self._packs = packs
 
     def check_options(self, options: CompileOptions) -> None:
         """Refuse a target, and compiling without a compiler."""
@@ -84,12 +92,19 @@ class CpuBackend:
         return None
 
     def place(self, manifest: Manifest, placement: str | None) -> CpuBackend:
-        """Return itself; there is nothing to choose."""
+        """
+        Choose where weights are: ``"packed"``, the default, or ``"mapped"``.
+
+        Packed, those of linear layers are copied into the order that oneDNN multiplies from, where that is faster. Mapped, all of
+        them stay in the pages of their file, which processes share.
+        """
         from neuronkit.errors import OptionError
 
-        if placement is not None:
-            raise OptionError(f"placement: the cpu backend has none (got {placement!r}).")
-        return self
+        if placement not in (None, *_PLACEMENTS):
+            raise OptionError(
+                f"placement: on the cpu backend it is one of {', '.join(_PLACEMENTS)} (got {placement!r})."
+            )
+        return self if placement is None else CpuBackend(packs=placement == "packed")
 
     def compile(
         self, graph: Graph, bucket: Bucket, module: TracedModule, options: CompileOptions, directory: Path
@@ -109,6 +124,9 @@ class CpuBackend:
     def load(self, directory: Path, compiled: CompiledBucket, weights: Mapping[str, torch.Tensor]) -> Runner:
         """Open a compiled graph and bind its weights."""
         from neuronkit.backends.cpu import aot, program
+        from neuronkit.backends.cpu.packing import shared_packer
 
-        run_time = program if compiled.entry.endswith(program.SUFFIX) else aot
-        return run_time.load(directory / compiled.entry, compiled.constants, weights)
+        if compiled.entry.endswith(program.SUFFIX):
+            return program.load(directory / compiled.entry, compiled.constants, weights)
+        packer = shared_packer() if self._packs else None
+        return aot.load(directory / compiled.entry, compiled.constants, weights, packer)

@@ -6,6 +6,9 @@ STREAMS = 4
 """In so many places at once such a loop reads its weight: a core that reads in one place waits for memory (docs/decisions/0013)."""
 MANY_SUMS = 16
 """A loop that adds up more sums at once, one for each row and place, has no registers for them, and takes minutes to compile."""
+WIDE = 1024
+"""A weight of more outputs is packed in the order that oneDNN wants for many rows, others in that for one row: it divides rows
+between threads badly where there are few blocks of outputs (docs/decisions/0018)."""
 MANY_ROWS = {"encoder": 768}
 """More rows (tokens) than so many are computed in several calls, by kind of component (docs/decisions/0017)."""
 FEW_PIXELS = 64

@@ -93,7 +93,9 @@ def _load() -> Any:
     if side == "eager":
         from diffusers import DiffusionPipeline
 
-        return DiffusionPipeline.from_pretrained(checkpoint)
+        return DiffusionPipeline.from_pretrained(
+            checkpoint, torch_dtype=torch.bfloat16 if precision == "bf16" else torch.float32
+        )
     if side == "openvino":
         from optimum.intel import OVStableDiffusionPipeline
 

@@ -28,6 +28,7 @@ class Constant:
         stride: Its strides, in elements.
         rounded: A precision that its values are rounded to, although it is stored in `dtype`; None leaves them alone.
         packed: The graph takes it in an order of the backend's own as well, and runs faster so: the backend makes it at load.
+        turned: The graph takes it with its two axes exchanged.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Constant:
     stride: tuple[int, ...]
     rounded: str | None = attrs.field(default=None, eq=False)
     packed: bool = attrs.field(default=False, eq=False)
+    turned: bool = attrs.field(default=False, eq=False)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -49,9 +51,9 @@ def is_floating(name: str) -> bool:
     return dtype.is_floating_point
 
 
-def constant(name: str, tensor: torch.Tensor, *, packed: bool = False) -> Constant:
-    """Describe a tensor."""
-    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor), packed=packed)
+def constant(name: str, tensor: torch.Tensor, *, packed: bool = False, turned: bool = False) -> Constant:
+    """Describe a tensor, as the model has it."""
+    return Constant(name, dtype_name(tensor.dtype), tuple(tensor.shape), _strides(tensor), None, packed, turned)
 
 
 def _strides(tensor: torch.Tensor) -> tuple[int, ...]:

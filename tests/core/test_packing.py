@@ -11,48 +11,68 @@ from torch import nn
 from torch.export import Dim, export
 
 from neuronkit.backends.cpu import aot, backend, host
-from neuronkit.backends.cpu.packing import Packer, packable
+from neuronkit.backends.cpu.packing import Packer, packable, take_turned
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.errors import OptionError
 from neuronkit.options import CompileOptions
+from neuronkit.weights import check
 
 needs_bf16 = pytest.mark.skipif(not host.has_arithmetic("bf16"), reason="this CPU has no bf16 arithmetic")
 WIDTH = 64
 
 
 class Layers(nn.Module):
-    """One layer of its own, one that is a table of rows too, and one that is multiplied from the other side."""
+    """One layer of its own, one that is a table of rows too, and one that multiplies by its weight as it is, as GPT-2's do."""
 
     def __init__(self):
         super().__init__()
         self.own = nn.Linear(WIDTH, WIDTH)
         self.table = nn.Embedding(WIDTH, WIDTH)
-        self.turned = nn.Parameter(torch.randn(WIDTH, WIDTH))
+        self.other = nn.Parameter(torch.randn(WIDTH, 2 * WIDTH))
+        self.bias = nn.Parameter(torch.randn(2 * WIDTH))
 
     def forward(self, rows, ids):
         hidden = self.own(rows) + self.table(ids)
-        return nn.functional.linear(hidden, self.table.weight) @ self.turned
+        return torch.addmm(self.bias, nn.functional.linear(hidden, self.table.weight), self.other)
 
 
-def compiled(precision, directory=None):
+def exported(precision, rows=None):
+    """Return the layers, inputs, and their program, for a fixed number of rows or for any."""
     torch.manual_seed(0)
     layers = Layers().to(precision).eval().requires_grad_(False)
-    inputs = torch.randn(24, WIDTH).to(precision), torch.arange(24)
-    rows = Dim("rows", min=1, max=64)
-    program = export(layers, inputs, dynamic_shapes=({0: rows}, {0: rows}), strict=False)
-    if directory is None:
-        place_products(program)
-        return packable(program)
-    return layers, inputs, aot.compile(program, directory, CompileOptions(inline_weights=False))
+    inputs = torch.randn(rows or 24, WIDTH).to(precision), torch.arange(rows or 24)
+    any_rows = ({0: Dim("rows", min=1, max=64)},) * 2
+    program = export(layers, inputs, dynamic_shapes=None if rows else any_rows, strict=False)
+    return layers, inputs, program
+
+
+def packed_of(precision, rows=None, **options):
+    program = exported(precision, rows)[2]
+    place_products(program, **options)
+    turned = take_turned(program)
+    assert turned <= {"other"}
+    return packable(program)
 
 
 @needs_bf16
-def test_a_weight_that_only_products_take_can_be_packed():
-    assert compiled(torch.bfloat16) == {"own.weight"}
+@pytest.mark.parametrize("rows", [None, 2, 4, 24])
+def test_a_weight_that_only_layers_take_can_be_packed(rows):
+    assert packed_of(torch.bfloat16, rows) == {"own.weight", "other"}
 
 
-def test_float32_gains_nothing():
-    assert compiled(torch.float32) == set()
+@needs_bf16
+def test_a_single_row_reads_weights_as_they_are_stored():
+    assert packed_of(torch.bfloat16, 1) == set()
+
+
+@needs_bf16
+def test_few_rows_do_where_nothing_will_be_packed():
+    assert packed_of(torch.bfloat16, 4, packs=False) == set()
+
+
+@pytest.mark.parametrize("rows", [None, 4])
+def test_float32_gains_nothing(rows):
+    assert packed_of(torch.float32, rows) == set()
 
 
 def test_a_weight_is_packed_once_until_somebody_writes_into_it():
@@ -85,21 +105,32 @@ def test_a_packed_weight_goes_with_its_source():
     assert packed() is None
 
 
+def compiled(rows, directory):
+    layers, inputs, program = exported(torch.bfloat16, rows)
+    return layers, inputs, aot.compile(program, directory, CompileOptions(inline_weights=False))
+
+
 @needs_bf16
 @pytest.mark.compiled
-def test_packed_weights_give_the_same_and_can_be_replaced(tmp_path):
-    layers, inputs, graph = compiled(torch.bfloat16, tmp_path)
-    assert {constant.name for constant in graph.constants if constant.packed} == {"own.weight"}
+@pytest.mark.parametrize("rows", [None, 4])
+def test_packed_weights_give_the_same_and_can_be_replaced(rows, tmp_path):
+    layers, inputs, graph = compiled(rows, tmp_path)
+    assert {constant.name for constant in graph.constants if constant.packed} == {"own.weight", "other"}
     tensors = {name: tensor.clone() for name, tensor in layers.state_dict().items()}
+    tensors["other"] = tensors["other"].t().contiguous().t()  # by columns, as its constant says
+    check(tensors, graph.constants)
     packed, mapped = (aot.load(tmp_path / graph.entry, graph.constants, tensors, packer) for packer in (Packer(), None))
     before = packed(inputs)[0]
-    torch.testing.assert_close(before, mapped(inputs)[0], atol=0.5, rtol=0)  # values of up to 500, in bf16
-    other = {"own.weight": -tensors["own.weight"]}
+    wanted = layers(*inputs)
+    near = 0.02 * wanted.abs().max().item()  # bf16 has eight bits, and three layers round
+    for runner in (packed, mapped):
+        torch.testing.assert_close(runner(inputs)[0], wanted, atol=near, rtol=0)
+    other = {"own.weight": -tensors["own.weight"], "other": 2 * tensors["other"]}
     for runner in (packed, mapped):
         runner.rebind(other)
-    torch.testing.assert_close(packed(inputs)[0], mapped(inputs)[0], atol=0.5, rtol=0)
+    torch.testing.assert_close(packed(inputs)[0], mapped(inputs)[0], atol=2 * near, rtol=0)
     assert not torch.equal(packed(inputs)[0], before)
-    packed.rebind({"own.weight": tensors["own.weight"]})
+    packed.rebind({name: tensors[name] for name in other})
     assert torch.equal(packed(inputs)[0], before)
 
 
@@ -107,7 +138,7 @@ def test_packed_weights_give_the_same_and_can_be_replaced(tmp_path):
 @pytest.mark.compiled
 def test_memory_is_given_back(tmp_path):
     """torch keeps the tensors that a graph was given, but not what they hold."""
-    layers, _, graph = compiled(torch.bfloat16, tmp_path)
+    layers, _, graph = compiled(4, tmp_path)
     runner = aot.load(tmp_path / graph.entry, graph.constants, dict(layers.state_dict()), Packer())
     views = runner._views
     runner.rebind({"own.weight": torch.zeros(WIDTH, WIDTH, dtype=torch.bfloat16)})

@@ -6,6 +6,7 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.exporting import without_warnings_of_copies
 from neuronkit.backends.cpu.literals import name_literals
-from neuronkit.backends.cpu.packing import Packer, let_go, packable
+from neuronkit.backends.cpu.packing import Packer, let_go, packable, take_turned
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
 from neuronkit.errors import CompileError, WeightsError
@@ -39,12 +40,14 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     inline = bool(options.inline_weights)
     own: set[str] = set()
     packed: set[str] = set()
+    turned: set[str] = set()
     if not inline:
+        packs = options.optlevel < 3  # above, Inductor may write kernels that read a weight as it is stored
         place_convolutions(program)
-        place_products(program)
+        place_products(program, packs=packs)
+        turned = take_turned(program)
         own = name_literals(program)
-        if options.optlevel < 3:  # above, Inductor may write kernels that read a weight as it is stored
-            packed = packable(program)
+        packed = packable(program) if packs else set()
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,
@@ -78,7 +81,11 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
             raise CompileError(
                 f"The compiled graph keeps constants that the program does not have: {', '.join(missing)}."
             )
-        constants = [constant(name, held[name], packed=name in packed) for name in sorted(set(names) - own)]
+        held |= {name: held[name].t() for name in turned}
+        constants = [
+            constant(name, held[name], packed=name in packed, turned=name in turned)
+            for name in sorted(set(names) - own)
+        ]
         if literals := {name: program.constants[name] for name in sorted(set(names) & own)}:
             save_file(literals, directory / _LITERALS)
     return CompiledGraph(directory, shared_object.name, tuple(constants))
@@ -106,10 +113,16 @@ def load(
     names = runner.get_constant_names_to_original_fqns()
     if unbound := sorted(set(names.values()) - set(held)):
         raise WeightsError(f"The manifest does not name every constant of {file.name}: {', '.join(unbound)}.")
-    pack = {wanted.name: packer.pack for wanted in constants if wanted.packed} if packer is not None else {}
-    bound = _Bound(runner, names, pack)
+    bound = _Bound(runner, names, {wanted.name: _taken(wanted, packer) for wanted in constants})
     bound.rebind(held, all_of_them=True)
     return bound
+
+
+def _taken(wanted: Constant, packer: Packer | None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what makes of a weight the tensor that the graph takes."""
+    if wanted.packed and packer is not None:
+        return partial(packer.pack, turned=wanted.turned)
+    return torch.t if wanted.turned else torch.detach
 
 
 class _Bound:
@@ -122,18 +135,18 @@ class _Bound:
     Args:
         runner: The opened shared object.
         names: In the traced module, by what the runner calls each weight.
-        pack: What to bind instead of a weight, by name in the traced module.
+        taken: What makes of a weight the tensor that is bound, by name in the traced module; others are bound as they are.
     """
 
-    __slots__ = ("__weakref__", "_names", "_pack", "_run", "_runner", "_views")
+    __slots__ = ("__weakref__", "_names", "_run", "_runner", "_taken", "_views")
 
     def __init__(
-        self, runner: Any, names: Mapping[str, str], pack: Mapping[str, Callable[[torch.Tensor], torch.Tensor]]
+        self, runner: Any, names: Mapping[str, str], taken: Mapping[str, Callable[[torch.Tensor], torch.Tensor]]
     ) -> None:
         self._run = runner.run
         self._runner = runner
         self._names = names
-        self._pack = pack
+        self._taken = taken
         self._views: dict[str, torch.Tensor] = {}
         weakref.finalize(self, let_go, self._views).atexit = False
 
@@ -142,10 +155,7 @@ class _Bound:
 
     def rebind(self, tensors: Mapping[str, torch.Tensor], *, all_of_them: bool = False) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
-        views = {
-            name: (self._pack[name](tensor) if name in self._pack else tensor).detach()
-            for name, tensor in tensors.items()
-        }
+        views = {name: self._taken.get(name, torch.detach)(tensor).detach() for name, tensor in tensors.items()}
         named = {key: views[name] for key, name in self._names.items() if name in views}
         self._runner.update_constant_buffer(named, False, all_of_them, True)
         replaced = {name: self._views[name] for name in views if name in self._views}

@@ -14,21 +14,25 @@ from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.limits import FEW_ROWS, MANY_SUMS, STREAMS
 
 _aten = torch.ops.aten
+_LINEAR = torch.ops.mkldnn._linear_pointwise.default
+_LAYERS = (_aten.linear.default, _aten.addmm.default, _aten.permute.default, _LINEAR)
+"""What takes a weight that nothing but layers take, while they are replaced."""
 
 
-def place_products(program: ExportedProgram) -> None:
+def place_products(program: ExportedProgram, *, packs: bool = True) -> None:
     """
     Choose who computes the linear layers of a program whose weights stay apart.
 
     Products of up to `FEW_ROWS` rows become sums that Inductor generates a loop for: it reads each weight once, in the
-    precision in which it is stored. Others go to oneDNN where it multiplies in the precision in which the weight is stored;
-    Inductor itself would leave a weight that it may not freeze to BLAS, which copies it into another order at every call, or
-    to a product that copies the bias first. What is cast back as a whole, for want of such arithmetic, is left to BLAS. A
-    layer that multiplies by its weight as it is (GPT-2's) gets it stored by columns, the order in which every other linear
-    layer has it. Weights of bytes are read by fours in both cases.
+    precision in which it is stored; from two rows on, a weight that can be packed is left to oneDNN. Others go to oneDNN where
+    it multiplies in the precision in which the weight is stored; Inductor itself would leave a weight that it may not freeze to
+    BLAS, which copies it into another order at every call, or to a product that copies the bias first. What is cast back as a
+    whole, for want of such arithmetic, is left to BLAS. A layer that multiplies by its weight as it is (GPT-2's) gets it stored
+    by columns, the order in which every other linear layer has it. Weights of bytes are read by fours in both cases.
 
     Args:
         program: Changed in place. Its results stay equal up to the order of the sums.
+        packs: Whether weights will be packed; see `neuronkit.backends.cpu.packing`.
     """
     graph = program.graph_module.graph
     precisions = host.precisions()
@@ -48,8 +52,8 @@ def place_products(program: ExportedProgram) -> None:
             bias, operands, weight = arguments
         else:
             operands, weight, bias = (*arguments, None)[:3]
-        few_rows = _has_few_rows(operands)
         stored = weight.name in program.graph_signature.inputs_to_parameters and weight.meta["val"].dtype in precisions
+        few_rows = _has_few_rows(operands) and not (packs and stored and _is_better_packed(operands, weight))
         if not few_rows and not stored:
             continue
         with graph.inserting_before(node):
@@ -63,9 +67,7 @@ def place_products(program: ExportedProgram) -> None:
                 sizes = (prod(shape[:-1]), shape[-1], weight.meta["val"].shape[0])
                 product = _finished(graph, _sums(graph, rows, [weight], sizes), node, bias)
             else:
-                product = graph.call_function(
-                    torch.ops.mkldnn._linear_pointwise.default, (operands, weight, bias, "none", [], "")
-                )
+                product = graph.call_function(_LINEAR, (operands, weight, bias, "none", [], ""))
             _replace(node, product)
     program.graph_module.recompile()
 
@@ -79,6 +81,12 @@ def _replace(node: Node, product: Node) -> None:
 def _has_few_rows(operands: Node) -> bool:
     rows = operands.meta["val"].shape[:-1]
     return all(isinstance(size, int) for size in rows) and prod(rows) <= FEW_ROWS
+
+
+def _is_better_packed(operands: Node, weight: Node) -> bool:
+    rows = prod(operands.meta["val"].shape[:-1])
+    lower = weight.meta["val"].dtype != torch.float32
+    return bool(rows > 1 and lower and all(user.target in _LAYERS for user in weight.users))
 
 
 def _erase_unused(cast: Node) -> None:

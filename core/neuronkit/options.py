@@ -61,7 +61,9 @@ class CompileOptions:
     """The core's options for compiling."""
 
     optlevel: int = option(
-        2, choices=(1, 2, 3), help="1 runs the exported program, 2 compiles it, 3 also times several kernels."
+        2,
+        choices=(1, 2, 3),
+        help="1 runs the exported program, 2 compiles it, 3 also times several kernels (cpu: with inline_weights).",
     )
     auto_cast: str = option(
         "none",

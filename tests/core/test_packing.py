@@ -46,9 +46,9 @@ def exported(precision, rows=None):
     return layers, inputs, program
 
 
-def packed_of(precision, rows=None, **options):
+def packed_of(precision, rows=None):
     program = exported(precision, rows)[2]
-    place_products(program, **options)
+    place_products(program)
     turned = take_turned(program)
     assert turned <= {"other"}
     return packable(program)
@@ -63,11 +63,6 @@ def test_a_weight_that_only_layers_take_can_be_packed(rows):
 @needs_bf16
 def test_a_single_row_reads_weights_as_they_are_stored():
     assert packed_of(torch.bfloat16, 1) == set()
-
-
-@needs_bf16
-def test_few_rows_do_where_nothing_will_be_packed():
-    assert packed_of(torch.bfloat16, 4, packs=False) == set()
 
 
 @pytest.mark.parametrize("rows", [None, 4])
@@ -151,3 +146,9 @@ def test_memory_is_given_back(tmp_path):
 def test_a_placement_that_there_is_not():
     with pytest.raises(OptionError, match="one of packed, mapped \\(got 'core 1'\\)"):
         backend.place(None, "core 1")
+
+
+def test_kernels_that_pack_while_compiling_need_the_weights(tmp_path):
+    options = CompileOptions(optlevel=3, inline_weights=False)
+    with pytest.raises(OptionError, match=r"(?s)^optlevel: 3 times kernels that pack weights .*--inline-weights"):
+        backend.compile(None, None, None, options, tmp_path)

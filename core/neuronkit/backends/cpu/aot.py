@@ -42,12 +42,11 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     packed: set[str] = set()
     turned: set[str] = set()
     if not inline:
-        packs = options.optlevel < 3  # above, Inductor may write kernels that read a weight as it is stored
         place_convolutions(program)
-        place_products(program, packs=packs)
+        place_products(program)
         turned = take_turned(program)
         own = name_literals(program)
-        packed = packable(program) if packs else set()
+        packed = packable(program)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,

@@ -29,7 +29,8 @@ class CpuBackend:
     Compiles with torch alone.
 
     ``optlevel`` 1 keeps the exported program and runs it without compiling, 2 compiles it with AOTInductor, 3 lets Inductor
-    time several kernels for each matrix product. Weights stay apart from the graph unless ``inline_weights`` freezes them in.
+    time several kernels for each matrix product, where weights are inside. They stay apart from the graph unless
+    ``inline_weights`` freezes them in.
 
     Args:
         packs: Whether weights that graphs take packed are, when they are opened, or stay as they lie in the file.
@@ -109,10 +110,21 @@ class CpuBackend:
     def compile(
         self, graph: Graph, bucket: Bucket, module: TracedModule, options: CompileOptions, directory: Path
     ) -> CompiledGraph:
-        """Compile into ``program.pt2`` (``optlevel`` 1) or a shared object."""
+        """
+        Compile into ``program.pt2`` (``optlevel`` 1) or a shared object.
+
+        Raises:
+            OptionError: ``optlevel`` is 3 and weights are to stay apart: the kernels that are timed pack them while compiling.
+        """
         from neuronkit.backends.cpu import aot, program
         from neuronkit.backends.cpu.exporting import export_program
+        from neuronkit.errors import OptionError
 
+        if options.optlevel == 3 and not options.inline_weights:
+            raise OptionError(
+                "optlevel: 3 times kernels that pack weights while compiling, and these stay apart from the graph (got 3).\n"
+                "Try: --optlevel 2, or --inline-weights."
+            )
         exported, rounded = export_program(graph, bucket, module, inline_weights=bool(options.inline_weights))
         if options.optlevel == 1:
             compiled = program.save(exported, directory, inline_weights=bool(options.inline_weights))

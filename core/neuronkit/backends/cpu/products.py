@@ -19,7 +19,7 @@ _LAYERS = (_aten.linear.default, _aten.addmm.default, _aten.permute.default, _LI
 """What takes a weight that nothing but layers take, while they are replaced."""
 
 
-def place_products(program: ExportedProgram, *, packs: bool = True) -> None:
+def place_products(program: ExportedProgram) -> None:
     """
     Choose who computes the linear layers of a program whose weights stay apart.
 
@@ -32,7 +32,6 @@ def place_products(program: ExportedProgram, *, packs: bool = True) -> None:
 
     Args:
         program: Changed in place. Its results stay equal up to the order of the sums.
-        packs: Whether weights will be packed; see `neuronkit.backends.cpu.packing`.
     """
     graph = program.graph_module.graph
     precisions = host.precisions()
@@ -53,7 +52,7 @@ def place_products(program: ExportedProgram, *, packs: bool = True) -> None:
         else:
             operands, weight, bias = (*arguments, None)[:3]
         stored = weight.name in program.graph_signature.inputs_to_parameters and weight.meta["val"].dtype in precisions
-        few_rows = _has_few_rows(operands) and not (packs and stored and _is_better_packed(operands, weight))
+        few_rows = _has_few_rows(operands) and not (stored and _is_better_packed(operands, weight))
         if not few_rows and not stored:
             continue
         with graph.inserting_before(node):

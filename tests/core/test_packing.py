@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -100,21 +101,24 @@ def test_a_packed_weight_goes_with_its_source():
     assert packed() is None
 
 
-def compiled(rows, directory):
-    layers, inputs, program = exported(torch.bfloat16, rows)
-    return layers, inputs, aot.compile(program, directory, CompileOptions(inline_weights=False))
-
-
-@needs_bf16
-@pytest.mark.compiled
-@pytest.mark.parametrize("rows", [None, 4])
-def test_packed_weights_give_the_same_and_can_be_replaced(rows, tmp_path):
-    layers, inputs, graph = compiled(rows, tmp_path)
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Return layers, inputs of four rows, and what opens the compiled graph over tensors."""
+    layers, inputs, program = exported(torch.bfloat16, 4)
+    directory = tmp_path_factory.mktemp("compiled")
+    graph = aot.compile(program, directory, CompileOptions(inline_weights=False))
     assert {constant.name for constant in graph.constants if constant.packed} == {"own.weight", "other"}
     tensors = {name: tensor.clone() for name, tensor in layers.state_dict().items()}
     tensors["other"] = tensors["other"].t().contiguous().t()  # by columns, as its constant says
     check(tensors, graph.constants)
-    packed, mapped = (aot.load(tmp_path / graph.entry, graph.constants, tensors, packer) for packer in (Packer(), None))
+    return layers, inputs, tensors, partial(aot.load, directory / graph.entry, graph.constants)
+
+
+@needs_bf16
+@pytest.mark.compiled
+def test_packed_weights_give_the_same_and_can_be_replaced(compiled):
+    layers, inputs, tensors, load = compiled
+    packed, mapped = load(tensors, Packer()), load(tensors)
     before = packed(inputs)[0]
     wanted = layers(*inputs)
     near = 0.02 * wanted.abs().max().item()  # bf16 has eight bits, and three layers round
@@ -131,10 +135,10 @@ def test_packed_weights_give_the_same_and_can_be_replaced(rows, tmp_path):
 
 @needs_bf16
 @pytest.mark.compiled
-def test_memory_is_given_back(tmp_path):
+def test_memory_is_given_back(compiled):
     """torch keeps the tensors that a graph was given, but not what they hold."""
-    layers, _, graph = compiled(4, tmp_path)
-    runner = aot.load(tmp_path / graph.entry, graph.constants, dict(layers.state_dict()), Packer())
+    _, _, tensors, load = compiled
+    runner = load(tensors, Packer())
     views = runner._views
     runner.rebind({"own.weight": torch.zeros(WIDTH, WIDTH, dtype=torch.bfloat16)})
     assert views["own.weight"].is_mkldnn

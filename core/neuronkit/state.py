@@ -10,7 +10,7 @@ import torch
 from neuronkit.errors import ExportConfigError
 
 if TYPE_CHECKING:
-    from neuronkit.session import LoadedGraph
+    from neuronkit.loaded_graph import LoadedGraph
 
 
 def make_state(graphs: Iterable[LoadedGraph]) -> dict[str, torch.Tensor]:

@@ -12,8 +12,9 @@ from neuronkit.artifact.manifest import CompiledBucket, CompiledGraphRecord
 from neuronkit.backends.base import Capabilities
 from neuronkit.errors import InputError
 from neuronkit.export import Input, Output
+from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.manager import make_manager
-from neuronkit.session import LoadedGraph, Session, open_graphs
+from neuronkit.session import Session, open_graphs
 from neuronkit.weights import constant
 
 INPUTS = [

@@ -16,7 +16,8 @@ from neuronkit.options import SourceOptions
 from neuronkit.shape_names import AXES_OF_SHAPES, BATCH
 
 if TYPE_CHECKING:
-    from neuronkit.session import LoadedGraph, Session
+    from neuronkit.loaded_graph import LoadedGraph
+    from neuronkit.session import Session
 
 SUMMARY = "Measure an artifact: latency per graph and size, tokens per second, what neuronkit adds."
 

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 
 from neuronkit.export.config import Axis, Output, axis_size
+from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.padding import Trimmer, pad
-from neuronkit.session import LoadedGraph, Session
+from neuronkit.session import Session
 from neuronkit.testing.calls import shorter
 
 _SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")

@@ -112,16 +112,17 @@ def load(
     names = runner.get_constant_names_to_original_fqns()
     if unbound := sorted(set(names.values()) - set(held)):
         raise WeightsError(f"The manifest does not name every constant of {file.name}: {', '.join(unbound)}.")
-    bound = _Bound(runner, names, {wanted.name: _taken(wanted, packer) for wanted in constants})
+    taken = {wanted.name: make for wanted in constants if (make := _taken(wanted, packer))}
+    bound = _Bound(runner, names, taken)
     bound.rebind(held, all_of_them=True)
     return bound
 
 
-def _taken(wanted: Constant, packer: Packer | None) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what makes of a weight the tensor that the graph takes."""
+def _taken(wanted: Constant, packer: Packer | None) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return what makes of a weight the tensor that the graph takes, or None if it takes the weight."""
     if wanted.packed and packer is not None:
         return partial(packer.pack, turned=wanted.turned)
-    return torch.t if wanted.turned else torch.detach
+    return torch.t if wanted.turned else None
 
 
 class _Bound:
@@ -154,7 +155,10 @@ class _Bound:
 
     def rebind(self, tensors: Mapping[str, torch.Tensor], *, all_of_them: bool = False) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
-        views = {name: self._taken.get(name, torch.detach)(tensor).detach() for name, tensor in tensors.items()}
+        views = {
+            name: (self._taken[name](tensor) if name in self._taken else tensor).detach()
+            for name, tensor in tensors.items()
+        }
         named = {key: views[name] for key, name in self._names.items() if name in views}
         self._runner.update_constant_buffer(named, False, all_of_them, True)
         replaced = {name: self._views[name] for name in views if name in self._views}

@@ -13,10 +13,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.limits import WIDE
+from neuronkit.backends.cpu.products import LINEAR
 
 _MANY_ROWS = 512
 """Enough for the order to be that of blocks of 32 outputs; for one row it is blocks of 64."""
-_LINEAR = torch.ops.mkldnn._linear_pointwise.default
 
 
 def packable(program: ExportedProgram) -> set[str]:
@@ -30,7 +30,7 @@ def packable(program: ExportedProgram) -> set[str]:
         and node.users
         and node.meta["val"].dtype in precisions
         and all(
-            user.target is _LINEAR and user.all_input_nodes.count(node) == 1 and user.args[1] is node
+            user.target is LINEAR and user.all_input_nodes.count(node) == 1 and user.args[1] is node
             for user in node.users
         )
     }

@@ -14,8 +14,9 @@ from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.limits import FEW_ROWS, MANY_SUMS, STREAMS
 
 _aten = torch.ops.aten
-_LINEAR = torch.ops.mkldnn._linear_pointwise.default
-_LAYERS = (_aten.linear.default, _aten.addmm.default, _aten.permute.default, _LINEAR)
+LINEAR = torch.ops.mkldnn._linear_pointwise.default
+"""A linear layer of oneDNN's: operands, weight, bias, and no operation after it (``"none", [], ""``)."""
+_LAYERS = (_aten.linear.default, _aten.addmm.default, _aten.permute.default, LINEAR)
 """What takes a weight that nothing but layers take, while they are replaced."""
 
 
@@ -66,7 +67,7 @@ def place_products(program: ExportedProgram) -> None:
                 sizes = (prod(shape[:-1]), shape[-1], weight.meta["val"].shape[0])
                 product = _finished(graph, _sums(graph, rows, [weight], sizes), node, bias)
             else:
-                product = graph.call_function(_LINEAR, (operands, weight, bias, "none", [], ""))
+                product = graph.call_function(LINEAR, (operands, weight, bias, "none", [], ""))
             _replace(node, product)
     program.graph_module.recompile()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.export import Dim, export
 
-from neuronkit.backends.cpu import aot, winograd
+from neuronkit.backends.cpu import aot, scratch
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.limits import FEW_CHANNELS, MANY_PIXELS
 from neuronkit.backends.cpu.winograd import Transforms
@@ -91,7 +91,7 @@ def test_sums_are_as_exact_as_the_definition_s(side):
 def test_large_images_and_weights_go_in_parts(monkeypatch):
     """Buffers stay below the limit, and results are the same."""
     layer = convolution(CHANNELS, 2 * CHANNELS)
-    monkeypatch.setattr(winograd, "SCRATCH_BYTES", 2**22)
+    monkeypatch.setattr(scratch, "SCRATCH_BYTES", 2**22)
     program, image = placed(layer, 32, 32)
     bands, shares = 2, 8
     assert products(program) == shares + bands * shares
@@ -99,7 +99,7 @@ def test_large_images_and_weights_go_in_parts(monkeypatch):
 
 
 def test_too_many_bands_stay_a_convolution(monkeypatch):
-    monkeypatch.setattr(winograd, "SCRATCH_BYTES", 2**16)
+    monkeypatch.setattr(scratch, "SCRATCH_BYTES", 2**16)
     program, _ = placed(convolution(), 64, 64)
     assert products(program) == 0
 

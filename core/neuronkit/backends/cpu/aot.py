@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
+from neuronkit.backends.cpu.bands import place_bands
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.exporting import without_warnings_of_copies
 from neuronkit.backends.cpu.literals import name_literals
@@ -44,6 +45,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     if not inline:
         place_convolutions(program)
         place_products(program)
+        place_bands(program)
         turned = take_turned(program)
         own = name_literals(program)
         packed = packable(program)

@@ -21,6 +21,7 @@ MANY_PIXELS = {2: 256, 4: 1024}
 FEW_CHANNELS = 320
 """With fewer channels its transforms take more than its products save."""
 SCRATCH_BYTES = 30 * 2**20
-"""The largest buffer of a transform: glibc gives blocks of 32 MiB back to the system when they are freed."""
+"""The largest buffer of a transform, and of the middle of a feed-forward layer (docs/decisions/0019): glibc gives blocks of
+32 MiB back to the system when they are freed."""
 MANY_BANDS = 4
 """An image that must be transformed in more bands is left to oneDNN: its transforms go through memory, and its graph grows."""

@@ -9,8 +9,9 @@ import attrs
 import torch
 from torch.fx import Graph, Node
 
-from neuronkit.backends.cpu.limits import FEW_CHANNELS, MANY_BANDS, MANY_PIXELS, SCRATCH_BYTES
+from neuronkit.backends.cpu.limits import FEW_CHANNELS, MANY_BANDS, MANY_PIXELS
 from neuronkit.backends.cpu.literals import Literals
+from neuronkit.backends.cpu.scratch import equal_parts, usual_size
 
 _aten = torch.ops.aten
 _KERNEL = 3
@@ -104,10 +105,9 @@ class WinogradConvolution:
         if not fitting:
             return None
         side = max(fitting)
-        images = batch if isinstance(batch, int) else 2  # guidance computes two at once
         growth = (side + _KERNEL - 1) ** 2
-        bands = _parts(4 * growth * (height * width // side**2) * channels * images, height // side)
-        shares = _parts(4 * growth * channels * channels_out, channels_out)
+        bands = equal_parts(4 * growth * (height * width // side**2) * channels * usual_size(batch), height // side)
+        shares = equal_parts(4 * growth * channels * channels_out, channels_out)
         return cls(weight, height, width, side, bands, shares) if bands <= MANY_BANDS else None
 
     def write(self, graph: Graph, pixels: Node, bias: Node | None, literals: Literals) -> Node:
@@ -193,11 +193,6 @@ def _polynomial(roots: tuple[float, ...]) -> list[float]:
     for root in roots:
         coefficients = [low - root * high for low, high in zip([0.0, *coefficients], [*coefficients, 0.0], strict=True)]
     return coefficients
-
-
-def _parts(size: int, of: int) -> int:
-    """Return into how many equal parts ``of`` things must go for each to have a share of ``size`` below the limit."""
-    return next((parts for parts in range(1, of) if of % parts == 0 and size < parts * SCRATCH_BYTES), of)
 
 
 def _combined(graph: Graph, terms: list[Node], factors: list[float]) -> Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from neuronkit import padding
 from neuronkit.hooks import hookimpl
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def remove_padding(
     padding_side: str,
 ) -> dict[str, torch.Tensor] | list[torch.Tensor]:
     """Cut, as `neuronkit.remove_padding`."""
-    from neuronkit.padding import remove_padding as cut
-
-    return cut(outputs, dims, indices, padding_side)
+    return padding.remove_padding(outputs, dims, indices, padding_side)
 
 
 @hookimpl(trylast=True)

@@ -48,6 +48,7 @@ class LoadedGraph:
             (input, getattr(torch, input.dtype), len(input.axes), tuple(enumerate(input.axes))) for input in self.inputs
         ]
         self._names = {input.name for input in self.inputs}
+        self.keeps_state = bool(self.graph.state)
         self._state: list[tuple[int, torch.Tensor, bool]] = []
         self._output_names = [output.name for output in self.graph.outputs]
         self.trimmer = Trimmer(self.graph.outputs)

@@ -7,12 +7,13 @@ Padding in, padding out: from the sizes of a call to those of a bucket and back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, overload
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from neuronkit.export.config import Axis, Output, axis_size, base_axis
 from neuronkit.shape_names import BATCH
+
+if TYPE_CHECKING:
+    import torch
 
 SEQUENCE = "sequence"
 Side = Literal["right", "left"]
@@ -62,10 +63,11 @@ def remove_padding(
 
 
 def _cut(name: str | int, tensor: torch.Tensor, dims: Sequence[int], indices: Sequence[int], side: str) -> torch.Tensor:
+    shape = tensor.shape
     for dim, keep in zip(dims, indices, strict=True):
-        if not -tensor.dim() <= dim < tensor.dim():
-            raise ValueError(f"Output {name!r} has {tensor.dim()} axes, so there is no axis {dim} to cut.")
-        size = tensor.shape[dim]
+        if not -len(shape) <= dim < len(shape):
+            raise ValueError(f"Output {name!r} has {len(shape)} axes, so there is no axis {dim} to cut.")
+        size = shape[dim]
         if keep == size:
             continue
         if not 0 <= keep < size:
@@ -102,6 +104,8 @@ def pad(
     wanted = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
     if list(tensor.shape) == wanted:
         return tensor
+    import torch
+
     amounts: list[int] = []
     for axis, size, target in zip(reversed(axes), reversed(tensor.shape), reversed(wanted), strict=True):
         if size > target:

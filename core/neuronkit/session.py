@@ -138,7 +138,7 @@ class Session:
         tensors, sizes = loaded.prepare(inputs)
         bucket = loaded.table.choose(sizes)
         rows = sizes.get(BATCH, 0)
-        if loaded.graph.state:
+        if loaded.keeps_state:
             return self._run_once(loaded, bucket, tensors, sizes, _state_rows(loaded, bucket, rows, row))
         capacity = loaded.capacity(bucket, sizes)
         if rows <= capacity:

@@ -138,16 +138,14 @@ def _run_wave(
 ) -> Iterator[list[NewToken]]:
     """Generate for as many prompts as fit; ended ones go on taking part in the sampling, as in transformers."""
     logits = rows.prefill([request.text for request in requests])
-    running = requests
     while True:
         found = _choose(requests, selector, logits, record)
         yield found
-        running = [request for request in requests if not request.finished]
-        if not running:
+        if all(request.finished for request in requests):
             return
-        input_ids = torch.tensor([[selector.pad_token_id if one.finished else one.last] for one in requests])
-        slots = torch.tensor([[rows.length if one.finished else one.slot] for one in requests])
-        logits = rows.step(input_ids, slots, 1 + max(request.slot for request in running))
+        tokens = [selector.pad_token_id if request.finished else request.last for request in requests]
+        slots = [rows.length if request.finished else request.slot for request in requests]
+        logits = rows.step(tokens, slots)
 
 
 def _run_queue(
@@ -166,9 +164,9 @@ def _run_queue(
         if not running:
             return
         used = max(row for row, request in enumerate(held) if request is not None) + 1
-        input_ids = torch.tensor([[request.last if request else selector.pad_token_id] for request in held[:used]])
-        slots = torch.tensor([[request.slot if request else rows.length] for request in held[:used]])
-        logits = rows.step(input_ids, slots, 1 + max(request.slot for request in running))
+        tokens = [request.last if request else selector.pad_token_id for request in held[:used]]
+        slots = [request.slot if request else rows.length for request in held[:used]]
+        logits = rows.step(tokens, slots)
         if len(running) < used:
             logits = logits[[row for row in range(used) if held[row] is not None]]
         yield _choose(running, selector, logits, record)
@@ -188,7 +186,7 @@ def _choose(
         scores[going] = selector.scores([requests[row] for row in going], logits[going])
     if record is not None:
         record.keep(requests, logits, scores)
-    tokens = selector.select(scores).tolist()
+    tokens = selector.select(scores)
     chosen = [requests[row] for row in going]
     for row, request in zip(going, chosen, strict=True):
         request.add(tokens[row])

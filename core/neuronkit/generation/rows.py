@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,7 +41,7 @@ class CacheRows:
         self._table = loaded.table
         self._any_rows = self.count == 1 or BATCH in loaded.buckets[-1].bounds
         self._range = torch.arange(self.length)
-        self._zeros = torch.zeros(self.count, dtype=torch.int64)
+        self._zeros = [torch.zeros(count, dtype=torch.int64) for count in range(self.count + 1)]
 
     def run(
         self, input_ids: torch.Tensor, cache_ids: torch.Tensor, last: torch.Tensor, used: int, row: int = 0
@@ -62,8 +62,7 @@ class CacheRows:
         rows, width = input_ids.shape
         if width > self._widest:
             return self._run_in_pieces(input_ids, cache_ids, last, used, row)
-        bucket = self._table.choose({BATCH: rows, "sequence": width, "cache": used})
-        fixed = rows < self.count and BATCH not in bucket.bounds
+        fixed = rows < self.count and self._takes_all_rows({BATCH: rows, "sequence": width, "cache": used})
         if fixed:
             rest = (row, self.count - row - rows)
             input_ids = _surround(input_ids, rest, 0)
@@ -84,9 +83,23 @@ class CacheRows:
             return torch.cat(pieces, dim=1)
         return torch.stack(pieces)[last // self._widest, torch.arange(len(last))]
 
-    def step(self, input_ids: torch.Tensor, cache_ids: torch.Tensor, used: int) -> torch.Tensor:
-        """Run one token in each of the first rows; returns ``[rows, vocabulary]``."""
-        logits = self.run(input_ids, cache_ids, self._zeros[: input_ids.shape[0]], used)
+    def _takes_all_rows(self, sizes: Mapping[str, int]) -> bool:
+        return BATCH not in self._table.choose(sizes).bounds
+
+    def step(self, tokens: Sequence[int], slots: Sequence[int]) -> torch.Tensor:
+        """
+        Run one token in each of the first rows.
+
+        Args:
+            tokens: One a row.
+            slots: Where each belongs in its row; `length` for a row that takes no part.
+
+        Returns:
+            The logits, ``[rows, vocabulary]``.
+        """
+        used = 1 + max(slot for slot in slots if slot < self.length)
+        input_ids, cache_ids = (torch.tensor([[number] for number in column]) for column in (tokens, slots))
+        logits = self.run(input_ids, cache_ids, self._zeros[len(tokens)], used)
         return logits[:, -1] if self.all_logits else logits
 
     def prefill(self, texts: Sequence[torch.Tensor], row: int = 0) -> torch.Tensor:

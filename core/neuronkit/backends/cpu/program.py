@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.weights import Constant, constant
 
 SUFFIX = ".pt2"
+_KEPT_PROGRAMS = 16
+"""As many programs without their weights stay in memory once they were read: torch takes a second and more to read one."""
 
 
 def save(program: ExportedProgram, directory: Path, *, inline_weights: bool) -> CompiledGraph:
@@ -37,9 +40,15 @@ def save(program: ExportedProgram, directory: Path, *, inline_weights: bool) -> 
 
 def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.Tensor]) -> Runner:
     """Open a program and put its weights into place."""
-    program = _Program(torch.export.load(file).module(check_guards=False))
+    read = _read if constants else _read.__wrapped__
+    program = _Program(read(file.read_bytes()).module(check_guards=False))
     program.rebind({wanted.name: weights[wanted.name] for wanted in constants})
     return program
+
+
+@lru_cache(maxsize=_KEPT_PROGRAMS)
+def _read(contents: bytes) -> ExportedProgram:
+    return torch.export.load(io.BytesIO(contents))
 
 
 class _Program:

@@ -113,6 +113,13 @@ def test_rows_and_columns_alone(monkeypatch):
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
 
 
+def test_rows_that_would_be_a_band_each_stay(monkeypatch):
+    """A prime number of rows has no other equal bands."""
+    counts, wanted, got = placed(Gated, monkeypatch, limit=MIDDLE_BYTES, shape=(2, 29, WIDTH))
+    assert counts == [2, 0]
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
 @pytest.mark.skipif(not host.has_arithmetic("bf16"), reason="this CPU has no bf16 arithmetic")
 def test_a_lower_precision_has_half_the_bands(monkeypatch):
     counts, wanted, got = placed(Gated, monkeypatch, limit=MIDDLE_BYTES // 4 + 1, dtype=torch.bfloat16)

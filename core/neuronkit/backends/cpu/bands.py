@@ -10,6 +10,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from neuronkit.backends.cpu.limits import MANY_ROW_BANDS
 from neuronkit.backends.cpu.products import LINEAR
 from neuronkit.backends.cpu.scratch import buffer_bytes, equal_parts
 
@@ -71,7 +72,7 @@ class FeedForward:
         if value is None or value.dim() < 2 or not isinstance(value.shape[_ROW], int):
             return None
         bands = equal_parts(buffer_bytes(value), value.shape[_ROW])
-        if bands == 1:
+        if not 1 < bands <= MANY_ROW_BANDS:
             return None
         inside: dict[Node, None] = {first: None}
         node = first

@@ -25,3 +25,5 @@ SCRATCH_BYTES = 30 * 2**20
 32 MiB back to the system when they are freed."""
 MANY_BANDS = 4
 """An image that must be transformed in more bands is left to oneDNN: its transforms go through memory, and its graph grows."""
+MANY_ROW_BANDS = 16
+"""A feed-forward layer that would go in more bands is left whole: a prime number of rows would become a band each."""

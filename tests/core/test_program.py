@@ -23,7 +23,7 @@ def reads(monkeypatch):
     """Count how often torch reads a program."""
     read, found = torch.export.load, []
     monkeypatch.setattr(torch.export, "load", lambda file: found.append(file) or read(file))
-    program._read.cache_clear()
+    program._read_once.cache_clear()
     return found
 
 
@@ -76,4 +76,4 @@ def test_a_program_with_its_weights_is_not_kept(layer, reads, tmp_path):
     for _ in range(2):
         torch.testing.assert_close(program.load(tmp_path / compiled.entry, (), {})([X])[0], layer(X))
     assert len(reads) == 2
-    assert program._read.cache_info().currsize == 0
+    assert program._read_once.cache_info().currsize == 0

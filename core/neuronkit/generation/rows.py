@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -62,7 +62,8 @@ class CacheRows:
         rows, width = input_ids.shape
         if width > self._widest:
             return self._run_in_pieces(input_ids, cache_ids, last, used, row)
-        fixed = rows < self.count and self._takes_all_rows({BATCH: rows, "sequence": width, "cache": used})
+        sizes = {BATCH: rows, "sequence": width, "cache": used}
+        fixed = rows < self.count and BATCH not in self._table.choose(sizes).bounds
         if fixed:
             rest = (row, self.count - row - rows)
             input_ids = _surround(input_ids, rest, 0)
@@ -82,9 +83,6 @@ class CacheRows:
         if self.all_logits:
             return torch.cat(pieces, dim=1)
         return torch.stack(pieces)[last // self._widest, torch.arange(len(last))]
-
-    def _takes_all_rows(self, sizes: Mapping[str, int]) -> bool:
-        return BATCH not in self._table.choose(sizes).bounds
 
     def step(self, tokens: Sequence[int], slots: Sequence[int]) -> torch.Tensor:
         """

@@ -40,15 +40,17 @@ def save(program: ExportedProgram, directory: Path, *, inline_weights: bool) -> 
 
 def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.Tensor]) -> Runner:
     """Open a program and put its weights into place."""
-    read = _read if constants else _read.__wrapped__
+    read = _read_once if constants else _read
     program = _Program(read(file.read_bytes()).module(check_guards=False))
     program.rebind({wanted.name: weights[wanted.name] for wanted in constants})
     return program
 
 
-@lru_cache(maxsize=_KEPT_PROGRAMS)
 def _read(contents: bytes) -> ExportedProgram:
     return torch.export.load(io.BytesIO(contents))
+
+
+_read_once = lru_cache(maxsize=_KEPT_PROGRAMS)(_read)
 
 
 class _Program:

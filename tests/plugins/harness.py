@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from neuronkit.artifact.manifest import CompiledBucket, CompiledGraphRecord
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.source import resolve_source
+from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.options import build, names
 from neuronkit.processors import Processors
 
@@ -19,13 +21,16 @@ from neuronkit.processors import Processors
 class EagerShell:
     """Calls the graph's module as a compiled one would be: every declared input, every declared output."""
 
-    def __init__(self, plugin: Any, path: Path) -> None:
+    def __init__(self, plugin: Any, path: Path, sequence: int) -> None:
         self.config = plugin.export_config(resolve_source(path), {}, plugin.options()())
         (self.graph,) = self.config.graphs
         module = self.config.load()
         self.module = TracedModule(self.graph.wrap(module) if self.graph.wrap else module, self.graph)
         self.batches: list[tuple[int, ...]] = []
-        self.session = SimpleNamespace(graphs={"encoder": SimpleNamespace(graph=self.graph)})
+        sizes = {"batch": 64, "sequence": sequence}
+        bucket = CompiledBucket(sizes, {axis: (1, size) for axis, size in sizes.items()}, "none", [], [])
+        record = CompiledGraphRecord("encoder", None, list(self.graph.inputs), list(self.graph.outputs), [bucket])
+        self.session = SimpleNamespace(graphs={"encoder": LoadedGraph(record, [lambda tensors: self.module(*tensors)])})
 
     @property
     def embedding_dimension(self) -> int:
@@ -54,7 +59,7 @@ class EagerPipeline:
 
     def __init__(self, plugin: Any, path: Path, sequence: int = 64) -> None:
         self.plugin = plugin
-        self.shell = EagerShell(plugin, path)
+        self.shell = EagerShell(plugin, path, sequence)
         self.processors = Processors(path, {"batch": 64, "sequence": sequence})
 
     def __call__(self, **inputs: Any) -> Any:

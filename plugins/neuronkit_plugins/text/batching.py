@@ -4,55 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from neuronkit.buckets import BucketTable
 from neuronkit.errors import InputError
 from neuronkit_plugins.text.adapters import GIVEN
 from neuronkit_plugins.text.encoder import ENCODER_INPUTS
 
+if TYPE_CHECKING:
+    from neuronkit.loaded_graph import LoadedGraph
 
-def plan(lengths: Sequence[int], batch_size: int, table: BucketTable | None = None) -> list[list[int]]:
+
+def plan(lengths: Sequence[int], batch_size: int, graph: LoadedGraph, others: Mapping[str, int]) -> list[list[int]]:
     """
     Divide texts into batches, the longest first.
 
+    A graph of dynamic axes gets no more texts than it computes at once: more would be padded to the longest of them for nothing.
     With fixed buckets a batch ends where a smaller bucket would do, or where the largest batch is full; what a bucket
     has room for beyond that is filled with the next shorter texts, which cost nothing there.
 
     Args:
         lengths: Tokens of each text.
         batch_size: Texts of the largest batch.
-        table: The graph's buckets; None takes them as dynamic.
+        graph: What will run them.
+        others: The sizes of the graph's axes besides ``batch`` and ``sequence``.
 
     Returns:
         Indices into `lengths`, every one once.
+
+    Raises:
+        InputError: A text is longer than the graph's largest bucket.
     """
     order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
-    sizes = sorted({bucket.sizes["sequence"] for bucket in table.buckets} if table and _is_static(table) else ())
     batches = []
     begin = 0
     while begin < len(order):
-        count = min(batch_size, len(order) - begin)
-        if sizes and table:
-            size = next((size for size in sizes if size >= lengths[order[begin]]), sizes[-1])
-            smaller = max((other for other in sizes if other < size), default=0)
-            same = sum(lengths[index] > smaller for index in order[begin : begin + count])
-            most = max(bucket.sizes["batch"] for bucket in table.buckets if bucket.sizes["sequence"] == size)
-            if same >= most:
-                count = same // most * most
-            else:
-                room = table.choose({"batch": same, "sequence": size}).sizes["batch"]
-                count = min(count, ceil(same / room) * room)
+        rest = [lengths[index] for index in order[begin : begin + batch_size]]
+        count = _fitting(rest, graph, others)
         batches.append(order[begin : begin + count])
         begin += count
     return batches
 
 
-def _is_static(table: BucketTable) -> bool:
-    return not any(bucket.bounds for bucket in table.buckets)
+def _fitting(lengths: Sequence[int], graph: LoadedGraph, others: Mapping[str, int]) -> int:
+    """Return how many texts the next batch has, of those whose descending lengths these are."""
+    table = graph.table
+    count, longest = len(lengths), max(lengths[0], 1)
+    if any(bucket.bounds for bucket in table.buckets):
+        sizes = {"batch": count, **others, "sequence": longest}
+        return min(count, graph.capacity(table.choose(sizes), sizes))
+    known = sorted({bucket.sizes["sequence"] for bucket in table.buckets})
+    size = next((size for size in known if size >= longest), known[-1])
+    smaller = max((other for other in known if other < size), default=0)
+    same = sum(max(length, 1) > smaller for length in lengths)
+    most = max(bucket.sizes["batch"] for bucket in table.buckets if bucket.sizes["sequence"] == size)
+    if same >= most:
+        return same // most * most
+    room = table.choose({"batch": same, **others, "sequence": size}).sizes["batch"]
+    return min(count, ceil(same / room) * room)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[Any], pairs: Sequence[Any] | None = None, **keywords: Any) -> Any:
@@ -66,17 +77,17 @@ def tokenize(tokenizer: Any, texts: Sequence[Any], pairs: Sequence[Any] | None =
         **keywords: For the tokenizer.
 
     Returns:
-        The tokenizer's own result, with tensors ``[texts, longest]``.
+        The tokenizer's own result, with numpy arrays ``[texts, longest]``: tensors take torch five times as long.
     """
     both = (list(texts),) if pairs is None else (list(texts), list(pairs))
     return tokenizer(
-        *both, padding=True, padding_side="right", return_attention_mask=True, return_tensors="pt", **keywords
+        *both, padding=True, padding_side="right", return_attention_mask=True, return_tensors="np", **keywords
     )
 
 
 def tensors_of(encoded: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Return what a graph may take of a tokenizer's result."""
-    return {name: encoded[name] for name in ENCODER_INPUTS if name in encoded}
+    return {name: torch.as_tensor(encoded[name]) for name in ENCODER_INPUTS if name in encoded}
 
 
 def check_fits(tensors: Mapping[str, torch.Tensor], limit: int, name: str, *, is_list: bool) -> None:
@@ -117,12 +128,13 @@ def run_batches(
     """
     graph = next(iter(shell.session.graphs.values()))
     names = {input.name for input in graph.graph.inputs}
-    lengths = tensors["attention_mask"].flatten(1, -2).sum(-1).amax(-1) if tensors["attention_mask"].dim() > 2 else None
-    lengths = tensors["attention_mask"].sum(-1) if lengths is None else lengths
-    for rows in plan(lengths.tolist(), batch_size, getattr(graph, "table", None)):
+    masks = tensors["attention_mask"]
+    lengths = masks.sum(-1) if masks.dim() == 2 else masks.sum(-1).amax(-1)
+    others = {} if masks.dim() == 2 else {"num_choices": masks.shape[1]}
+    for rows in plan(lengths.tolist(), batch_size, graph, others):
         longest = max(int(lengths[rows[0]]), 1)
         batch = {name: tensor[rows, ..., :longest] for name, tensor in tensors.items() if name in names}
-        mask = tensors["attention_mask"][rows, ..., :longest]
+        mask = masks[rows, ..., :longest]
         if GIVEN in names:
             batch[GIVEN] = mask
         yield rows, mask, shell(**batch)

@@ -59,6 +59,7 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
             )
         used = max(int(slots.max()), 0) + 1
         last = torch.full((count,), tokens - 1)
-        logits = rows.run(input_ids, slots.masked_fill(slots < 0, rows.length), last, used)
+        with rows.turns.begin():
+            logits = rows.run(input_ids, slots.masked_fill(slots < 0, rows.length), last, used)
         logits = logits if rows.all_logits else logits[:, None]
         return CausalLMOutput(logits=logits) if return_dict else (logits,)

@@ -18,7 +18,7 @@ from neuronkit.errors import ArtifactIncompatibleError, InputError, WeightsError
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.padding import pad
 from neuronkit.shape_names import BATCH
-from neuronkit.state import make_state
+from neuronkit.state import Turns, make_state
 from neuronkit.weights import SCOPE, check, fit, make_once, of_graph
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Session:
         backend: What runs it.
         graphs: The opened graphs by name.
 
-    Its `state` holds the tensors that the graphs keep between calls, by name.
+    Its `state` holds the tensors that the graphs keep between calls, by name, and `turns` says who uses them.
 
     Raises:
         ExportConfigError: Two graphs declare a state of the same name and different sizes.
@@ -47,6 +47,7 @@ class Session:
         self.backend = backend
         self.graphs = dict(graphs)
         self.state = make_state(self.graphs.values())
+        self.turns = Turns()
         for loaded in self.graphs.values():
             loaded.bind(self.state)
         self._hook: Any = None

@@ -1,13 +1,15 @@
-"""The tensors that graphs keep between calls: one set a session, shared by name."""
+"""The tensors that graphs keep between calls: one set a session, shared by name, and used by one text after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
-from neuronkit.errors import ExportConfigError
+from neuronkit.errors import ExportConfigError, InputError
 
 if TYPE_CHECKING:
     from neuronkit.loaded_graph import LoadedGraph
@@ -32,3 +34,38 @@ def make_state(graphs: Iterable[LoadedGraph]) -> dict[str, torch.Tensor]:
                         f"{shape} in {loaded.name!r} ({bucket.label}): a session has one tensor for a name."
                     )
     return {name: torch.zeros(shape, dtype=getattr(torch, dtype)) for name, (shape, dtype) in wanted.items()}
+
+
+class Turns:
+    """
+    Whose turn it is to use the states of a session: what is kept for one user would be overwritten by the next.
+
+    A thread that wants them while another one is inside of a block waits.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._user: object = None
+
+    @contextmanager
+    def begin(self, user: object = None) -> Iterator[None]:
+        """Use the states from now on; whoever used them before has lost them."""
+        with self._lock:
+            self._user = user
+            yield
+
+    @contextmanager
+    def resume(self, user: object) -> Iterator[None]:
+        """
+        Go on using the states.
+
+        Raises:
+            InputError: Another user has begun since.
+        """
+        with self._lock:
+            if self._user is not user:
+                raise InputError(
+                    "Another call has used the model's cache since the last token of this text; a model has one.\n"
+                    "Try: finish one call before the next, or give all prompts to one call, which divides them over the rows."
+                )
+            yield

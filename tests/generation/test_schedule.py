@@ -74,6 +74,41 @@ def test_an_iterator_that_is_left(model, reference):
     assert model.generate(MANY[3][None], **GREEDY)[0, 20:].tolist() == expected[0]
 
 
+def test_an_iterator_whose_cache_another_call_took(model):
+    """It says so; going on would give tokens of neither text."""
+    steps = model.generate_iter(MANY[0][None], **GREEDY)
+    next(steps)
+    model.generate(MANY[3][None], **GREEDY)
+    with pytest.raises(InputError) as caught:
+        next(steps)
+    assert str(caught.value) == (
+        "Another call has used the model's cache since the last token of this text; a model has one.\n"
+        "Try: finish one call before the next, or give all prompts to one call, which divides them over the rows."
+    )
+    with pytest.raises(StopIteration):
+        next(steps)
+
+
+def test_forward_takes_the_cache_too(model):
+    """What it writes is seen by nobody else."""
+    steps = model.generate_iter(MANY[0][None], **GREEDY)
+    next(steps)
+    model(MANY[3][None])
+    with pytest.raises(InputError, match="Another call has used the model's cache"):
+        next(steps)
+
+
+def test_calls_from_several_threads(model, reference):
+    """One waits for the other; each has the result that it has alone."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    expected = alone(reference, MANY, **GREEDY)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda text: model.generate(text[None], **GREEDY), MANY))
+    found = [result[0, text.shape[0] :].tolist() for text, result in zip(MANY, results, strict=True)]
+    assert found == expected
+
+
 class Notes:
     """A streamer that notes what it is given."""
 

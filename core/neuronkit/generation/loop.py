@@ -126,11 +126,19 @@ def run(
         selector: Chooses the tokens.
         rows: Where the texts are kept.
         record: Filled with scores or logits.
+
+    Raises:
+        InputError: Another call used the rows between two steps.
     """
-    if len(requests) <= rows.count:
-        yield from _run_wave(requests, selector, rows, record)
-    else:
-        yield from _run_queue(requests, selector, rows, record)
+    run_all = _run_wave if len(requests) <= rows.count else _run_queue
+    steps = run_all(requests, selector, rows, record)
+    user = object()
+    with rows.turns.begin(user):
+        found = next(steps, None)
+    while found is not None:
+        yield found
+        with rows.turns.resume(user):
+            found = next(steps, None)
 
 
 def _run_wave(

@@ -34,6 +34,7 @@ class CacheRows:
         loaded = session.graphs[graph]
         self._session = session
         self._graph = graph
+        self.turns = session.turns
         self.count = loaded.limits[BATCH]
         self.length = loaded.limits["cache"]
         self.all_logits = len(loaded.graph.outputs[0].axes) == 3

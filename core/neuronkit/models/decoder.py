@@ -80,7 +80,7 @@ class NeuronDecoderModel(NeuronBaseModel):
         Generate text.
 
         More prompts than the model was compiled for are scheduled over its rows. Every prompt gets the result that it would
-        have alone, whatever its neighbours and its padding.
+        have alone, whatever its neighbours and its padding. A call from another thread waits until this one has ended.
 
         Args:
             input_ids: ``[prompts, width]``; None begins with the model's bos token.
@@ -118,12 +118,13 @@ class NeuronDecoderModel(NeuronBaseModel):
         if call.config.return_dict_in_generate:
             record = Record({} if call.config.output_scores else None, {} if call.config.output_logits else None)
         requests = loop.make_requests(prompts, call.selector, self.rows)
-        for found in loop.run(requests, call.selector, self.rows, record):
-            if streamer is not None:
-                tokens = torch.full((len(requests),), call.selector.pad_token_id)
-                for new in found:
-                    tokens[new.index] = new.token_id
-                streamer.put(tokens)
+        with self.session.turns.begin():
+            for found in loop.run(requests, call.selector, self.rows, record):
+                if streamer is not None:
+                    tokens = torch.full((len(requests),), call.selector.pad_token_id)
+                    for new in found:
+                        tokens[new.index] = new.token_id
+                    streamer.put(tokens)
         if streamer is not None:
             streamer.end()
         sequences = _join(prompts, [request.new_tokens for request in requests], call.selector.pad_token_id)
@@ -141,6 +142,8 @@ class NeuronDecoderModel(NeuronBaseModel):
         """
         Generate text, and yield every token as it is chosen.
 
+        The model has one cache: a call that begins before this one has ended takes it away.
+
         Args:
             input_ids: As for `generate`.
             attention_mask: As for `generate`.
@@ -149,7 +152,7 @@ class NeuronDecoderModel(NeuronBaseModel):
             **kwargs: As for `generate`, without ``streamer`` and searches.
 
         Raises:
-            InputError: As `generate`, before the first token.
+            InputError: As `generate`, before the first token; later, where another call took the cache.
         """
         seed = kwargs.pop("seed", None)
         call = self._call(input_ids, attention_mask, generation_config, stopping_criteria, kwargs)
@@ -192,8 +195,9 @@ class NeuronDecoderModel(NeuronBaseModel):
         if batch_size != len(prompts.texts):
             raise InputError(f"batch_size is {batch_size}, and input_ids has {len(prompts.texts)} prompts.")
         requests = loop.make_requests(prompts, selector, self.rows)
-        for _ in loop.run(requests, selector, self.rows):
-            pass
+        with self.session.turns.begin():
+            for _ in loop.run(requests, selector, self.rows):
+                pass
         return _join(prompts, [request.new_tokens for request in requests], selector.pad_token_id)
 
     def _call(
@@ -277,9 +281,10 @@ class NeuronDecoderModel(NeuronBaseModel):
             settings = _plain(config)
             probe, width = probes[start], group.input_ids.shape[1]
             settings.max_new_tokens, settings.max_length = probe.rules.max_length - probe.prompt_length, None
-            found = call.bridge.search(
-                group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **call.extras
-            )
+            with self.session.turns.begin():
+                found = call.bridge.search(
+                    group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **call.extras
+                )
             if config.return_dict_in_generate:
                 return found
             new_tokens += found[:, width:].tolist()

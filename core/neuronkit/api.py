@@ -97,10 +97,19 @@ def pipeline(
         **source_options: As for `load`.
 
     Raises:
+        OptionError: A shell was given, and how to load it too.
         neuronkit.NeuronkitError: As `load`.
     """
+    from neuronkit.errors import OptionError
     from neuronkit.running import Pipeline
 
     if isinstance(artifact, (str, Path)):
         artifact = load(artifact, trust_artifact=trust_artifact, task=task, placement=placement, **source_options)
+        return Pipeline(artifact)
+    given = {"trust_artifact": trust_artifact, "task": task, "placement": placement, **source_options}
+    if names := [name for name, value in given.items() if value]:
+        raise OptionError(
+            f"{', '.join(names)}: the model is loaded already, and pipeline takes nothing else with it.\n"
+            "Try: the artifact's directory instead; options of a call belong to the call."
+        )
     return Pipeline(artifact)

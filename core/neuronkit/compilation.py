@@ -31,6 +31,7 @@ from neuronkit.artifact.validation import Reference, references_of, write_and_va
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket
 from neuronkit.declaration import choose_buckets, declare, read_request
+from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import config_identity, module_identity, package_sources, plugin_identity
@@ -90,6 +91,7 @@ def compile_model(
     source, loaded, parsed = request.source, request.loaded, request.parsed
     options = parsed.compile
     require_free(target, force=options.force)
+    _spare_the_model(source, target)
     engine = resolve_backend(backend)
     engine.check_options(options)
     progress(f"{loaded.info.key} from {loaded.info.provider}, backend {backend}")
@@ -129,12 +131,13 @@ def compile_model(
                 3 * 2**30 + 6 * max(map(_inside_bytes, missing)),
             )
         entries = []
+        records: dict[str, CompiledGraphRecord] = {}
         for job in jobs:
-            entry = _compile_one(job, cache, request.hook, engine, options)
+            entry = _compile_one(job, cache, request.hook, engine, options, partial(_copy, job, directory, records))
             entries.append(entry)
             how = "from the cache" if entry.hit else "compiled"
             progress(f"{entry.label} {how} ({time.perf_counter() - started:.1f} s)")
-        graphs = _copy_graphs(jobs, entries, directory)
+        graphs = list(records.values())
         gate = Validation(
             "passed" if options.validate else "not run (disabled)",
             tolerance(config, options),
@@ -142,9 +145,16 @@ def compile_model(
         )
         if options.validate and obstacle:
             gate = attrs.evolve(gate, status="not run (no device)")
-        weights_file, report = write_and_validate(
-            directory, graphs, _fit_weights(jobs, entries), engine, references, gate
-        )
+        try:
+            weights_file, report = write_and_validate(
+                directory, graphs, _fit_weights(jobs, entries), engine, references, gate
+            )
+        except ValidationError as error:
+            if not any(entry.hit for entry in entries):
+                raise
+            raise ValidationError(
+                f"{error}\nGraphs came from the cache. If code that they depend on has changed, try: --no-cache."
+            ) from error
         progress(_describe(report, obstacle))
         manifest = Manifest(
             schema=SCHEMA,
@@ -169,6 +179,19 @@ def compile_model(
         remember(target / manifest.weights.file, manifest.weights)
     progress(f"{target} written ({time.perf_counter() - started:.1f} s)")
     return Artifact(target, manifest)
+
+
+def _spare_the_model(source: Source, target: Path) -> None:
+    """
+    Refuse to replace what is compiled.
+
+    Raises:
+        OutputExistsError: The output is the model's directory, or holds it.
+    """
+    output = target.resolve()
+    for path in (source.path.resolve(), Path(source.model).expanduser().resolve()):
+        if path.exists() and (path == output or output in path.parents):
+            raise OutputExistsError(f"{target} holds the model that is compiled. Try: another directory.")
 
 
 def _describe(report: Validation, obstacle: str | None) -> str:
@@ -240,7 +263,14 @@ def _layout(graph: Graph, module: nn.Module, engine: Backend) -> AbstractContext
     return channels_last(module) if hints.channels_last and apart else nullcontext()
 
 
-def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, options: CompileOptions) -> CacheEntry:
+def _compile_one(
+    job: Work,
+    cache: GraphCache,
+    hook: Any,
+    engine: Backend,
+    options: CompileOptions,
+    use: Callable[[CacheEntry], None] = lambda _: None,
+) -> CacheEntry:
     options = attrs.evolve(options, inline_weights=job.graph.hints.inline_weights)
 
     def compile(directory: Path) -> CompiledGraph:
@@ -248,25 +278,25 @@ def _compile_one(job: Work, cache: GraphCache, hook: Any, engine: Backend, optio
             compiled: CompiledGraph = hook.compile(
                 graph=job.graph, bucket=job.bucket, module=job.module, backend=engine, options=options
             )
-        for path in compiled.directory.iterdir():
-            shutil.move(path, directory / path.name)
-        compiled.directory.rmdir()
+        try:
+            for path in compiled.directory.iterdir():
+                shutil.move(path, directory / path.name)
+        finally:
+            shutil.rmtree(compiled.directory, ignore_errors=True)
         return attrs.evolve(compiled, directory=directory)
 
     label = f"{job.graph.name} {job.bucket.label}"
-    return cache.get_or_compile(job.key, label, job.bucket, compile)
+    return cache.get_or_compile(job.key, label, job.bucket, compile, use)
 
 
-def _copy_graphs(jobs: list[Work], entries: list[CacheEntry], directory: Path) -> list[CompiledGraphRecord]:
-    records: dict[str, CompiledGraphRecord] = {}
-    for job, entry in zip(jobs, entries, strict=True):
-        graph = job.graph
-        empty = CompiledGraphRecord(
-            graph.name, graph.kind, list(graph.inputs), list(graph.outputs), [], graph.hints.inline_weights
-        )
-        copied = copy_into(entry, directory, f"{graph.name}/{job.bucket.label}")
-        records.setdefault(graph.name, empty).buckets.append(copied)
-    return list(records.values())
+def _copy(job: Work, directory: Path, records: dict[str, CompiledGraphRecord], entry: CacheEntry) -> None:
+    """Copy an entry's files into an artifact, and add its bucket to the record of its graph."""
+    graph = job.graph
+    empty = CompiledGraphRecord(
+        graph.name, graph.kind, list(graph.inputs), list(graph.outputs), [], graph.hints.inline_weights
+    )
+    copied = copy_into(entry, directory, f"{graph.name}/{job.bucket.label}")
+    records.setdefault(graph.name, empty).buckets.append(copied)
 
 
 def _fit_weights(jobs: list[Work], entries: list[CacheEntry]) -> dict[str, weights.Fitted]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact.reader import Artifact, open_artifact
-from neuronkit.errors import ArtifactUntrustedError
+from neuronkit.errors import ArtifactMismatchError, ArtifactUntrustedError, OptionError
 from neuronkit.manager import make_manager
 from neuronkit.options import SourceOptions, build
 from neuronkit.plugins import active_extensions, get_registry, resolve_backend
@@ -76,9 +76,23 @@ def resolve_plugin(artifact: Artifact, task: str | None = None) -> LoadedPlugin:
 
 
 def open_shell(artifact: Artifact, *, task: str | None = None, placement: str | None = None) -> Any:
-    """Load an artifact that was found: verify it, open its graphs, and return the plugin's shell around them."""
+    """
+    Load an artifact that was found: verify it, open its graphs, and return the plugin's shell around them.
+
+    Raises:
+        ArtifactMismatchError: `task` is one that its graphs do not serve.
+    """
+    from neuronkit.models import NeuronBaseModel
+
     session = open_with_plugin(artifact, task=task, placement=placement)
-    return session.hook.shell(session=session)
+    shell = session.hook.shell(session=session)
+    wanted = getattr(shell, "task", None)
+    if task is not None and isinstance(shell, NeuronBaseModel) and wanted not in (None, artifact.manifest.task):
+        raise ArtifactMismatchError(
+            f"{artifact.path} was compiled for {artifact.manifest.task}, and its graph has not what {wanted} needs.\n"
+            f"Try: without a task, or compile the checkpoint for {wanted}."
+        )
+    return shell
 
 
 def open_with_plugin(artifact: Artifact, *, task: str | None = None, placement: str | None = None) -> Session:
@@ -110,6 +124,8 @@ def load_shell(
         given: Fields of `SourceOptions`.
     """
     options = build(SourceOptions, given or {}, "call")
+    if options.config is not None:
+        raise OptionError("config: an artifact has its configuration inside. Try: without it, or export=True.")
     return open_shell(find_artifact(model, options, trust_artifact=trust_artifact), task=task, placement=placement)
 
 

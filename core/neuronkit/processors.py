@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from neuronkit.errors import InputError
+from neuronkit.errors import ArtifactNotFoundError, InputError
 
 
 class Processors:
@@ -60,7 +60,14 @@ class Processors:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the checkpoint's configuration in an artifact, without the section that neuronkit added."""
+    """
+    Return the checkpoint's configuration in an artifact, without the section that neuronkit added.
+
+    Raises:
+        ArtifactNotFoundError: The artifact's directory is gone.
+    """
+    if not path.is_dir():
+        raise ArtifactNotFoundError(f"{path} was there when the artifact was loaded, and is gone.")
     for name in ("config.json", "model_index.json"):
         if (path / name).is_file():
             found: dict[str, Any] = json.loads((path / name).read_text(encoding="utf-8"))

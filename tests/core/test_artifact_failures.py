@@ -20,10 +20,14 @@ from neuronkit.errors import (
     ArtifactNotFoundError,
     ArtifactSchemaError,
     ArtifactUntrustedError,
+    ArtifactWriteError,
     CompilerNotFoundError,
+    OptionError,
     OutputExistsError,
+    SourceError,
     ValidationError,
 )
+from neuronkit.processors import read_config
 from tests.core.tide import KEY, TASK, Tide, Wrong, make_tide
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +75,86 @@ def test_force_keeps_the_old_one_when_the_compile_fails(tide_checkpoint, tmp_pat
     with neuronkit.get_registry().temporary(Tide(wrap=Wrong), KEY), pytest.raises(ValidationError):
         compile_tide(tide_checkpoint, tmp_path / "out", force=True)
     neuronkit.load(tmp_path / "out")
+
+
+@pytest.mark.parametrize("folder", ["tide", "."])
+def test_the_model_is_never_replaced(tmp_path, folder):
+    """Not by force, and not with the directory that it lies in."""
+    checkpoint = make_tide(tmp_path / "models" / "tide")
+    before = sorted(path.name for path in checkpoint.iterdir())
+    output = tmp_path / "models" / folder
+    with pytest.raises(OutputExistsError) as raised:
+        compile_tide(checkpoint, output, force=True)
+    assert str(raised.value) == f"{output} holds the model that is compiled. Try: another directory."
+    assert sorted(path.name for path in checkpoint.iterdir()) == before
+
+
+def test_an_artifact_is_no_checkpoint(tide_artifact, tmp_path):
+    """Compiling one again says what it is."""
+    with pytest.raises(SourceError) as raised:
+        compile_tide(tide_artifact, tmp_path / "out")
+    assert str(raised.value) == (
+        f"{tide_artifact} is an artifact already, and no checkpoint to compile.\n"
+        "Try: load it (without export=True), or compile the checkpoint that it was made of."
+    )
+
+
+def test_artifacts_inside_of_a_checkpoint_are_not_part_of_it(tmp_path):
+    """Nor of the next artifact."""
+    checkpoint = make_tide(tmp_path / "tide")
+    compile_tide(checkpoint, checkpoint / "one")
+    compile_tide(checkpoint, checkpoint / "two")
+    assert not (checkpoint / "two" / "one").exists()
+
+
+def test_a_saved_artifact_says_how_to_make_itself(tide_artifact, tmp_path):
+    """The command that rebuilds it names the place where it lies now."""
+    neuronkit.load(tide_artifact).save_pretrained(tmp_path / "saved here")
+    rebuild = open_artifact(tmp_path / "saved here").manifest.rebuild
+    assert rebuild.endswith(f" --force '{tmp_path / 'saved here'}'")
+    assert rebuild.split(" --force ")[0] == open_artifact(tide_artifact).manifest.rebuild.split(" --force ")[0]
+    verify(open_artifact(tmp_path / "saved here"))
+
+
+def test_a_relative_path_outlives_a_change_of_directory(tide_artifact, tmp_path, monkeypatch):
+    """And a directory that is gone is named."""
+    monkeypatch.chdir(tide_artifact.parent)
+    model = neuronkit.load(tide_artifact.name)
+    monkeypatch.chdir(tmp_path)
+    assert model.processors.config["model_type"]
+    with pytest.raises(ArtifactNotFoundError, match="nowhere was there when the artifact was loaded, and is gone"):
+        read_config(Path("nowhere"))
+
+
+def test_a_pipeline_of_a_loaded_model_takes_nothing_else(tide_artifact):
+    """What was loaded is not loaded again."""
+    model = neuronkit.load(tide_artifact)
+    neuronkit.pipeline(model)
+    with pytest.raises(OptionError) as raised:
+        neuronkit.pipeline(model, task="other", top_k=2)
+    assert str(raised.value) == (
+        "task, top_k: the model is loaded already, and pipeline takes nothing else with it.\n"
+        "Try: the artifact's directory instead; options of a call belong to the call."
+    )
+
+
+def test_loading_takes_no_configuration(tide_artifact):
+    """It is inside."""
+    with pytest.raises(OptionError, match="config: an artifact has its configuration inside"):
+        neuronkit.load(tide_artifact, config="elsewhere")
+
+
+def test_a_cache_that_cannot_be_written(tide_checkpoint, tmp_path, monkeypatch):
+    """Says which, and how to do without."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ArtifactWriteError) as raised:
+        compile_tide(tide_checkpoint, tmp_path / "out")
+    assert str(raised.value) == (
+        f"The cache {tmp_path / 'file' / 'cache'} cannot be written: Not a directory.\n"
+        "Try: NEURONKIT_CACHE=DIR with another directory, or --no-cache."
+    )
+    compile_tide(tide_checkpoint, tmp_path / "out", cache=False)
 
 
 def test_no_compiler(tide_checkpoint, tmp_path, monkeypatch):
@@ -124,9 +208,11 @@ def test_damaged_file(tide_copy, pattern, damage):
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         what = "was edited: its SHA-256 is not the manifest's"
     rebuild = open_artifact(tide_copy).manifest.rebuild
+    note = " The tokenizer and the configuration are in an artifact already: nothing may be saved over them."
     with pytest.raises(ArtifactCorruptError) as raised:
         neuronkit.load(tide_copy)
-    assert str(raised.value) == f"{relative} of the artifact {tide_copy} {what}.\nTry: {rebuild}"
+    note = note if relative == "config.json" else ""
+    assert str(raised.value) == f"{relative} of the artifact {tide_copy} {what}.{note}\nTry: {rebuild}"
 
 
 def test_weights_are_verified_once(tide_copy):

@@ -14,8 +14,17 @@ import torch
 import neuronkit
 from neuronkit import compilation
 from neuronkit.artifact.cache import GraphCache, content_key
+from neuronkit.backends.base import CompiledGraph
+from neuronkit.buckets import Bucket
 from neuronkit.compilation import compile_model
-from neuronkit.export.identity import SHAPELESS_FIELDS, config_identity, package_sources
+from neuronkit.errors import ValidationError
+from neuronkit.export.identity import (
+    SHAPELESS_FIELDS,
+    config_identity,
+    module_identity,
+    package_sources,
+    plugin_identity,
+)
 from tests.core.tide import TASK, load_tide, make_tide
 from tests.plugins.checkpoints import tiny_bert
 
@@ -139,6 +148,90 @@ def test_another_backend_s_code_misses(filled, tide_checkpoint, tmp_path, monkey
     assert not compile_tide(tide_checkpoint, tmp_path / "out")
 
 
+def test_a_model_s_own_code_counts(tmp_path, monkeypatch):
+    """Wherever it is: in a package that the plugin only uses, in a base class, below the module, in a table that it read."""
+    package = tmp_path / "acme_nets"
+    (package / "parts").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "base.py").write_text("import torch\nclass Base(torch.nn.Module):\n    pass\n")
+    (package / "parts" / "sums.py").write_text("def total(x):\n    return x.sum()\n")
+    text = "from acme_nets.base import Base\nclass Net(Base):\n    table = None\n"
+    (tmp_path / "acme_nets_user.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from acme_nets_user import Net
+
+    net = Net()
+    _, sources = module_identity(net)
+    assert set(sources) == {"acme_nets.base", "acme_nets_user"}
+    assert set(sources["acme_nets.base"]) == {"__init__.py", "base.py", "parts/sums.py"}
+    assert set(sources["acme_nets_user"]) == {"acme_nets_user.py"}
+    net.table = {"scale": {"a": 1}}
+    first = module_identity(net)
+    net.table = {"scale": {"a": 2}}
+    assert module_identity(net) != first
+
+
+def test_a_plugin_may_be_a_module(tide_checkpoint, tmp_path, monkeypatch):
+    """Its source is its own."""
+    from neuronkit.export.source import resolve_source
+
+    (tmp_path / "acme_module_plugin.py").write_text("def export_config(): ...")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import acme_module_plugin
+
+    identity = plugin_identity(acme_module_plugin, resolve_source(tide_checkpoint))
+    assert (identity["class"], set(identity["source"])) == ("acme_module_plugin", {"acme_module_plugin.py"})
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"label": "x", "record": {}}', '{"label": "x", "record": 3}', "{"])
+def test_a_damaged_record_is_no_entry(tmp_path, text):
+    """The graph is compiled again, and the list does without it."""
+    cache = GraphCache(tmp_path)
+    directory = tmp_path / "graphs" / "key"
+    directory.mkdir(parents=True)
+    (directory / "graph.json").write_text(text)
+    assert cache.entries() == []
+
+    def compile(directory):
+        (directory / "code").write_text("")
+        return CompiledGraph(directory, "code")
+
+    assert not cache.get_or_compile("key", "label", Bucket({}), compile).hit
+    assert cache.get_or_compile("key", "label", Bucket({}), compile).hit
+
+
+def test_clearing_leaves_what_is_in_use(tmp_path):
+    """A graph that is being compiled or copied by somebody."""
+    cache = GraphCache(tmp_path)
+
+    def compile(directory):
+        (directory / "code").write_text("")
+        return CompiledGraph(directory, "code")
+
+    def clear_meanwhile(entry):
+        cache.clear()
+        assert (entry.directory / "code").exists()
+
+    cache.get_or_compile("idle", "label", Bucket({}), compile)
+    cache.get_or_compile("used", "label", Bucket({}), compile, clear_meanwhile)
+    assert [entry.key for entry in cache.entries()] == ["used"]
+    cache.clear()
+    assert list((tmp_path / "graphs").iterdir()) == []
+
+
+def test_validation_after_a_hit_tells_where_the_graph_came_from(filled, tide_checkpoint, tmp_path):
+    """What is wrong may be an old graph rather than the tolerance."""
+    from tests.core.tide import KEY, Tide, Wrong
+
+    with neuronkit.get_registry().temporary(Tide(wrap=Wrong), KEY):
+        compile_tide(tide_checkpoint, tmp_path / "out", validate=False)
+        with pytest.raises(ValidationError, match=r"\nGraphs came from the cache\. (?s:.*)try: --no-cache\.$"):
+            compile_tide(tide_checkpoint, tmp_path / "again")
+        with pytest.raises(ValidationError) as caught:
+            compile_tide(tide_checkpoint, tmp_path / "again", cache=False)
+    assert "from the cache" not in str(caught.value)
+
+
 def test_bert_sibling(own_cache, tmp_path):
     """A fine-tuned sibling in another directory with other labels, as transformers saves it."""
     notes = []
@@ -169,6 +262,7 @@ def test_shapeless_fields():
         "finetuning_task",
         "id2label",
         "label2id",
+        "problem_type",
         "task_specific_params",
         "torch_dtype",
         "transformers_version",
@@ -236,6 +330,7 @@ SCRIPT = """
 import sys
 import neuronkit
 from neuronkit.compilation import compile_model
+from neuronkit.errors import ValidationError
 from tests.core.tide import KEY, TASK, plugin
 
 neuronkit.get_registry().register(plugin, KEY)

@@ -1,8 +1,9 @@
 """
 The content-addressed cache of compiled graphs.
 
-An entry's key is made of everything that the compiled graph depends on and of nothing else: never an id or a path. A graph
-without its weights depends on their signature alone, so a fine-tuned sibling finds its graph here.
+An entry's key is made of everything that the compiled graph depends on and of nothing else: never a model's id or path (a plugin's
+options count as they were given). A graph without its weights depends on their signature alone, so a fine-tuned sibling finds its
+graph here.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
+from cattrs import BaseValidationError
 
 from neuronkit.artifact.manifest import CompiledBucket, File, structure, unstructure
 from neuronkit.artifact.store import atomic_directory, describe, file_digest
 from neuronkit.backends.base import CompiledGraph
 from neuronkit.buckets import Bucket
 from neuronkit.environment import cache_directory
+from neuronkit.errors import ArtifactWriteError
 
 _RECORD = "graph.json"
 
@@ -71,7 +74,12 @@ class GraphCache:
         return (self._graphs / key / _RECORD).is_file()
 
     def get_or_compile(
-        self, key: str, label: str, bucket: Bucket, compile: Callable[[Path], CompiledGraph]
+        self,
+        key: str,
+        label: str,
+        bucket: Bucket,
+        compile: Callable[[Path], CompiledGraph],
+        use: Callable[[CacheEntry], None] = lambda _: None,
     ) -> CacheEntry:
         """
         Return an entry, compiling it if it is not there or damaged. Processes that ask for the same key take turns.
@@ -81,18 +89,39 @@ class GraphCache:
             label: For people.
             bucket: What is compiled.
             compile: Writes the graph's files into the directory that it is given.
+            use: Gets the entry while nobody can remove it.
+
+        Raises:
+            ArtifactWriteError: The cache cannot be written.
         """
         from filelock import FileLock
 
+        lock = FileLock(self._graphs / f"{key}.lock")
+        try:
+            self._graphs.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise ArtifactWriteError(
+                f"The cache {self.root} cannot be written: {error.strerror}.\n"
+                "Try: NEURONKIT_CACHE=DIR with another directory, or --no-cache."
+            ) from error
+        try:
+            entry = self._found_or_compiled(key, label, bucket, compile)
+            use(entry)
+        finally:
+            lock.release()
+        return entry
+
+    def _found_or_compiled(
+        self, key: str, label: str, bucket: Bucket, compile: Callable[[Path], CompiledGraph]
+    ) -> CacheEntry:
         directory = self._graphs / key
-        self._graphs.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._graphs / f"{key}.lock"):
-            if entry := self._read(directory):
-                return attrs.evolve(entry, hit=True)
-            with atomic_directory(directory, force=True) as temporary:
-                record = make_record(compile(temporary), bucket)
-                text = json.dumps({"label": label, "record": unstructure(record)}, indent=1)
-                (temporary / _RECORD).write_text(text, encoding="utf-8")
+        if entry := self._read(directory):
+            return attrs.evolve(entry, hit=True)
+        with atomic_directory(directory, force=True) as temporary:
+            record = make_record(compile(temporary), bucket)
+            text = json.dumps({"label": label, "record": unstructure(record)}, indent=1)
+            (temporary / _RECORD).write_text(text, encoding="utf-8")
         return CacheEntry(key, directory, record, label)
 
     def _read(self, directory: Path) -> CacheEntry | None:
@@ -100,8 +129,8 @@ class GraphCache:
             found = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
             record = structure(found["record"], CompiledBucket)
             whole = all(file_digest(directory / file.file) == file.sha256 for file in record.files)
-        except (FileNotFoundError, ValueError, KeyError):
-            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseValidationError):
+            return None  # damaged, or of another version
         return CacheEntry(directory.name, directory, record, found["label"]) if whole else None
 
     def entries(self) -> list[CacheEntry]:
@@ -114,8 +143,17 @@ class GraphCache:
         return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
 
     def clear(self) -> None:
-        """Remove every compiled graph and the compiler's caches."""
-        for name in ("graphs", "inductor", "validated"):
+        """Remove every compiled graph that nobody is using or compiling, the compiler's caches and logs."""
+        from filelock import FileLock, Timeout
+
+        for path in self._graphs.glob("*"):
+            if path.is_dir():
+                with suppress(Timeout), FileLock(self._graphs / f"{path.name}.lock", timeout=0):
+                    shutil.rmtree(path, ignore_errors=True)
+        for path in self._graphs.glob("*.lock"):
+            with suppress(Timeout), FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)
+        for name in ("inductor", "logs", "validated"):
             shutil.rmtree(self.root / name, ignore_errors=True)
 
 

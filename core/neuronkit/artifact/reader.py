@@ -42,7 +42,7 @@ def open_artifact(path: str | Path) -> Artifact:
         ArtifactMismatchError: It is of optimum-neuron, and of a kind that neuronkit does not load.
         ArtifactSchemaError: A newer neuronkit wrote it.
     """
-    directory = Path(path).expanduser()
+    directory = Path(path).expanduser().absolute()
     if not (directory / manifests.MANIFEST).is_file() and (found := optimum.read(directory)) is not None:
         return Artifact(directory, found, optimum.EXPORTER)
     return Artifact(directory, manifests.read(directory))
@@ -114,6 +114,9 @@ def _remembered(path: Path, file: File) -> Path:
 
 
 def _corrupt(artifact: Artifact, file: File, what: str) -> ArtifactCorruptError:
+    note = ""
+    if file in artifact.manifest.side_files:
+        note = " The tokenizer and the configuration are in an artifact already: nothing may be saved over them."
     return ArtifactCorruptError(
-        f"{file.file} of the artifact {artifact.path} {what}.\nTry: {artifact.manifest.rebuild}"
+        f"{file.file} of the artifact {artifact.path} {what}.{note}\nTry: {artifact.manifest.rebuild}"
     )

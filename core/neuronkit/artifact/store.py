@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
+import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
+
+from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.manifest import File
 from neuronkit.errors import ArtifactWriteError, OutputExistsError
 
 _SPACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WRITING, _REPLACED = "writing-", "replaced-"
+"""Temporary directories beside an output are called ``.<output>.<one of these><eight characters>``."""
+_OLD = "old"
 
 
 def file_digest(path: Path) -> str:
@@ -33,8 +42,10 @@ def require_free(output: Path, *, force: bool) -> None:
     Refuse an output directory that would be overwritten.
 
     Raises:
-        OutputExistsError: It exists and is not empty, and `force` is False; or it is a file.
+        OutputExistsError: It exists and is not empty, and `force` is False; or it is no directory.
     """
+    if output.is_symlink() and not output.exists():
+        raise OutputExistsError(f"{output} is a symbolic link that leads nowhere; the output is a directory.")
     if output.is_file():
         raise OutputExistsError(f"{output} is a file; the output is a directory.")
     if output.is_dir() and any(output.iterdir()) and not force:
@@ -49,20 +60,22 @@ def atomic_directory(output: Path, *, force: bool = False) -> Iterator[Path]:
     Whatever else happens, `output` stays as it was and the temporary directory is removed.
 
     Raises:
-        OutputExistsError: See `require_free`.
+        OutputExistsError: See `require_free`; before the block or, where something else was written there meanwhile, behind it.
         ArtifactWriteError: The disk is full, or the directory cannot be written.
     """
     output = output.absolute()
     require_free(output, force=force)
+    output = output.resolve()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(output)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.{os.getpid()}.", dir=output.parent))
+        _clear_up(output)
+        temporary, lock = _begin(output, _WRITING)
     except OSError as error:
         raise ArtifactWriteError(f"Cannot write beside {output}: {error.strerror}.") from error
     try:
         temporary.chmod(0o755)
         yield temporary
+        require_free(output, force=force)
         _replace(temporary, output)
     except OSError as error:
         if error.errno not in _SPACE_ERRORS:
@@ -74,6 +87,32 @@ def atomic_directory(output: Path, *, force: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _begin(output: Path, kind: str) -> tuple[Path, int]:
+    """Make a directory beside the output, and lock it for as long as this process or the descriptor lives."""
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=f".{output.name}.{kind}", dir=output.parent))
+        if (lock := _lock(made)) is not None:
+            return made, lock
+
+
+def _lock(directory: Path) -> int | None:
+    """Return a descriptor that holds the lock of a directory; None where another process has it, or has removed the directory."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    if directory.is_dir():
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def copy_artifact(source: Path, target: Path) -> None:
@@ -82,32 +121,47 @@ def copy_artifact(source: Path, target: Path) -> None:
 
     Raises:
         OutputExistsError: The target is not empty, and not the artifact itself.
-        ArtifactWriteError: The disk is full, or the directory cannot be written.
+        ArtifactWriteError: The disk is full, or the directory cannot be written, or it lies inside of the artifact.
     """
     if target.is_dir() and target.resolve() == source.resolve():
         return
+    if source.resolve() in target.resolve().parents:
+        raise ArtifactWriteError(f"{target} lies inside of {source}, which would be copied into itself.")
     with atomic_directory(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
+        if (temporary / manifests.MANIFEST).is_file():
+            manifest = manifests.read(temporary)
+            rebuild = shlex.join([*shlex.split(manifest.rebuild)[:-1], str(target)])  # its last word is where
+            manifests.dump(attrs.evolve(manifest, rebuild=rebuild), temporary)
 
 
 def _replace(temporary: Path, output: Path) -> None:
-    if output.is_dir():
-        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.{os.getpid()}.", dir=output.parent))
-        output.rename(aside / "old")
-        try:
-            temporary.rename(output)
-        except OSError:
-            (aside / "old").rename(output)
-            raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    else:
+    if not output.is_dir():
         temporary.rename(output)
+        return
+    aside, lock = _begin(output, _REPLACED)
+    try:
+        output.rename(aside / _OLD)
+        temporary.rename(output)
+    finally:
+        _settle(aside, output)
+        os.close(lock)
 
 
-def _remove_abandoned(output: Path) -> None:
-    """Remove what a killed process left; its number is in the name."""
-    for left in output.parent.glob(f".{output.name}.*.*"):
-        number = left.name.removeprefix(f".{output.name}.").split(".")[0]
-        if number.isdigit() and not Path("/proc", number).exists() and left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+def _settle(aside: Path, output: Path) -> None:
+    """Remove what was replaced, or put it back where nothing came in its place."""
+    if (aside / _OLD).is_dir() and not output.exists():
+        (aside / _OLD).rename(output)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear_up(output: Path) -> None:
+    """Remove what processes left that were killed while they wrote: nobody has a lock on it."""
+    made = re.compile(rf"\.{re.escape(output.name)}\.({_WRITING}|{_REPLACED})[a-z0-9_]{{8}}")
+    for left in output.parent.iterdir():
+        if (found := made.fullmatch(left.name)) and left.is_dir() and (lock := _lock(left)) is not None:
+            if found[1] == _REPLACED:
+                _settle(left, output)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)

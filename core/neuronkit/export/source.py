@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from neuronkit.artifact.manifest import MANIFEST
 from neuronkit.errors import SourceError
 from neuronkit.options import SourceOptions
 
@@ -130,6 +131,7 @@ class Source:
                 and kept
                 and not hidden
                 and len(relative.parts) <= 2
+                and not (self.path / relative.parts[0] / MANIFEST).is_file()  # another artifact, in a folder of its own
                 and file.suffix not in _WEIGHT_SUFFIXES
             ):
                 found.append(relative)
@@ -155,6 +157,11 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
         path = download(str(model), options)
     if options.subfolder:
         path = path / options.subfolder
+    if (path / MANIFEST).is_file():
+        raise SourceError(
+            f"{path} is an artifact already, and no checkpoint to compile.\n"
+            "Try: load it (without export=True), or compile the checkpoint that it was made of."
+        )
     folder = _first_module(path)
     config = _read_config(Path(options.config) if options.config else path / folder)
     return Source(model=str(model), path=path, config=config, options=options, folder=folder)

@@ -6,6 +6,7 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ _KEPT_SUFFIXES = {".so", ".bin", ".blob"}
 
 def compile(program: ExportedProgram, directory: Path, options: CompileOptions) -> CompiledGraph:
     """
-    Compile a program; Inductor's own cache lives under neuronkit's.
+    Compile a program.
 
     Raises:
         CompileError: Inductor or the C++ compiler failed.
@@ -56,8 +57,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
     }
-    cache = temporarily("TORCHINDUCTOR_CACHE_DIR", str(cache_directory() / "inductor"))
-    with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, cache:
+    with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, _inductor_cache(options, workdir):
         try:
             with torch.no_grad(), without_warnings_of_copies():
                 package = torch._inductor.aoti_compile_and_package(
@@ -90,6 +90,17 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         if literals := {name: program.constants[name] for name in sorted(set(names) & own)}:
             save_file(literals, directory / _LITERALS)
     return CompiledGraph(directory, shared_object.name, tuple(constants))
+
+
+def _inductor_cache(options: CompileOptions, workdir: str) -> AbstractContextManager[None]:
+    """Keep Inductor's own cache under neuronkit's; where that cannot be written and was not asked for, beside its other files."""
+    directory = cache_directory() / "inductor"
+    if not options.cache:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            directory = Path(workdir) / "inductor"
+    return temporarily("TORCHINDUCTOR_CACHE_DIR", str(directory))
 
 
 def load(

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from neuronkit import __version__, hooks
-from neuronkit_registry import CLASS_KEYS, PLAIN_KEYS, Contract, Family, LoadedPlugin, Registry
+from neuronkit_registry import CLASS_KEYS, PLAIN_KEYS, Contract, Family, Registry
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend
@@ -113,11 +113,6 @@ def resolve_backend(name: str) -> Backend:
         known = ", ".join(registry)
         raise BackendNotFoundError(f"There is no backend {name!r}. Installed: {known}.")
     return cast("Backend", registry.resolve(name).plugin)
-
-
-def resolve_model(key: str) -> LoadedPlugin:
-    """Return the plugin of ``<architecture>.<task>``, possibly with ``@package``."""
-    return get_registry().resolve(key)
 
 
 def class_names() -> list[str]:

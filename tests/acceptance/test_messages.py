@@ -89,7 +89,8 @@ def verify_edited(here: Path) -> None:
     """Verify an artifact of which a file was changed."""
     (here / "graph.pt2").write_bytes(b"edited")
     files = [File("graph.pt2", "0" * 64, 6)]
-    manifest: Any = SimpleNamespace(files=lambda: files, weights=None, rebuild="neuronkit compile --model m out")
+    rebuild = "neuronkit compile --model m out"
+    manifest: Any = SimpleNamespace(files=lambda: files, side_files=[], weights=None, rebuild=rebuild)
     verify(Artifact(here, manifest))
 
 

@@ -21,6 +21,7 @@ from neuronkit.errors import (
     ArtifactSchemaError,
     ArtifactUntrustedError,
     ArtifactWriteError,
+    CompileError,
     CompilerNotFoundError,
     OptionError,
     OutputExistsError,
@@ -155,6 +156,16 @@ def test_a_cache_that_cannot_be_written(tide_checkpoint, tmp_path, monkeypatch):
         "Try: NEURONKIT_CACHE=DIR with another directory, or --no-cache."
     )
     compile_tide(tide_checkpoint, tmp_path / "out", cache=False)
+
+
+def test_a_cache_with_a_space_in_its_path(own_cache, tide_checkpoint, tmp_path):
+    """g++ would take it for two files."""
+    with pytest.raises(CompileError) as raised:
+        compile_tide(tide_checkpoint, tmp_path / "out", optlevel=2)
+    assert str(raised.value) == (
+        f"Inductor's command for the C++ compiler takes no path with a space, such as {str(own_cache / 'inductor')!r}.\n"
+        "Try: NEURONKIT_CACHE=DIR with another directory, or --optlevel 1, which compiles nothing."
+    )
 
 
 def test_no_compiler(tide_checkpoint, tmp_path, monkeypatch):

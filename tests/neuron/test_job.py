@@ -219,7 +219,8 @@ def test_a_worker_that_writes_nothing_is_an_error(broken_worker):
 def test_logs_are_kept_by_component(monkeypatch, tmp_path):
     monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path))
 
-    assert log_file(Job(graph="unet", bucket="batch1", flags=[])) == tmp_path / "logs/neuron/unet-batch1.log"
+    found = log_file(Job(graph="unet", bucket="batch1", flags=[]))
+    assert found == tmp_path / f"logs/neuron/unet-batch1-{os.getpid()}.log"
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 
-from neuronkit.errors import ArtifactWriteError
 from neuronkit.weights import Constant, Fitted, raw_bytes
 
 _DTYPES = {
@@ -44,7 +42,7 @@ def write(file: Path, tensors: Mapping[str, Fitted]) -> None:
         tensors: By name.
 
     Raises:
-        ArtifactWriteError: The disk is full, or the file cannot be written.
+        OSError: The disk is full, or the file cannot be written.
     """
     first: dict[tuple[Any, ...], str] = {}
     metadata: dict[str, str] = {}
@@ -59,18 +57,11 @@ def write(file: Path, tensors: Mapping[str, Fitted]) -> None:
     kept = {name: tensor for name, tensor in tensors.items() if f"alias {name}" not in metadata}
     # The widest first, as in files that safetensors writes, so that each lies at a multiple of its width.
     names = sorted(kept, key=lambda name: (-_width(kept[name].wanted), name))
-    try:
-        with file.open("wb") as opened:
-            opened.write(_header(kept, names, axes, metadata))
-            for name in names:
-                made = kept[name].make()
-                opened.write(raw_bytes(made.permute(axes[name]) if name in axes else made))
-    except OSError as error:
-        free = shutil.disk_usage(file.parent).free // 2**20
-        raise ArtifactWriteError(
-            f"Could not write {file.name}: {error} ({free} MB free there). Nothing was left behind.\n"
-            "Try: another directory, or free some space (`neuronkit cache clear` empties the cache)."
-        ) from error
+    with file.open("wb") as opened:
+        opened.write(_header(kept, names, axes, metadata))
+        for name in names:
+            made = kept[name].make()
+            opened.write(raw_bytes(made.permute(axes[name]) if name in axes else made))
 
 
 def _width(wanted: Constant) -> int:

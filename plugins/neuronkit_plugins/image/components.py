@@ -98,12 +98,14 @@ def text_encoder_graph(name: str, encoder: Any, sizes: Sizes) -> Graph:
         sizes: What to compile for.
 
     """
+    from transformers import CLIPTextModelWithProjection
+
     config = encoder.config
     length = config.max_position_embeddings
     inputs = [Input("input_ids", ["batch", length], high=encoder.get_input_embeddings().num_embeddings)]
     if getattr(config, "use_attention_mask", False):
         inputs.append(Input("attention_mask", ["batch", length], default=1))
-    projected = type(encoder).__name__.endswith("WithProjection")
+    projected = isinstance(encoder, CLIPTextModelWithProjection)
     pooled = (
         Output("text_embeds", ["batch", config.projection_dim])
         if projected

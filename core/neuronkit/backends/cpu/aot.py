@@ -57,6 +57,8 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
     }
+    if options.compiler_workdir is not None:
+        Path(options.compiler_workdir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, _inductor_cache(options, workdir):
         try:
             with torch.no_grad(), without_warnings_of_copies():
@@ -100,6 +102,12 @@ def _inductor_cache(options: CompileOptions, workdir: str) -> AbstractContextMan
             directory.mkdir(parents=True, exist_ok=True)
         except OSError:
             directory = Path(workdir) / "inductor"
+    for variable, path in (("NEURONKIT_CACHE", str(directory)), ("TMPDIR", tempfile.gettempdir())):
+        if len(path.split()) > 1:
+            raise CompileError(
+                f"Inductor's command for the C++ compiler takes no path with a space, such as {path!r}.\n"
+                f"Try: {variable}=DIR with another directory, or --optlevel 1, which compiles nothing."
+            )
     return temporarily("TORCHINDUCTOR_CACHE_DIR", str(directory))
 
 

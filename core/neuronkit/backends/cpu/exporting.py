@@ -54,9 +54,9 @@ def export_program(
             ):  # the casts to be folded appear with the core operators; else it is a trace for nothing
                 with without_warnings_of_copies():
                     program = program.run_decompositions({})
+    except MemoryError:
+        raise
     except Exception as error:
-        if isinstance(error, (KeyboardInterrupt, MemoryError)):
-            raise
         summary = "\n  ".join(str(error).strip().splitlines()[:12])
         hint = "\nTry: --static, which fixes every axis." if dims else ""
         raise CompileError(

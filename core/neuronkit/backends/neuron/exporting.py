@@ -31,9 +31,9 @@ def export_program(graph: Graph, bucket: Bucket, module: torch.nn.Module) -> Exp
     try:
         with torch.no_grad():
             return torch.export.export(module, example, strict=False)
+    except MemoryError:
+        raise
     except Exception as error:
-        if isinstance(error, (KeyboardInterrupt, MemoryError)):
-            raise
         summary = "\n  ".join(str(error).strip().splitlines()[:12])
         raise CompileError(
             f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}\n"

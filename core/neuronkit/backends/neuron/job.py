@@ -41,6 +41,7 @@ class Job:
         lazy_load: Load at the first call.
         async_load: Load in the background.
         path: Python's search path.
+        parent: The process that waits for it, and with which it ends.
 
     """
 
@@ -54,6 +55,7 @@ class Job:
     lazy_load: bool = False
     async_load: bool = False
     path: list[str] = attrs.field(factory=lambda: [entry for entry in sys.path if entry])
+    parent: int = attrs.field(factory=os.getpid)
 
 
 def write_job(job: Job, directory: Path) -> None:
@@ -183,10 +185,10 @@ class _Worker(threading.Thread):
 
 
 def log_file(job: Job) -> Path:
-    """Return where the log of a component is kept: in the cache, the latest one of each graph and bucket."""
+    """Return where the log of a component is kept: in the cache, for each process the latest one of a graph and bucket."""
     directory = cache_directory() / "logs" / "neuron"
     directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{job.graph}-{job.bucket}.log"
+    return directory / f"{job.graph}-{job.bucket}-{os.getpid()}.log"
 
 
 def _environment(job: Job, extra: Mapping[str, str]) -> dict[str, str]:

@@ -21,9 +21,10 @@ from neuronkit.backends.neuron.job import MODEL, PROGRAM, RESULT, Job, read_job
 
 def main(directory: Path) -> int:
     """Compile what lies in `directory`; the model or the error is written there too."""
-    _end_with_parent()
+    job = read_job(directory)
+    _end_with(job.parent)
     try:
-        compile_job(read_job(directory), directory)
+        compile_job(job, directory)
     except Exception as error:
         traceback.print_exc()
         result = {"type": type(error).__name__, "message": str(error)}
@@ -69,9 +70,7 @@ def compile_job(job: Job, directory: Path) -> None:
     torch.jit.save(traced, str(directory / MODEL))
 
 
-def _end_with_parent() -> None:
-    parent = os.getppid()
-
+def _end_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import neuronkit
-from neuronkit.errors import ArtifactUntrustedError, WeightsError
+from neuronkit.errors import ArtifactMismatchError, ArtifactUntrustedError, WeightsError
 from neuronkit_registry import UnknownPluginError
 from tests.plugins.encoders import eager_model, encoder_tokenizer, tiny_encoder
 
@@ -60,6 +60,18 @@ def test_round_trip(model, tmp_path):
     assert config["id2label"]["1"] == "B-ANIMAL"
     assert config["neuron"]["static_sequence_length"] == 16
     assert model.config.id2label[1] == "B-ANIMAL"
+
+
+def test_a_task_that_the_graph_does_not_serve(model):
+    """Its logits would be read as something that they are not."""
+    path = model.model_save_dir
+    with pytest.raises(ArtifactMismatchError) as caught:
+        neuronkit.load(path, task="token-classification")
+    assert str(caught.value) == (
+        f"{path} was compiled for text-classification, and its graph has not what token-classification needs.\n"
+        "Try: without a task, or compile the checkpoint for token-classification."
+    )
+    assert neuronkit.load(path, task="text-classification").task == "text-classification"
 
 
 def test_replace_weights(checkpoint, tmp_path):

@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""A container sees its own control group here."""
+
 
 def cache_directory() -> Path:
     """Return the cache's directory, which may not exist yet."""
@@ -44,10 +47,30 @@ def temporarily(name: str, value: str) -> Iterator[None]:
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that can be taken without swapping; what merely caches files counts, for it gives way."""
+    """
+    Return the bytes of memory that can be taken without swapping, in a container those that its limit leaves.
+
+    What merely caches files counts, for it gives way.
+    """
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        free = int(fields["MemAvailable"].split()[0]) * 1024
     except (FileNotFoundError, KeyError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # nothing better is known
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # nothing better is known
+    return min(free, _left_by_the_container(free))
+
+
+def _left_by_the_container(free: int) -> int:
+    """Return what the process's control group may still take (docs.kernel.org/admin-guide/cgroup-v2.html), else `free`."""
+    try:
+        limit, used, statistics = (
+            (_CONTROL_GROUP / name).read_text(encoding="ascii")
+            for name in ("memory.max", "memory.current", "memory.stat")
+        )
+    except OSError:
+        return free
+    if limit.strip() == "max":
+        return free
+    caches = dict(line.split() for line in statistics.splitlines())
+    return max(0, int(limit) - int(used) + int(caches.get("inactive_file", 0)))

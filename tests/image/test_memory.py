@@ -34,3 +34,17 @@ def test_memory_that_only_caches_files_is_free(line, monkeypatch):
         lambda file, *more, **options: io.StringIO(text) if file == "/proc/meminfo" else real(file, *more, **options),
     )
     assert available_memory() == 2**20 if line else available_memory() > 2**20
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("3000", 3000 - 2000 + 500), ("1000", 0), ("max", None)])
+def test_a_container_s_limit_counts(limit, expected, tmp_path, monkeypatch):
+    """Less what it uses, without what merely caches files."""
+    from neuronkit import environment
+
+    without = environment.available_memory()
+    monkeypatch.setattr(environment, "_CONTROL_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    (tmp_path / "memory.stat").write_text("anon 1500\ninactive_file 500\n")
+    found = environment.available_memory()
+    assert found == expected if expected is not None else found > without / 2

@@ -5,6 +5,9 @@ The core's environment: the memory, and its variables, each in one place. Those 
 ``NEURONKIT_CACHE``: directory of the cache; the default is the platform's cache directory (``$XDG_CACHE_HOME/neuronkit``).
 ``NEURONKIT_TRACE``: when not empty or ``0``, every hook call is written to stderr: the hook, who is asked, the arguments in a
 few words, what came of it and the time. Texts appear with their first letters.
+``NEURONKIT_COMPILE_TIMEOUT``: seconds that the compilation of one graph for Neuron may take; unset or empty sets no limit.
+``NEURONKIT_HOST_ROOT``: the directory that stands for ``/`` where Neuron devices, their driver, processes and memory are looked
+for; in a container that sees the host's elsewhere.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from neuronkit.errors import OptionError
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 """A container sees its own control group here."""
@@ -30,6 +35,31 @@ def cache_directory() -> Path:
 def tracing() -> bool:
     """Return whether hook calls are to be printed."""
     return os.environ.get("NEURONKIT_TRACE", "0") not in ("", "0")
+
+
+def compile_timeout() -> float | None:
+    """
+    Return the seconds that one compilation may take, from ``NEURONKIT_COMPILE_TIMEOUT``; None sets no limit.
+
+    Raises:
+        OptionError: It is not a positive number.
+
+    """
+    value = os.environ.get("NEURONKIT_COMPILE_TIMEOUT")
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:  # NaN neither
+        raise OptionError(f"NEURONKIT_COMPILE_TIMEOUT must be a positive number of seconds (got {value!r}).")
+    return seconds
+
+
+def host_root() -> Path:
+    """Return the directory that stands for ``/`` where the machine is looked at."""
+    return Path(os.environ.get("NEURONKIT_HOST_ROOT") or "/")
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from neuronkit.backends.neuron import backend, job
-from neuronkit.backends.neuron.backend import compile_timeout
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
 from neuronkit.backends.neuron.job import JOB, Job, MemoryGate, log_file, read_job, run_job, write_job
+from neuronkit.environment import compile_timeout
 from neuronkit.errors import CompileError, OptionError
 from neuronkit.options import CompileOptions
 from tests.neuron.toys import BUCKET, compile_toy

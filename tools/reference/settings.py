@@ -38,22 +38,8 @@ PLUGIN = """
 what was given when compiling is the default of calls.
 `neuronkit list-plugins -v --json` prints the same, for installed plugins too.
 """
-VARIABLES = (
-    "registry/neuronkit_registry/environment.py",
-    "core/neuronkit/environment.py",
-    "core/neuronkit/backends/neuron/backend.py",
-    "core/neuronkit/backends/neuron/host.py",
-)
-"""Where variables are read. The modules named ``environment`` describe theirs; the others are in `ELSEWHERE`."""
-ELSEWHERE = {
-    "NEURONKIT_COMPILE_TIMEOUT": (
-        "seconds that the compilation of one graph for Neuron may take; unset or empty sets no limit."
-    ),
-    "NEURONKIT_HOST_ROOT": (
-        "the directory that stands for `/` where `neuronkit doctor` and the neuron backend look at `/dev`, `/proc` "
-        "and `/sys`; for containers."
-    ),
-}
+VARIABLES = ("registry/neuronkit_registry/environment.py", "core/neuronkit/environment.py")
+"""The modules that read variables, and describe them."""
 NEURON = """
 ## Variables of others
 
@@ -132,8 +118,8 @@ def _value(value: Any) -> str:
 
 def variables() -> dict[str, str]:
     """Return what every variable means."""
-    found = dict(ELSEWHERE)
-    for file in VARIABLES[:2]:
+    found: dict[str, str] = {}
+    for file in VARIABLES:
         text = module_docstrings(ROOT / file)
         for names, meaning in re.findall(r"^((?:``\w+``(?:, )?)+): (.*(?:\n(?!``|\n).+)*)", text, re.MULTILINE):
             found[names.strip("`")] = prose(meaning)

@@ -14,7 +14,7 @@ from neuronkit_plugins.text.adapters import GIVEN
 from neuronkit_plugins.text.encoder import ENCODER_INPUTS
 
 if TYPE_CHECKING:
-    from neuronkit.loaded_graph import LoadedGraph
+    from neuronkit.session import LoadedGraph
 
 
 def plan(lengths: Sequence[int], batch_size: int, graph: LoadedGraph, others: Mapping[str, int]) -> list[list[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from neuronkit.backends.neuron import flags, sdk
 from neuronkit.backends.neuron.host import Host
 from neuronkit.backends.neuron.placement import Placement, choose
 from neuronkit.backends.neuron.targets import TARGETS, family, parse_target
+from neuronkit.environment import compile_timeout
 from neuronkit.errors import OptionError
 from neuronkit.shape_names import BATCH
 
@@ -225,26 +225,6 @@ class NeuronBackend:
         if not (directory / compiled.entry).with_name(RECORD).is_file():
             return open_foreign(directory, compiled, self.placement)
         return open_graph(directory, compiled, weights, self.placement)
-
-
-def compile_timeout() -> float | None:
-    """
-    Return the seconds that one compilation may take, from ``NEURONKIT_COMPILE_TIMEOUT``; None sets no limit.
-
-    Raises:
-        OptionError: It is not a positive number.
-
-    """
-    value = os.environ.get("NEURONKIT_COMPILE_TIMEOUT")
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:  # NaN neither
-        raise OptionError(f"NEURONKIT_COMPILE_TIMEOUT must be a positive number of seconds (got {value!r}).")
-    return seconds
 
 
 @contextmanager

@@ -14,13 +14,9 @@ from pathlib import Path
 import attrs
 
 from neuronkit.backends.neuron.targets import CHIPS, CORES_PER_CHIP, DEFAULT_LOGICAL_CORES, FAMILIES
+from neuronkit.environment import host_root
 
 _ARCHITECTURES = {"NCv2": "trn1", "NCv3": "trn2"}
-
-
-def host_root() -> Path:
-    """Return the directory that stands for ``/``."""
-    return Path(os.environ.get("NEURONKIT_HOST_ROOT") or "/")
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from neuronkit.errors import InputError
 from tests.generation.prompts import alone, new_tokens, padded, texts
 
 PROMPTS = texts(5, 9, 2, 7, seed=1)
@@ -78,6 +79,31 @@ def test_sampling(model, reference, options):
     expected = reference.generate(**batch, **given)
     torch.manual_seed(11)
     assert model.generate(**batch, **given).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("lengths", [(2, 30), (30, 2)], ids=str)
+def test_sampling_to_the_end_of_the_cache(model, reference, lengths):
+    """Every text of a padded batch is measured without its padding, whichever comes first."""
+    batch = padded(texts(*lengths, seed=5))
+    torch.manual_seed(0)
+    expected = reference.generate(**batch, do_sample=True, max_new_tokens=10)
+    torch.manual_seed(0)
+    assert model.generate(**batch, do_sample=True, max_new_tokens=10).tolist() == expected.tolist()
+    with pytest.raises(InputError) as caught:
+        model.generate(**batch, do_sample=True, max_new_tokens=11)
+    assert str(caught.value) == (
+        f"Prompt {lengths.index(30)} has 30 tokens; with 11 new ones it needs 41 slots, and the cache has 40.\n"
+        "Try: max_new_tokens=10, a shorter prompt, or compile with a larger sequence_length."
+    )
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_a_full_cache_ends_only_its_own_text(model, do_sample):
+    """Where no length was asked for."""
+    batch = padded(texts(30, 2, seed=5))
+    found = model.generate(**batch, do_sample=do_sample, top_k=1, eos_token_id=None, pad_token_id=95)
+    ends = [row.index(95) if 95 in row else len(row) for row in found[:, 30:].tolist()]
+    assert ends == [10, 20]
 
 
 def test_seed(model):

@@ -42,7 +42,7 @@ _TEXTLESS = (
 
 class Rules:
     """
-    What applies to requests whose prompts have one length.
+    What applies to requests whose prompts have one length, and which may become equally long.
 
     Args:
         processors: Change the scores.
@@ -91,7 +91,8 @@ class TokenSelector:
         self._prefix = prefix_allowed_tokens_fn
         self._tokenizer = tokenizer
         self._length_is_given = length_is_given
-        self._rules: dict[tuple[int, int | None], Rules] = {}
+        self._configs: dict[int, GenerationConfig] = {}
+        self._rules: dict[tuple[int, int, int | None], Rules] = {}
         eos = config.eos_token_id
         self.eos_token_ids = frozenset(
             [] if eos is None else [eos] if isinstance(eos, int) else [int(token) for token in eos]
@@ -137,46 +138,56 @@ class TokenSelector:
 
     def rules(self, request: Request) -> Rules:
         """
-        Return the rules for a request; those of equal prompt lengths share them.
+        Return the rules for a request; those whose prompts and texts are of equal lengths share them.
 
         Raises:
             InputError: The prompt, or the prompt and the new tokens that were asked for, do not fit the cache.
         """
-        config = self.config
+        config = self._config_for(request.prompt_length)
+        max_length = self._max_length(request, config.max_length)
         own = self._prefix is not None or bool(
             config.encoder_repetition_penalty not in (None, 1.0) or config.encoder_no_repeat_ngram_size
         )
-        key = (request.prompt_length, request.index if own else None)
+        key = (request.prompt_length, max_length, request.index if own else None)
         if key not in self._rules:
-            self._rules[key] = self._make_rules(request)
+            self._rules[key] = self._make_rules(request, config, max_length)
         return self._rules[key]
 
-    def _make_rules(self, request: Request) -> Rules:
+    def _config_for(self, prompt_length: int) -> GenerationConfig:
+        """Return the config with the lengths that it comes to for prompts of one length."""
+        if prompt_length not in self._configs:
+            config = copy.deepcopy(self.config)
+            self._bridge.prepare_special_tokens(config)
+            is_default = config.max_new_tokens is not None or not self._length_is_given
+            self._configs[prompt_length] = self._bridge.prepare_length(config, prompt_length, is_default=is_default)
+        return self._configs[prompt_length]
+
+    def _max_length(self, request: Request, max_length: int) -> int:
+        """Return how long a prompt and its new tokens may become: as long as was asked for, or as the cache allows."""
         length, room = request.prompt_length, self.max_seq_length - request.text.shape[0]
         if room < 1:
             raise InputError(
                 f"Prompt {request.index} has {request.text.shape[0]} tokens and the cache has {self.max_seq_length} slots: "
                 f"there is no room for a new token.\nTry: a shorter prompt, or compile with a larger sequence_length."
             )
-        config = copy.deepcopy(self.config)
-        self._bridge.prepare_special_tokens(config)
-        is_default = config.max_new_tokens is not None or not self._length_is_given
-        config = self._bridge.prepare_length(config, length, is_default=is_default)
-        if config.max_length <= length:
+        if max_length <= length:
             raise InputError(
-                f"Prompt {request.index} has {length} tokens, and max_length={config.max_length} leaves no room for a new one.\n"
+                f"Prompt {request.index} has {length} tokens, and max_length={max_length} leaves no room for a new one.\n"
                 f"Try: max_new_tokens."
             )
-        wanted = config.max_length - length
-        if wanted > room:
-            if self._length_is_given:
-                raise InputError(
-                    f"Prompt {request.index} has {request.text.shape[0]} tokens; with {wanted} new ones it needs "
-                    f"{request.text.shape[0] + wanted} slots, and the cache has {self.max_seq_length}.\n"
-                    f"Try: max_new_tokens={room}, a shorter prompt, or compile with a larger sequence_length."
-                )
-            config.max_length = length + room
-        prefix = self._prefix
+        wanted = max_length - length
+        if wanted > room and self._length_is_given:
+            raise InputError(
+                f"Prompt {request.index} has {request.text.shape[0]} tokens; with {wanted} new ones it needs "
+                f"{request.text.shape[0] + wanted} slots, and the cache has {self.max_seq_length}.\n"
+                f"Try: max_new_tokens={room}, a shorter prompt, or compile with a larger sequence_length."
+            )
+        return length + min(wanted, room)
+
+    def _make_rules(self, request: Request, config: GenerationConfig, max_length: int) -> Rules:
+        config = copy.copy(config)
+        config.max_length = max_length
+        prefix, length = self._prefix, request.prompt_length
         processors = self._bridge._get_logits_processor(
             generation_config=config,
             input_ids_seq_length=length,
@@ -192,7 +203,7 @@ class TokenSelector:
         own = {id(criterion) for criterion in self._criteria}
         counted = (EosTokenCriteria, MaxLengthCriteria)
         extra = [criterion for criterion in criteria if not isinstance(criterion, counted) or id(criterion) in own]
-        return Rules(processors, StoppingCriteriaList(extra), config.max_length)
+        return Rules(processors, StoppingCriteriaList(extra), max_length)
 
     def scores(self, requests: Sequence[Request], logits: torch.Tensor) -> torch.Tensor:
         """

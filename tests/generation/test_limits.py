@@ -116,6 +116,22 @@ def test_beam_search_of_padded_prompts(model, reference):
     assert model.generate(**padded(prompts), max_new_tokens=8, num_beams=2, do_sample=True, seed=1).shape == (3, 17)
 
 
+def test_numbers_of_prompts_in_a_search(compiled, model, reference):
+    """A function of the prompt's number sees the call's, although a search runs over some of the prompts."""
+    prompts = torch.stack(texts(6, 6, 6, seed=2))
+    given = {
+        "max_new_tokens": 4,
+        "do_sample": False,
+        "prefix_allowed_tokens_fn": lambda number, _: list(range(10 + 20 * number, 16 + 20 * number)),
+    }
+    for beams in (2, 3):
+        expected = reference.generate(prompts, attention_mask=torch.ones_like(prompts), num_beams=beams, **given)
+        assert model.generate(prompts, num_beams=beams, **given).tolist() == expected.tolist()
+    checker = compiled("gpt2", all_logits=True, backend="recording", cache=False)
+    expected = reference.generate(prompts, attention_mask=torch.ones_like(prompts), **given)
+    assert checker.generate(prompts, prompt_lookup_num_tokens=2, **given).tolist() == expected.tolist()
+
+
 def test_too_many_beams(model):
     prompt = texts(4)[0][None]
     assert message(model, prompt, num_beams=5) == (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -281,9 +281,12 @@ class NeuronDecoderModel(NeuronBaseModel):
             settings = _plain(config)
             probe, width = probes[start], group.input_ids.shape[1]
             settings.max_new_tokens, settings.max_length = probe.rules.max_length - probe.prompt_length, None
+            extras = dict(call.extras)
+            if (allowed := extras.get("prefix_allowed_tokens_fn")) is not None:
+                extras["prefix_allowed_tokens_fn"] = _numbered_from(start, allowed)
             with self.session.turns.begin():
                 found = call.bridge.search(
-                    group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **call.extras
+                    group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **extras
                 )
             if config.return_dict_in_generate:
                 return found
@@ -326,6 +329,11 @@ def _seeded(steps: Iterator[list[NewToken]], seed: int) -> Iterator[list[NewToke
         if found is None:
             return
         yield found
+
+
+def _numbered_from(start: int, allowed: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
+    """Let a function of a prompt's number serve some of the prompts, which a search counts from 0."""
+    return lambda number, tokens: allowed(start + number, tokens)
 
 
 def _plain(config: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, SynthIDTextWatermarkingConfig
 from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from neuronkit.errors import InputError
@@ -27,6 +27,138 @@ class After(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
         return (input_ids % 2).sum(dim=1) >= 8
+
+
+class ByRow(LogitsProcessor):
+    """Favours tokens that depend on the row, and in the first row tokens that end the text."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.clone()
+        for row in range(len(scores)):
+            scores[row, 20 + 5 * row : 23 + 5 * row] += 40
+        return scores
+
+
+class Third(StoppingCriteria):
+    """Stops at the third step, which it counts itself."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        self.steps += 1
+        return torch.full((len(input_ids),), self.steps >= 3)
+
+
+class Seen(StoppingCriteria):
+    """Notes what it is given as scores."""
+
+    def __init__(self) -> None:
+        self.scores: list[tuple[torch.Tensor, ...] | None] = []
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: tuple[torch.Tensor, ...] | None, **kwargs: object
+    ) -> torch.Tensor:
+        self.scores.append(scores)
+        return torch.zeros(len(input_ids), dtype=torch.bool)
+
+
+class Doubles(LogitsProcessor):
+    """Returns another dtype than it is given."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.double()
+
+
+EVEN = torch.stack(texts(6, 6, 6, 6, seed=2))
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+@pytest.mark.parametrize("made", [ByRow, Third, "both"])
+def test_rows_go_through_processors_together(model, reference, made, do_sample):
+    """Ended ones too, so that processors and criteria may tell rows apart and count steps."""
+
+    def given() -> dict:
+        processors = [ByRow()] if made in (ByRow, "both") else []
+        criteria = [Third()] if made in (Third, "both") else []
+        return {
+            "max_new_tokens": 9,
+            "do_sample": do_sample,
+            "eos_token_id": 20,
+            "logits_processor": LogitsProcessorList(processors),
+            "stopping_criteria": StoppingCriteriaList(criteria),
+        }
+
+    batches = [{"input_ids": EVEN, "attention_mask": torch.ones_like(EVEN)}] + ([padded(PROMPTS)] if do_sample else [])
+    for batch in batches:
+        torch.manual_seed(0)
+        expected = reference.generate(**batch, **given())
+        torch.manual_seed(0)
+        assert model.generate(**batch, **given()).tolist() == expected.tolist()
+
+
+def test_what_criteria_see(model, reference):
+    """The scores of every step where they are kept, as in transformers, else None."""
+    given = {"max_new_tokens": 3, "do_sample": False, "output_scores": True}
+    for kept in (True, False):
+        ours, theirs = Seen(), Seen()
+        for generates, criterion in ((model, ours), (reference, theirs)):
+            generates.generate(
+                EVEN,
+                attention_mask=torch.ones_like(EVEN),
+                return_dict_in_generate=kept,
+                stopping_criteria=StoppingCriteriaList([criterion]),
+                **given,
+            )
+        torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-4, rtol=1e-4)
+    apart = Seen()
+    model.generate(
+        **padded(PROMPTS), **given, return_dict_in_generate=True, stopping_criteria=StoppingCriteriaList([apart])
+    )
+    assert [[step.shape for step in steps] for steps in apart.scores[-4:]] == [[(1, 96)] * 3] * 4
+
+
+def test_processors_of_another_dtype(model, reference):
+    given = {"max_new_tokens": 6, "do_sample": False, "logits_processor": LogitsProcessorList([Doubles()])}
+    expected = alone(reference, PROMPTS, **given)
+    assert new_tokens(model.generate(**padded(PROMPTS), **given), 9, expected) == expected
+
+
+@pytest.mark.parametrize("lengths", [(6, 6), (3, 6)], ids=str)
+def test_numbers_of_prompts_with_several_answers(model, reference, lengths):
+    """A function of the prompt's number sees that of the prompt, not of the answer."""
+    batch = padded(texts(*lengths, seed=2))
+    given = {
+        "max_new_tokens": 5,
+        "do_sample": True,
+        "num_return_sequences": 2,
+        "prefix_allowed_tokens_fn": lambda number, _: list(range(10 + 20 * number, 16 + 20 * number)),
+    }
+    torch.manual_seed(0)
+    expected = reference.generate(**batch, **given).tolist()
+    torch.manual_seed(0)
+    assert model.generate(**batch, **given).tolist() == expected
+    torch.manual_seed(0)
+    found = list(model.generate_iter(**batch, **given))
+    assert [[new.token_id for new in found if new.index == row] for row in range(4)] == [row[6:] for row in expected]
+
+
+def test_watermarks(model, reference):
+    """SynthID remembers rows: it is served where they stay together, and refused elsewhere."""
+    watermark = SynthIDTextWatermarkingConfig(keys=[654, 400, 836, 123], ngram_len=3, context_history_size=8)
+    given = {"max_new_tokens": 10, "watermarking_config": watermark, "eos_token_id": list(range(3, 20))}
+    for do_sample in (False, True):
+        torch.manual_seed(0)
+        expected = reference.generate(EVEN, attention_mask=torch.ones_like(EVEN), do_sample=do_sample, **given)
+        torch.manual_seed(0)
+        assert model.generate(EVEN, do_sample=do_sample, **given).tolist() == expected.tolist()
+    for batch in (padded(PROMPTS), {"input_ids": EVEN.repeat(2, 1)}):
+        with pytest.raises(InputError) as caught:
+            model.generate(**batch, do_sample=False, **given)
+        assert str(caught.value) == (
+            "watermarking_config: SynthID remembers every row, and prompts of several lengths, or more of them than the "
+            "model's rows, do not go through it together.\nTry: one prompt a call."
+        )
 
 
 @pytest.mark.parametrize(
@@ -157,6 +289,11 @@ def test_scores_and_logits(model, reference):
     for name in ("scores", "logits"):
         assert len(ours[name]) == 7
         torch.testing.assert_close(torch.stack(ours[name]), torch.stack(theirs[name]), atol=1e-4, rtol=1e-4)
+    given["eos_token_id"] = list(range(3, 60))
+    ours, theirs = model.generate(**batch, **given), reference.generate(**batch, **given)
+    assert (ours.sequences == 0).any()
+    for name in ("sequences", "scores", "logits"):
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-4)
     plain = model.generate(**batch, max_new_tokens=3, return_dict_in_generate=True)
     assert (plain.scores, plain.logits) == (None, None)
 

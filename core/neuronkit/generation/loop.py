@@ -34,10 +34,10 @@ class Request:
         self.finished = False
         self.rules: Rules
 
-    def start(self, selector: TokenSelector) -> None:
-        """Take the selector's rules, and make room for as many tokens as they allow."""
-        self.rules = selector.rules(self)
-        room = self.history.new_empty(1, self.rules.max_length - self.prompt_length)
+    def start(self, rules: Rules) -> None:
+        """Take rules, and make room for as many tokens as they allow."""
+        self.rules = rules
+        room = self.history.new_empty(1, rules.max_length - self.prompt_length)
         self.history = torch.cat([self.history, room], dim=1)
 
     @property
@@ -97,22 +97,46 @@ class Record:
                 for request, row in zip(requests, values, strict=True):
                     kept.setdefault(request.index, []).append(row.clone())
 
+    def steps(self, requests: list[Request]) -> tuple[torch.Tensor, ...] | None:
+        """Return the scores of every step of requests that began together, ``[requests, vocabulary]`` each, if they are kept."""
+        if self.scores is None:
+            return None
+        return tuple(map(torch.stack, zip(*(self.scores[request.index] for request in requests), strict=True)))
+
 
 def make_requests(prompts: Prompts, selector: TokenSelector, rows: CacheRows) -> list[Request]:
     """
-    Return a request a prompt, every length checked before anything runs.
+    Return a request a prompt.
 
     Processors see a text without its padding, so that a prompt's result does not depend on its neighbours. When sampling a
     batch at once they see the padded row, as in transformers: its random numbers depend on the neighbours anyway.
     """
     padded = selector.do_sample and len(prompts.texts) <= rows.count
-    requests = [
+    return [
         Request(number, text, prompts.input_ids[number : number + 1] if padded else text.unsqueeze(0))
         for number, text in enumerate(prompts.texts)
     ]
+
+
+def start(requests: list[Request], selector: TokenSelector, rows: CacheRows) -> None:
+    """
+    Give requests their rules, every length checked before anything runs.
+
+    Those of equal lengths share them; where all do and fit the rows, they go through processors and criteria together.
+
+    Raises:
+        InputError: A prompt does not fit the cache with its new tokens, or a processor cannot serve these prompts.
+    """
+    groups: dict[tuple[int, int], list[Request]] = {}
     for request in requests:
-        request.start(selector)
-    return requests
+        groups.setdefault((request.prompt_length, selector.max_length(request)), []).append(request)
+    together = len(groups) == 1 and len(requests) <= rows.count
+    for (_, max_length), group in groups.items():
+        apart = selector.tells_prompts_apart and not together
+        for part in [[request] for request in group] if apart else [group]:
+            rules = selector.rules(part, max_length, together=together)
+            for request in part:
+                request.start(rules)
 
 
 def run(
@@ -151,8 +175,8 @@ def _run_wave(
         yield found
         if all(request.finished for request in requests):
             return
-        tokens = [selector.pad_token_id if request.finished else request.last for request in requests]
-        slots = [rows.length if request.finished else request.slot for request in requests]
+        tokens = [request.last for request in requests]
+        slots = [rows.length if one.finished and not one.rules.together else one.slot for one in requests]
         logits = rows.step(tokens, slots)
 
 
@@ -185,20 +209,21 @@ def _choose(
     requests: list[Request], selector: TokenSelector, logits: torch.Tensor, record: Record | None
 ) -> list[NewToken]:
     """Choose a token for every request that has not ended, and see which end with it."""
-    going = [row for row, request in enumerate(requests) if not request.finished]
-    if len(going) == len(requests):
+    part = [row for row, request in enumerate(requests) if not request.finished or request.rules.together]
+    chosen = [requests[row] for row in part]
+    if len(part) == len(requests):
         scores = selector.scores(requests, logits)
     else:
         # Ended rows take part in the sampling with scores of their own, so that the others get the numbers that they would.
         scores = torch.zeros_like(logits)
-        scores[going] = selector.scores([requests[row] for row in going], logits[going])
+        scores[part] = selector.scores(chosen, logits[part])
     if record is not None:
-        record.keep(requests, logits, scores)
+        record.keep(chosen, logits[part], scores[part])
     tokens = selector.select(scores)
-    chosen = [requests[row] for row in going]
-    for row, request in zip(going, chosen, strict=True):
-        request.add(tokens[row])
-    stops = selector.stopped(chosen, scores if len(chosen) == len(requests) else scores[going])
+    going = [request for request in chosen if not request.finished]
+    for row, request in zip(part, chosen, strict=True):
+        request.add(selector.pad_token_id if request.finished else tokens[row])
+    stops = selector.stopped(chosen, record)
     for request, stop in zip(chosen, stops, strict=True):
-        request.finished = stop
-    return [NewToken(request.index, request.last, request.finished) for request in chosen]
+        request.finished = request.finished or stop
+    return [NewToken(request.index, request.last, request.finished) for request in going]

@@ -16,6 +16,7 @@ from transformers.generation import (
     MaxLengthCriteria,
     MinPLogitsWarper,
     StoppingCriteriaList,
+    SynthIDTextWatermarkLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -26,7 +27,7 @@ from neuronkit.errors import InputError
 from neuronkit.generation.bridge import Bridge
 
 if TYPE_CHECKING:
-    from neuronkit.generation.loop import Request
+    from neuronkit.generation.loop import Record, Request
 
 _TEXTLESS = (
     EpsilonLogitsWarper,
@@ -48,12 +49,17 @@ class Rules:
         processors: Change the scores.
         criteria: Say when to stop, apart from length and end-of-sequence tokens, which the loop counts itself.
         max_length: Of prompt and new tokens together.
+        together: They are all requests of the call, and go through processors and criteria together, ended ones too, as in
+            transformers: these may tell rows apart, and remember them.
     """
 
-    def __init__(self, processors: LogitsProcessorList, criteria: StoppingCriteriaList, max_length: int) -> None:
+    def __init__(
+        self, processors: LogitsProcessorList, criteria: StoppingCriteriaList, max_length: int, together: bool
+    ) -> None:
         self.processors = processors
         self.criteria = criteria
         self.max_length = max_length
+        self.together = together
         self.needs_text = any(type(processor) not in _TEXTLESS for processor in processors)
 
 
@@ -92,7 +98,6 @@ class TokenSelector:
         self._tokenizer = tokenizer
         self._length_is_given = length_is_given
         self._configs: dict[int, GenerationConfig] = {}
-        self._rules: dict[tuple[int, int, int | None], Rules] = {}
         eos = config.eos_token_id
         self.eos_token_ids = frozenset(
             [] if eos is None else [eos] if isinstance(eos, int) else [int(token) for token in eos]
@@ -136,22 +141,52 @@ class TokenSelector:
         given = generation_config.max_new_tokens is not None or generation_config.max_length is not None
         return cls(config, bridge, max_seq_length, stopping_criteria=stopping_criteria, length_is_given=given, **kwargs)
 
-    def rules(self, request: Request) -> Rules:
-        """
-        Return the rules for a request; those whose prompts and texts are of equal lengths share them.
-
-        Raises:
-            InputError: The prompt, or the prompt and the new tokens that were asked for, do not fit the cache.
-        """
-        config = self._config_for(request.prompt_length)
-        max_length = self._max_length(request, config.max_length)
-        own = self._prefix is not None or bool(
+    @property
+    def tells_prompts_apart(self) -> bool:
+        """Whether the processors are made for certain prompts, and serve no others of the same length."""
+        config = self.config
+        return self._prefix is not None or bool(
             config.encoder_repetition_penalty not in (None, 1.0) or config.encoder_no_repeat_ngram_size
         )
-        key = (request.prompt_length, max_length, request.index if own else None)
-        if key not in self._rules:
-            self._rules[key] = self._make_rules(request, config, max_length)
-        return self._rules[key]
+
+    def rules(self, requests: Sequence[Request], max_length: int, *, together: bool) -> Rules:
+        """
+        Make the rules for requests of one prompt length.
+
+        Args:
+            requests: Which.
+            max_length: How long each may become.
+            together: See `Rules`.
+
+        Raises:
+            InputError: A processor remembers rows, and they do not go through it together.
+        """
+        length = requests[0].prompt_length
+        config = copy.copy(self._config_for(length))
+        copies, config.num_return_sequences, config.max_length = config.num_return_sequences or 1, 1, max_length
+        numbers = [request.index // copies for request in requests]
+        prefix = self._prefix
+        processors = self._bridge._get_logits_processor(
+            generation_config=config,
+            input_ids_seq_length=length,
+            encoder_input_ids=torch.cat([request.history[:, :length] for request in requests]),
+            prefix_allowed_tokens_fn=None if prefix is None else lambda row, ids: prefix(numbers[row], ids),
+            logits_processor=self._processors,
+            device="cpu",
+            model_kwargs={},
+        )
+        if not together and any(isinstance(item, SynthIDTextWatermarkLogitsProcessor) for item in processors):
+            raise InputError(
+                "watermarking_config: SynthID remembers every row, and prompts of several lengths, or more of them than the "
+                "model's rows, do not go through it together.\nTry: one prompt a call."
+            )
+        criteria = self._bridge._get_stopping_criteria(
+            generation_config=config, stopping_criteria=self._criteria, tokenizer=self._tokenizer
+        )
+        own = {id(criterion) for criterion in self._criteria}
+        counted = (EosTokenCriteria, MaxLengthCriteria)
+        extra = [criterion for criterion in criteria if not isinstance(criterion, counted) or id(criterion) in own]
+        return Rules(processors, StoppingCriteriaList(extra), max_length, together)
 
     def _config_for(self, prompt_length: int) -> GenerationConfig:
         """Return the config with the lengths that it comes to for prompts of one length."""
@@ -162,8 +197,14 @@ class TokenSelector:
             self._configs[prompt_length] = self._bridge.prepare_length(config, prompt_length, is_default=is_default)
         return self._configs[prompt_length]
 
-    def _max_length(self, request: Request, max_length: int) -> int:
-        """Return how long a prompt and its new tokens may become: as long as was asked for, or as the cache allows."""
+    def max_length(self, request: Request) -> int:
+        """
+        Return how long a prompt and its new tokens may become: as long as was asked for, or as the cache allows.
+
+        Raises:
+            InputError: The prompt, or the prompt and the new tokens that were asked for, do not fit the cache.
+        """
+        max_length = self._config_for(request.prompt_length).max_length
         length, room = request.prompt_length, self.max_seq_length - request.text.shape[0]
         if room < 1:
             raise InputError(
@@ -184,27 +225,6 @@ class TokenSelector:
             )
         return length + min(wanted, room)
 
-    def _make_rules(self, request: Request, config: GenerationConfig, max_length: int) -> Rules:
-        config = copy.copy(config)
-        config.max_length = max_length
-        prefix, length = self._prefix, request.prompt_length
-        processors = self._bridge._get_logits_processor(
-            generation_config=config,
-            input_ids_seq_length=length,
-            encoder_input_ids=request.history[:, :length],
-            prefix_allowed_tokens_fn=None if prefix is None else lambda _, ids: prefix(request.index, ids),
-            logits_processor=self._processors,
-            device="cpu",
-            model_kwargs={},
-        )
-        criteria = self._bridge._get_stopping_criteria(
-            generation_config=config, stopping_criteria=self._criteria, tokenizer=self._tokenizer
-        )
-        own = {id(criterion) for criterion in self._criteria}
-        counted = (EosTokenCriteria, MaxLengthCriteria)
-        extra = [criterion for criterion in criteria if not isinstance(criterion, counted) or id(criterion) in own]
-        return Rules(processors, StoppingCriteriaList(extra), max_length)
-
     def scores(self, requests: Sequence[Request], logits: torch.Tensor) -> torch.Tensor:
         """
         Return processed scores; the logits stay as they are.
@@ -218,10 +238,14 @@ class TokenSelector:
             return logits
         if all(not request.rules.needs_text for request in requests):
             return first.processors(requests[0].seen, logits.clone())
+        groups = _alike(requests)
+        if len(groups) == 1:
+            found: torch.Tensor = first.processors(torch.cat([request.seen for request in requests]), logits.clone())
+            return found
         scores = torch.empty_like(logits)
-        for rows in _alike(requests):
+        for rows in groups:
             text = torch.cat([requests[row].seen for row in rows])
-            scores[rows] = requests[rows[0]].rules.processors(text, logits[rows])
+            scores[rows] = requests[rows[0]].rules.processors(text, logits[rows]).to(scores.dtype)
         return scores
 
     def select(self, scores: torch.Tensor) -> list[int]:
@@ -233,8 +257,14 @@ class TokenSelector:
         drawn: list[int] = torch.multinomial(torch.softmax(scores, dim=-1), num_samples=1).squeeze(1).tolist()
         return drawn
 
-    def stopped(self, requests: Sequence[Request], scores: torch.Tensor) -> list[bool]:
-        """Tell which requests stop after the token that was just added to each."""
+    def stopped(self, requests: Sequence[Request], record: Record | None) -> list[bool]:
+        """
+        Tell which requests stop after the token that was just added to each.
+
+        Args:
+            requests: Which.
+            record: Has the scores, if any are kept: criteria see all steps of those, as in transformers.
+        """
         found = [
             request.last in self.eos_token_ids or request.count >= request.rules.max_length for request in requests
         ]
@@ -243,8 +273,11 @@ class TokenSelector:
         for rows in _alike(requests):
             criteria = requests[rows[0]].rules.criteria
             if criteria:
-                text = torch.cat([requests[row].seen for row in rows])
-                for row, stop in zip(rows, criteria(text, scores[rows]).tolist(), strict=True):
+                group = [requests[row] for row in rows]
+                scores = None if record is None else record.steps(group)
+                for row, stop in zip(
+                    rows, criteria(torch.cat([one.seen for one in group]), scores).tolist(), strict=True
+                ):
                     found[row] = found[row] or stop
         return found
 

@@ -82,6 +82,10 @@ class NeuronDecoderModel(NeuronBaseModel):
         More prompts than the model was compiled for are scheduled over its rows. Every prompt gets the result that it would
         have alone, whatever its neighbours and its padding. A call from another thread waits until this one has ended.
 
+        A caller's processors and criteria see all rows at every step, as in transformers, where the prompts fit the rows and
+        are of one length, or are sampled. Elsewhere they see some rows at a time, and must neither remember anything nor
+        tell rows apart by their number.
+
         Args:
             input_ids: ``[prompts, width]``; None begins with the model's bos token.
             attention_mask: 1 for tokens, 0 for padding on either side; None asks the pad token, as transformers does.
@@ -118,6 +122,7 @@ class NeuronDecoderModel(NeuronBaseModel):
         if call.config.return_dict_in_generate:
             record = Record({} if call.config.output_scores else None, {} if call.config.output_logits else None)
         requests = loop.make_requests(prompts, call.selector, self.rows)
+        loop.start(requests, call.selector, self.rows)
         with self.session.turns.begin():
             for found in loop.run(requests, call.selector, self.rows, record):
                 if streamer is not None:
@@ -162,6 +167,7 @@ class NeuronDecoderModel(NeuronBaseModel):
             )
         prompts = call.prompts.repeated(call.config.num_return_sequences)
         requests = loop.make_requests(prompts, call.selector, self.rows)
+        loop.start(requests, call.selector, self.rows)
         steps = loop.run(requests, call.selector, self.rows)
         if seed is not None:
             steps = _seeded(steps, seed)
@@ -195,6 +201,7 @@ class NeuronDecoderModel(NeuronBaseModel):
         if batch_size != len(prompts.texts):
             raise InputError(f"batch_size is {batch_size}, and input_ids has {len(prompts.texts)} prompts.")
         requests = loop.make_requests(prompts, selector, self.rows)
+        loop.start(requests, selector, self.rows)
         with self.session.turns.begin():
             for _ in loop.run(requests, selector, self.rows):
                 pass
@@ -274,13 +281,16 @@ class NeuronDecoderModel(NeuronBaseModel):
             raise InputError(
                 f"return_dict_in_generate: a search returns it for {together} prompts at most (got {len(prompts.texts)})."
             )
-        probes = loop.make_requests(prompts, call.selector, self.rows)  # every length is checked before anything runs
+        probes = loop.make_requests(prompts, call.selector, self.rows)
+        counts = [
+            call.selector.max_length(probe) - probe.prompt_length for probe in probes
+        ]  # checked before anything runs
         new_tokens: list[list[int]] = []
         for start in starts:
             group = prompts.only(start, start + together)
             settings = _plain(config)
-            probe, width = probes[start], group.input_ids.shape[1]
-            settings.max_new_tokens, settings.max_length = probe.rules.max_length - probe.prompt_length, None
+            width = group.input_ids.shape[1]
+            settings.max_new_tokens, settings.max_length = counts[start], None
             extras = dict(call.extras)
             if (allowed := extras.get("prefix_allowed_tokens_fn")) is not None:
                 extras["prefix_allowed_tokens_fn"] = _numbered_from(start, allowed)

@@ -213,6 +213,24 @@ def test_sampling(model, reference, options):
     assert model.generate(**batch, **given).tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_is_no_repetition(model, reference, side):
+    """The penalty leaves padding out where transformers does."""
+    batch = padded(PROMPTS, side)
+    given = {"max_new_tokens": 3, "do_sample": True, "repetition_penalty": 3.0, "eos_token_id": None}
+    kept = {"return_dict_in_generate": True, "output_scores": True, "seed": 0}
+    found = model.generate(**batch, **given, **kept)
+    del kept["seed"]
+    torch.manual_seed(0)
+    expected = reference.generate(**batch, **given, **kept)
+    rows = range(4) if side == "left" else [1]
+    for row in rows:
+        torch.testing.assert_close(found.scores[0][row], expected.scores[0][row], atol=1e-4, rtol=1e-4)
+    batch = padded(texts(30, 2, seed=5), side)
+    ended = model.generate(**batch, do_sample=True, repetition_penalty=3.0, eos_token_id=None)
+    assert ended.shape == (2, 50)
+
+
 @pytest.mark.parametrize("lengths", [(2, 30), (30, 2)], ids=str)
 def test_sampling_to_the_end_of_the_cache(model, reference, lengths):
     """Every text of a padded batch is measured without its padding, whichever comes first."""

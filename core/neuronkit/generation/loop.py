@@ -21,12 +21,14 @@ class Request:
         index: Its number in the call.
         text: Its tokens, ``[tokens]``.
         history: What processors and criteria see as the prompt, ``[1, length]``: the text, or the padded row.
+        mask: As `history`, 0 for its padding; None where it has none.
     """
 
-    def __init__(self, index: int, text: torch.Tensor, history: torch.Tensor) -> None:
+    def __init__(self, index: int, text: torch.Tensor, history: torch.Tensor, mask: torch.Tensor | None = None) -> None:
         self.index = index
         self.text = text
         self.history = history
+        self.mask = mask
         self.prompt_length = history.shape[1]
         self.count = self._written = self.prompt_length
         self.new_tokens: list[int] = []
@@ -111,11 +113,11 @@ def make_requests(prompts: Prompts, selector: TokenSelector, rows: CacheRows) ->
     Processors see a text without its padding, so that a prompt's result does not depend on its neighbours. When sampling a
     batch at once they see the padded row, as in transformers: its random numbers depend on the neighbours anyway.
     """
-    padded = selector.do_sample and len(prompts.texts) <= rows.count
-    return [
-        Request(number, text, prompts.input_ids[number : number + 1] if padded else text.unsqueeze(0))
-        for number, text in enumerate(prompts.texts)
-    ]
+    if not selector.do_sample or len(prompts.texts) > rows.count:
+        return [Request(number, text, text.unsqueeze(0)) for number, text in enumerate(prompts.texts)]
+    given = prompts.input_ids.split(1)
+    masks = [None] * len(given) if prompts.mask is None else prompts.mask.split(1)
+    return [Request(number, *parts) for number, parts in enumerate(zip(prompts.texts, given, masks, strict=True))]
 
 
 def start(requests: list[Request], selector: TokenSelector, rows: CacheRows) -> None:
@@ -132,7 +134,7 @@ def start(requests: list[Request], selector: TokenSelector, rows: CacheRows) -> 
         groups.setdefault((request.prompt_length, selector.max_length(request)), []).append(request)
     together = len(groups) == 1 and len(requests) <= rows.count
     for (_, max_length), group in groups.items():
-        apart = selector.tells_prompts_apart and not together
+        apart = not together and (selector.tells_prompts_apart or group[0].mask is not None)
         for part in [[request] for request in group] if apart else [group]:
             rules = selector.rules(part, max_length, together=together)
             for request in part:

@@ -16,10 +16,12 @@ class Prompts:
     Args:
         input_ids: ``[prompts, width]`` as given, padding included.
         texts: The tokens of each that count.
+        mask: As `input_ids`, 0 for padding; None where there is none.
     """
 
     input_ids: torch.Tensor
     texts: list[torch.Tensor]
+    mask: torch.Tensor | None = None
 
     @property
     def are_even(self) -> bool:
@@ -30,16 +32,16 @@ class Prompts:
         """Return every prompt several times, copies side by side."""
         if times == 1:
             return self
-        return Prompts(
-            self.input_ids.repeat_interleave(times, dim=0), [text for text in self.texts for _ in range(times)]
-        )
+        mask = None if self.mask is None else self.mask.repeat_interleave(times, dim=0)
+        texts = [text for text in self.texts for _ in range(times)]
+        return Prompts(self.input_ids.repeat_interleave(times, dim=0), texts, mask)
 
     def only(self, start: int, stop: int) -> Prompts:
         """Return some of them, without the columns that pad all of these."""
         texts = self.texts[start:stop]
         if len({text.shape[0] for text in texts}) == 1:
             return Prompts(torch.stack(texts), texts)
-        return Prompts(self.input_ids[start:stop], texts)
+        return Prompts(self.input_ids[start:stop], texts, None if self.mask is None else self.mask[start:stop])
 
 
 def read_prompts(
@@ -87,4 +89,4 @@ def read_prompts(
             raise InputError(
                 f"Prompt {number} has the token {wrong}, and the model knows 0 to {(vocabulary or 0) - 1}."
             )
-    return Prompts(input_ids, texts)
+    return Prompts(input_ids, texts, None if attention_mask is None or attention_mask.bool().all() else attention_mask)

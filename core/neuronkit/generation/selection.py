@@ -166,6 +166,7 @@ class TokenSelector:
         copies, config.num_return_sequences, config.max_length = config.num_return_sequences or 1, 1, max_length
         numbers = [request.index // copies for request in requests]
         prefix = self._prefix
+        masks = [request.mask for request in requests if request.mask is not None]
         processors = self._bridge._get_logits_processor(
             generation_config=config,
             input_ids_seq_length=length,
@@ -173,7 +174,7 @@ class TokenSelector:
             prefix_allowed_tokens_fn=None if prefix is None else lambda row, ids: prefix(numbers[row], ids),
             logits_processor=self._processors,
             device="cpu",
-            model_kwargs={},
+            model_kwargs={"attention_mask": torch.cat(masks)} if masks else {},
         )
         if not together and any(isinstance(item, SynthIDTextWatermarkLogitsProcessor) for item in processors):
             raise InputError(

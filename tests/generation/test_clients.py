@@ -30,6 +30,23 @@ def test_save_and_reload(model, tmp_path):
     assert again.generate(PROMPTS[0][None]).shape == (1, 8)
 
 
+def test_save_a_changed_generation_config(model, reference, tmp_path):
+    """Beside the graphs and in the manifest; also into the artifact itself."""
+    model.save_pretrained(tmp_path / "saved")
+    changed = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    changed.generation_config.repetition_penalty = 1.7
+    changed.save_pretrained(tmp_path / "changed")
+    changed.generation_config.max_new_tokens = 6
+    changed.save_pretrained(tmp_path / "saved")
+    for name, count in (("saved", 6), ("changed", None)):
+        again = NeuronModelForCausalLM.from_pretrained(tmp_path / name)
+        assert again.generation_config.repetition_penalty == 1.7
+        assert again.generation_config.max_new_tokens == count
+    expected = alone(reference, PROMPTS, repetition_penalty=1.7, **GREEDY)
+    assert new_tokens(again.generate(**padded(PROMPTS), **GREEDY), 9, expected) == expected
+    assert model.generation_config.repetition_penalty is None
+
+
 def test_generation_config_of_the_checkpoint(checkpoint_of, tmp_path):
     """What it asks for is done without being said again."""
     import shutil

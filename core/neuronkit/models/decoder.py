@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
+from neuronkit.artifact.store import atomic_directory
 from neuronkit.errors import InputError
-from neuronkit.generation import loop
+from neuronkit.generation import defaults, loop
 from neuronkit.generation.bridge import Bridge
 from neuronkit.generation.loop import NewToken, Record
 from neuronkit.generation.prompts import Prompts, read_prompts
@@ -29,12 +31,8 @@ class NeuronDecoderModel(NeuronBaseModel):
 
     @cached_property
     def generation_config(self) -> Any:
-        """The checkpoint's defaults for generation; may be changed and assigned."""
-        from transformers import GenerationConfig
-
-        if (self.model_save_dir / "generation_config.json").is_file():
-            return GenerationConfig.from_pretrained(self.model_save_dir)
-        return GenerationConfig.from_model_config(self.config)
+        """The checkpoint's defaults for generation; may be changed and assigned. `save_pretrained` writes them."""
+        return defaults.read(self.model_save_dir, self.config)
 
     @cached_property
     def rows(self) -> CacheRows:
@@ -54,6 +52,28 @@ class NeuronDecoderModel(NeuronBaseModel):
     def bridge(self) -> Bridge:
         """Return the model as transformers' `GenerationMixin` sees it."""
         return Bridge(self.config, self.generation_config, self.rows)
+
+    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """
+        Write the artifact, with `generation_config` as it is now.
+
+        Args:
+            directory: Created if need be; must be empty, or the artifact's own.
+            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
+            **kwargs: For `push_to_hub`.
+
+        """
+        target, own = Path(directory).expanduser(), self.model_save_dir
+        if self.generation_config == defaults.read(own, self.config):
+            super().save_pretrained(target)
+        elif target.is_dir() and target.resolve() == own.resolve():
+            defaults.write(self.generation_config, target)
+        else:
+            with atomic_directory(target) as temporary:
+                super().save_pretrained(temporary)
+                defaults.write(self.generation_config, temporary)
+        if push_to_hub:
+            self.push_to_hub(directory, **kwargs)
 
     def replace_weights(self, checkpoint: Any, **source_options: Any) -> None:
         """Give the graphs another checkpoint's weights; see `NeuronBaseModel.replace_weights`."""

@@ -1,0 +1,30 @@
+"""What an artifact does when a call does not say otherwise: its ``generation_config.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+from transformers import GenerationConfig
+
+from neuronkit.artifact import manifest as manifests
+from neuronkit.artifact.store import describe
+
+_FILE = "generation_config.json"
+
+
+def read(directory: Path, config: Any) -> GenerationConfig:
+    """Return the generation config of an artifact; where it has none, that of the model's configuration."""
+    if (directory / _FILE).is_file():
+        return GenerationConfig.from_pretrained(directory)
+    return GenerationConfig.from_model_config(config)
+
+
+def write(generation_config: GenerationConfig, directory: Path) -> None:
+    """Write a generation config into an artifact, and record it in the manifest."""
+    generation_config.to_json_file(directory / _FILE)
+    manifest = manifests.read(directory)
+    others = [file for file in manifest.side_files if file.file != _FILE]
+    record = describe(directory / _FILE, directory)
+    manifests.dump(attrs.evolve(manifest, side_files=[*others, record]), directory)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 import neuronkit
 from neuronkit import NeuronModelForCausalLM
@@ -107,6 +108,48 @@ def test_pipeline(pipe, model, reference):
     assert pipe(prompt=[]) == []
     pairs = pipe(prompt=["Hello", "a"], do_sample=True, num_return_sequences=2, seed=1, max_new_tokens=3)
     assert [len(answers) for answers in pairs] == [2, 2]
+
+
+def test_pipeline_of_padded_prompts(pipe, reference):
+    """Prompts are padded with the tokenizer's pad token, which processors see when a batch is sampled."""
+    prompts = ["a longer prompt", "a"]
+    given = {"max_new_tokens": 8, "do_sample": True, "top_k": 0, "no_repeat_ngram_size": 1}
+    path = pipe.shell.model_save_dir
+    other, tokenizer = neuronkit.pipeline(path), AutoTokenizer.from_pretrained(path, padding_side="left")
+    for pad in ("<pad>", "x"):
+        other.shell.tokenizer.pad_token = tokenizer.pad_token = pad
+        batch = tokenizer(prompts, padding=True, return_tensors="pt")
+        for seed in range(5):
+            torch.manual_seed(seed)
+            expected = reference.generate(**batch, **given)[:, batch["input_ids"].shape[1] :]
+            found = other(prompt=prompts, return_full_text=False, seed=seed, **given)
+            assert [one["generated_text"] for one in found] == tokenizer.batch_decode(
+                expected, skip_special_tokens=True
+            )
+
+
+def test_pipeline_of_a_config_that_asks_for_a_dict(pipe, model, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    other = neuronkit.pipeline(tmp_path / "saved")
+    other.shell.generation_config.return_dict_in_generate = True
+    assert other(prompt="Hello", **GREEDY) == pipe(prompt="Hello", **GREEDY)
+    assert list(other(prompt="Hello", stream=True, **GREEDY)) == list(pipe(prompt="Hello", stream=True, **GREEDY))
+
+
+def test_pipeline_streams_one_answer(pipe, model, tmp_path):
+    """The error names the number of answers, whether the call or the checkpoint asks for it."""
+    model.save_pretrained(tmp_path / "saved")
+    other = neuronkit.pipeline(tmp_path / "saved")
+    other.shell.generation_config.update(num_return_sequences=2, do_sample=True)
+    given = {"stream": True, "do_sample": True, "max_new_tokens": 3, "seed": 1}
+    for asked, options in ((pipe, {"num_return_sequences": 2}), (other, {})):
+        with pytest.raises(InputError) as caught:
+            asked(prompt="a", **given, **options)
+        assert str(caught.value) == (
+            "stream: one answer at a time, and num_return_sequences is 2.\n"
+            "Try: num_return_sequences=1, or generate_iter, which numbers the tokens of several."
+        )
+    assert list(other(prompt="a", num_return_sequences=1, **given)) == list(pipe(prompt="a", **given))
 
 
 def test_pipeline_refuses(pipe):

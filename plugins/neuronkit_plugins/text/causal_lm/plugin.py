@@ -122,19 +122,31 @@ class TextGeneration:
         if not texts:
             return {}, Context([], is_list, 0, tokenizer)
         width = max(map(len, texts))
-        padded = [[0] * (width - len(ids)) + ids for ids in texts]
+        pad = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
+        padded = [[pad] * (width - len(ids)) + ids for ids in texts]
         mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in texts]
         tensors = {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
         return tensors, Context(prompts, is_list, width, tokenizer)
 
     @hookimpl
     def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: CausalLMOptions) -> Any:
-        """Generate; with ``stream`` return the tokens as they come."""
+        """
+        Generate; with ``stream`` return the tokens as they come.
+
+        Raises:
+            InputError: There are several answers to stream, or as `generate`.
+        """
         if not tensors:
             return ()
-        if options.stream:
-            return shell.generate_iter(**tensors, **options.generation())
-        return shell.generate(**tensors, **options.generation())
+        if not options.stream:
+            return shell.generate(**tensors, **options.generation(), return_dict_in_generate=False)
+        answers = options.num_return_sequences or shell.generation_config.num_return_sequences or 1
+        if answers > 1:
+            raise InputError(
+                f"stream: one answer at a time, and num_return_sequences is {answers}.\n"
+                "Try: num_return_sequences=1, or generate_iter, which numbers the tokens of several."
+            )
+        return shell.generate_iter(**tensors, **options.generation())
 
     @hookimpl
     def postprocess(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import GenerationConfig, SynthIDTextWatermarkingConfig
+from transformers import AutoTokenizer, GenerationConfig, SynthIDTextWatermarkingConfig
 from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from neuronkit.errors import InputError
@@ -279,6 +279,34 @@ def test_stop_strings(model, reference):
     assert len(expected[0]) < 12
     result = model.generate(**padded(PROMPTS), max_new_tokens=12, do_sample=False, stop_strings=stop)
     assert new_tokens(result, 9, expected) == expected
+
+
+@pytest.mark.parametrize("options", [{"do_sample": False}, {"do_sample": True}, {"num_beams": 2}], ids=str)
+def test_token_healing(model, reference, options):
+    """The last tokens of the prompts are chosen anew, among those that begin alike: here the special tokens and their bracket."""
+    tokenizer = AutoTokenizer.from_pretrained(model.model_save_dir, padding_side="left")
+    given = {"max_new_tokens": 4, "token_healing": True, "tokenizer": tokenizer, **options}
+    changed = 0
+    for unhealed in ("abc<", "k<", ["abc<", "defg<"], ["a longer text", "another<"]):
+        batch = tokenizer(unhealed, return_tensors="pt", padding=True)
+        torch.manual_seed(0)
+        expected = reference.generate(**batch, **given)
+        torch.manual_seed(0)
+        assert model.generate(**batch, **given).tolist() == expected.tolist()
+        width = batch["input_ids"].shape[1]
+        changed += int((expected[:, :width] != batch["input_ids"]).sum())
+    assert changed
+
+
+def test_token_healing_of_another_width(model):
+    """Healing strips spaces: then a mask does not tell what is padding."""
+    batch = model.tokenizer(["ab  ", "abc<  "], return_tensors="pt", padding=True)
+    with pytest.raises(InputError) as caught:
+        model.generate(**batch, max_new_tokens=3, token_healing=True)
+    assert str(caught.value) == (
+        "token_healing: the tokenizer makes (2, 4) tokens of the prompts, and the attention mask is of (2, 6).\n"
+        "Try: one prompt a call."
+    )
 
 
 def test_tokens_after_the_end_are_padding(model, reference):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from transformers.generation import GenerationMixin
 
 from neuronkit.artifact.store import atomic_directory
 from neuronkit.errors import InputError
@@ -265,6 +266,9 @@ class NeuronDecoderModel(NeuronBaseModel):
             bridge.prepare_special_tokens(config)
             attention_mask = bridge._prepare_attention_mask_for_generation(input_ids, config, {})
         prompts = read_prompts(input_ids, attention_mask, self.vocabulary)
+        if config.token_healing:
+            prompts = self._healed(prompts, extras.get("tokenizer") or self.tokenizer)
+            config.token_healing = False
         if extras.get("tokenizer") is None and config.stop_strings is not None:
             extras["tokenizer"] = self.tokenizer
         extras = {name: value for name, value in extras.items() if value is not None}
@@ -281,6 +285,16 @@ class NeuronDecoderModel(NeuronBaseModel):
             length_is_given=given,
         )
         return _Call(prompts, config, str(mode.value), selector, bridge, extras, stopping_criteria)
+
+    def _healed(self, prompts: Prompts, tokenizer: Any) -> Prompts:
+        """Return prompts whose last tokens transformers' healing chose anew; it calls `generate` for one token each."""
+        healed = GenerationMixin.heal_tokens(self, prompts.input_ids.clone(), tokenizer)
+        if prompts.mask is not None and healed.shape != prompts.input_ids.shape:
+            raise InputError(
+                f"token_healing: the tokenizer makes {tuple(healed.shape)} tokens of the prompts, and the attention mask is of "
+                f"{tuple(prompts.input_ids.shape)}.\nTry: one prompt a call."
+            )
+        return read_prompts(healed, prompts.mask, self.vocabulary)
 
     def _search(self, call: _Call) -> Any:
         """Run a search of transformers, in as many groups of prompts of one length as the rows hold."""

@@ -158,6 +158,18 @@ def test_assisted_generation(compiled, model, reference):
     )
 
 
+@pytest.mark.parametrize("count", [30, 31, 32, 33, 34])
+def test_drafts_at_the_end_of_the_cache(compiled, reference, count):
+    """They may be longer than what is left of it."""
+    (prompt,) = texts(6, seed=2)
+    given = {"max_new_tokens": count, "do_sample": False}
+    checker = compiled("gpt2", all_logits=True, backend="recording", cache=False)
+    expected = alone(reference, [prompt], **given)[0]
+    for drafts in (2, 5, 10):
+        found = checker.generate(prompt[None], prompt_lookup_num_tokens=drafts, **given)
+        assert found[0, 6:].tolist() == expected
+
+
 def test_all_logits_serve_as_the_last_do(compiled, reference):
     from tests.generation.prompts import new_tokens, padded
 

@@ -111,10 +111,15 @@ class Bridge(GenerationMixin):
         return {"input_ids": input_ids[:, cache.get_seq_length() :], "cache": cache}
 
     def forward(self, input_ids: torch.Tensor, cache: RowsCache, return_dict: bool = True) -> ModelOutput:
-        """Run tokens that follow those in the cache."""
+        """
+        Run tokens that follow those in the cache.
+
+        Drafts may go beyond the last slot by a token whose logits nobody reads: it goes to the spare one.
+        """
         count, tokens = input_ids.shape
-        slots = torch.arange(cache.seen, cache.seen + tokens).repeat(count, 1)
-        logits = self.rows.run(input_ids, slots, torch.full((count,), tokens - 1), cache.seen + tokens)
+        length = self.rows.length
+        slots = torch.arange(cache.seen, cache.seen + tokens).clamp(max=length).repeat(count, 1)
+        logits = self.rows.run(input_ids, slots, torch.full((count,), tokens - 1), min(cache.seen + tokens, length))
         cache.seen += tokens
         return ModelOutput(logits=logits if self.rows.all_logits else logits[:, None], cache=cache)
 

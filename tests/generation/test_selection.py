@@ -344,6 +344,18 @@ def test_scores_and_logits(model, reference):
     assert (plain.scores, plain.logits) == (None, None)
 
 
+@pytest.mark.parametrize("options", [{"do_sample": False}, {"num_beams": 2}], ids=str)
+def test_transition_scores(model, reference, options):
+    given = {"max_new_tokens": 5, "return_dict_in_generate": True, "output_scores": True, **options}
+    mask, found = torch.ones_like(EVEN[:2]), []
+    for generates in (model, reference):
+        kept = generates.generate(EVEN[:2], attention_mask=mask, **given)
+        beams = kept.get("beam_indices")
+        found.append(generates.compute_transition_scores(kept.sequences, kept.scores, beams, normalize_logits=True))
+    assert found[0].shape == (2, 5)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+
+
 def test_generation_config(model, reference):
     """A config object serves as keywords do, and keywords win."""
     config = GenerationConfig(max_new_tokens=9, do_sample=False, eos_token_id=2, pad_token_id=0)

@@ -76,6 +76,27 @@ class NeuronDecoderModel(NeuronBaseModel):
         if push_to_hub:
             self.push_to_hub(directory, **kwargs)
 
+    def compute_transition_scores(
+        self,
+        sequences: torch.Tensor,
+        scores: tuple[torch.Tensor, ...],
+        beam_indices: torch.Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> torch.Tensor:
+        """
+        Return the scores of the tokens that `generate` chose; see transformers' method of that name.
+
+        Args:
+            sequences: ``[prompts, width + new tokens]``, as `generate` returned them.
+            scores: Those of every step, with ``return_dict_in_generate`` and ``output_scores``.
+            beam_indices: Of a beam search.
+            normalize_logits: Take log probabilities.
+
+        Returns:
+            ``[prompts, new tokens]``.
+        """
+        return self.bridge().compute_transition_scores(sequences, scores, beam_indices, normalize_logits)
+
     def replace_weights(self, checkpoint: Any, **source_options: Any) -> None:
         """Give the graphs another checkpoint's weights; see `NeuronBaseModel.replace_weights`."""
         super().replace_weights(checkpoint, **source_options)

@@ -78,3 +78,6 @@ def test_refusals(cli, writer):
     ended = cli("run", writer, "--max-new-tokens", 3)
     assert ended.status == 1
     assert "Text generation needs prompt=...: a text or a list of texts." in ended.err
+    ended = cli("run", writer, "--prompt", "Hello", "--max-new-token", 5)
+    assert (ended.status, ended.out) == (1, "")
+    assert "max_new_token: unknown input. Did you mean 'max_new_tokens'?" in ended.err

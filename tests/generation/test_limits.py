@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 import neuronkit
+from neuronkit import NeuronModelForCausalLM
 from neuronkit.errors import InputError, OptionError
 from tests.generation.prompts import alone, texts
 
@@ -88,9 +90,69 @@ def test_no_prompt_at_all(model, reference):
 
 def test_options_that_are_none(model):
     prompt = texts(4)[0][None]
-    assert "generate does not take 'max_tokens'" in message(model, prompt, max_tokens=4)
-    assert "output_attentions: a compiled model returns logits only." in message(model, prompt, output_attentions=True)
-    assert "guidance_scale: classifier-free guidance" in message(model, prompt, guidance_scale=2.0)
+    assert message(model, prompt, max_new_token=4) == (
+        "generate does not take 'max_new_token'. Did you mean max_new_tokens?"
+    )
+    assert message(model, prompt, logit_processor=None) == (
+        "generate does not take 'logit_processor'. Did you mean logits_processor?"
+    )
+    assert message(model, prompt, xyz=4) == (
+        "generate does not take 'xyz'. A field of GenerationConfig, or logits_processor, prefix_allowed_tokens_fn, "
+        "streamer, tokenizer, assistant_model."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"guidance_scale": 2.0},
+            "guidance_scale: classifier-free guidance runs the model twice a step, which is not supported.",
+        ),
+        (
+            {"cache_implementation": "quantized"},
+            "cache_implementation: the cache was compiled with the model, and is not quantized.\nTry: leave it out.",
+        ),
+        (
+            {"assistant_early_exit": 1},
+            "assistant_early_exit: a compiled model runs all of its layers.\n"
+            "Try: assistant_model, or prompt_lookup_num_tokens.",
+        ),
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_options_that_cannot_be_served(model, options, said):
+    assert message(model, texts(4)[0][None], **options) == said
+
+
+def test_a_compiled_model_does_not_draft(compiled, model):
+    checker = compiled("gpt2", all_logits=True, backend="recording", cache=False)
+    assert message(checker, texts(4)[0][None], assistant_model=model, max_new_tokens=3) == (
+        "assistant_model: drafts need a cache that transformers makes, and a compiled model has one of its own.\n"
+        "Try: the draft model uncompiled, AutoModelForCausalLM.from_pretrained(...)."
+    )
+
+
+@pytest.mark.parametrize("name", ["output_attentions", "output_hidden_states"])
+def test_outputs_that_the_graph_does_not_have(model, reference, tmp_path, name):
+    """The caller may not ask for them; a checkpoint may, where no result could hold them."""
+    prompt = texts(4)[0][None]
+    given = {"max_new_tokens": 4, "do_sample": False}
+    said = f"{name}: a compiled model returns logits only.\nTry: {name}=False."
+    assert message(model, prompt, **{name: True}) == said
+    assert message(model, prompt, generation_config=GenerationConfig(**{name: True})) == said
+    model.save_pretrained(tmp_path / "saved")
+    asking = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    asking.generation_config.update(**{name: True})
+    expected = reference.generate(prompt, **given).tolist()
+    assert asking.generate(prompt, **given).tolist() == expected
+    assert (
+        asking.generate(prompt, num_beams=2, **given).tolist()
+        == reference.generate(prompt, num_beams=2, **given).tolist()
+    )
+    assert message(asking, prompt, return_dict_in_generate=True, **given) == said
+    kept = asking.generate(prompt, return_dict_in_generate=True, **{name: False}, **given)
+    assert kept.sequences.tolist() == expected
 
 
 def test_beam_search(model, reference):

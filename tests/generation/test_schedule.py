@@ -145,6 +145,14 @@ def test_streamer_of_too_many(model):
     assert str(caught.value) == "streamer: 11 prompts are more than the 4 that run at once. Try: generate_iter."
 
 
+def test_iterators_take_no_streamer(model):
+    with pytest.raises(InputError) as caught:
+        model.generate_iter(MANY[0][None], **GREEDY, streamer=Notes())
+    assert str(caught.value) == (
+        "streamer: generate_iter yields the tokens itself. Try: generate, which takes a streamer."
+    )
+
+
 def test_selector(model, reference):
     """The documented lower level."""
     from transformers import GenerationConfig

@@ -12,7 +12,7 @@ from transformers.generation import GenerationMixin
 
 from neuronkit.artifact.store import atomic_directory
 from neuronkit.errors import InputError
-from neuronkit.generation import defaults, loop
+from neuronkit.generation import defaults, loop, refusals
 from neuronkit.generation.bridge import Bridge
 from neuronkit.generation.loop import NewToken, Record
 from neuronkit.generation.prompts import Prompts, read_prompts
@@ -207,6 +207,8 @@ class NeuronDecoderModel(NeuronBaseModel):
             raise InputError(
                 f"generate_iter yields tokens as they are chosen, and {call.mode} chooses them at its end."
             )
+        if "streamer" in call.extras:
+            raise InputError("streamer: generate_iter yields the tokens itself. Try: generate, which takes a streamer.")
         prompts = call.prompts.repeated(call.config.num_return_sequences)
         requests = loop.make_requests(prompts, call.selector, self.rows)
         loop.start(requests, call.selector, self.rows)
@@ -264,20 +266,16 @@ class NeuronDecoderModel(NeuronBaseModel):
         extras = {name: kwargs.pop(name) for name in names if name in kwargs}
         for ignored in ("use_cache", "synced_gpus"):
             kwargs.pop(ignored, None)
-        for name in ("output_attentions", "output_hidden_states"):
-            if kwargs.pop(name, None) or getattr(generation_config, name, None):
-                raise InputError(f"{name}: a compiled model returns logits only.")
+        asked = [name for name in refusals.OUTPUTS if kwargs.get(name) or getattr(generation_config, name, None)]
         given = generation_config is not None and any(getattr(generation_config, name) is not None for name in _LENGTHS)
         given = given or any(kwargs.get(name) is not None for name in _LENGTHS)
         bridge = self.bridge()
-        config, unknown = bridge._prepare_generation_config(generation_config, **kwargs)
-        if unknown:
-            known = ", ".join(names)
-            raise InputError(f"generate does not take {sorted(unknown)[0]!r}: a field of GenerationConfig, or {known}.")
-        if config.guidance_scale not in (None, 1, 1.0):
-            raise InputError(
-                "guidance_scale: classifier-free guidance runs the model twice a step, which is not supported."
-            )
+        with refusals.explained():
+            config, unknown = bridge._prepare_generation_config(generation_config, **kwargs)
+        refusals.require_known(unknown.keys() - set(refusals.OUTPUTS), names)
+        refusals.require_servable(config, asked, extras)
+        for name in refusals.OUTPUTS:
+            setattr(config, name, False)
         if input_ids is None:
             if config.bos_token_id is None:
                 raise InputError("generate needs input_ids: the model has no bos token to begin with.")
@@ -294,7 +292,8 @@ class NeuronDecoderModel(NeuronBaseModel):
             extras["tokenizer"] = self.tokenizer
         extras = {name: value for name, value in extras.items() if value is not None}
         mode = config.get_generation_mode(extras.get("assistant_model"))
-        bridge._validate_generation_mode(mode, config, extras)
+        with refusals.explained():
+            bridge._validate_generation_mode(mode, config, extras)
         selector = TokenSelector(
             _plain(config),
             bridge,

@@ -107,7 +107,7 @@ class TextGeneration:
         Raises:
             InputError: A name is unknown, `prompt` is missing, not text or without tokens, or there are several to stream.
         """
-        check_names(inputs, ["prompt", "text"])
+        check_names(inputs, ["prompt", "text"], options)
         given = inputs.get("prompt", inputs.get("text"))
         if given is None:
             raise InputError("Text generation needs prompt=...: a text or a list of texts.")

@@ -125,6 +125,27 @@ def test_options_that_cannot_be_served(model, options, said):
     assert message(model, texts(4)[0][None], **options) == said
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"do_sample": True, "temperature": 0.0}, "generate: `temperature` (=0.0) has to be a strictly positive float"),
+        ({"do_sample": True, "top_k": -1}, "generate: `top_k` has to be a strictly positive integer, but is -1"),
+        ({"repetition_penalty": 0.0}, "generate: `penalty` has to be a strictly positive float, but is 0.0"),
+        ({"num_beams": 2, "repetition_penalty": 0.0}, "generate: `penalty` has to be a strictly positive float"),
+        (
+            {"num_return_sequences": 2},
+            "generate: Greedy methods (do_sample != True) without beam search do not support",
+        ),
+        ({"max_new_tokens": 0}, "generate: `max_new_tokens` must be greater than 0, but is 0."),
+    ],
+    ids=str,
+)
+def test_values_that_transformers_refuses(model, options, said):
+    """In its words."""
+    found = message(model, texts(4)[0][None], **{"do_sample": False, **options})
+    assert found.startswith(said)
+
+
 def test_a_compiled_model_does_not_draft(compiled, model):
     checker = compiled("gpt2", all_logits=True, backend="recording", cache=False)
     assert message(checker, texts(4)[0][None], assistant_model=model, max_new_tokens=3) == (

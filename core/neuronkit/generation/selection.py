@@ -25,6 +25,7 @@ from transformers.generation import (
 
 from neuronkit.errors import InputError
 from neuronkit.generation.bridge import Bridge
+from neuronkit.generation.refusals import explained
 
 if TYPE_CHECKING:
     from neuronkit.generation.loop import Record, Request
@@ -132,7 +133,8 @@ class TokenSelector:
             InputError: The config asks for a search (beams, an assistant) and not for one token after the other.
         """
         bridge = model.bridge()
-        config, _ = bridge._prepare_generation_config(copy.deepcopy(generation_config))
+        with explained():
+            config, _ = bridge._prepare_generation_config(copy.deepcopy(generation_config))
         mode = config.get_generation_mode()
         if mode not in ("greedy_search", "sample"):
             raise InputError(
@@ -159,7 +161,7 @@ class TokenSelector:
             together: See `Rules`.
 
         Raises:
-            InputError: A processor remembers rows, and they do not go through it together.
+            InputError: An option has a wrong value; or a processor remembers rows, and they do not go through it together.
         """
         length = requests[0].prompt_length
         config = copy.copy(self._config_for(length))
@@ -167,23 +169,24 @@ class TokenSelector:
         numbers = [request.index // copies for request in requests]
         prefix = self._prefix
         masks = [request.mask for request in requests if request.mask is not None]
-        processors = self._bridge._get_logits_processor(
-            generation_config=config,
-            input_ids_seq_length=length,
-            encoder_input_ids=torch.cat([request.history[:, :length] for request in requests]),
-            prefix_allowed_tokens_fn=None if prefix is None else lambda row, ids: prefix(numbers[row], ids),
-            logits_processor=self._processors,
-            device="cpu",
-            model_kwargs={"attention_mask": torch.cat(masks)} if masks else {},
-        )
+        with explained():
+            processors = self._bridge._get_logits_processor(
+                generation_config=config,
+                input_ids_seq_length=length,
+                encoder_input_ids=torch.cat([request.history[:, :length] for request in requests]),
+                prefix_allowed_tokens_fn=None if prefix is None else lambda row, ids: prefix(numbers[row], ids),
+                logits_processor=self._processors,
+                device="cpu",
+                model_kwargs={"attention_mask": torch.cat(masks)} if masks else {},
+            )
+            criteria = self._bridge._get_stopping_criteria(
+                generation_config=config, stopping_criteria=self._criteria, tokenizer=self._tokenizer
+            )
         if not together and any(isinstance(item, SynthIDTextWatermarkLogitsProcessor) for item in processors):
             raise InputError(
                 "watermarking_config: SynthID remembers every row, and prompts of several lengths, or more of them than the "
                 "model's rows, do not go through it together.\nTry: one prompt a call."
             )
-        criteria = self._bridge._get_stopping_criteria(
-            generation_config=config, stopping_criteria=self._criteria, tokenizer=self._tokenizer
-        )
         own = {id(criterion) for criterion in self._criteria}
         counted = (EosTokenCriteria, MaxLengthCriteria)
         extra = [criterion for criterion in criteria if not isinstance(criterion, counted) or id(criterion) in own]

@@ -339,6 +339,7 @@ class NeuronDecoderModel(NeuronBaseModel):
         counts = [
             call.selector.max_length(probe) - probe.prompt_length for probe in probes
         ]  # checked before anything runs
+        call.selector.rules(probes[:1], counts[0] + probes[0].prompt_length, together=True)  # so are the options
         new_tokens: list[list[int]] = []
         for start in starts:
             group = prompts.only(start, start + together)

@@ -82,6 +82,14 @@ def test_prompts_that_are_none(model):
     assert message(model, torch.tensor([[3, -1]])) == "Prompt 0 has the token -1, and the model knows 0 to 95."
 
 
+def test_prompts_that_are_no_ids(model):
+    for given in ("hi", model.tokenizer("hi"), [[3, 4], [5]]):
+        assert message(model, given) == (
+            f"input_ids must be token ids of [prompts, tokens] (got {type(given).__name__}).\n"
+            'Try: generate(**tokenizer(texts, padding=True, return_tensors="pt")).'
+        )
+
+
 def test_no_prompt_at_all(model, reference):
     """Generation begins with the bos token."""
     expected = reference.generate(max_new_tokens=5, do_sample=False)

@@ -165,6 +165,11 @@ def test_selector(model, reference):
     result = model.generate_tokens(batch["input_ids"], selector, 3, attention_mask=batch["attention_mask"])
     expected = alone(reference, MANY[:3], max_new_tokens=8, do_sample=False)
     assert new_tokens(result, 11, expected) == expected
+    selector = TokenSelector.create(batch["input_ids"], GenerationConfig(max_new_tokens=30), model, 100)
+    with pytest.raises(
+        InputError, match="Prompt 1 has 11 tokens; with 30 new ones it needs 41 slots, and the cache has 40"
+    ):
+        model.generate_tokens(batch["input_ids"], selector, 3, attention_mask=batch["attention_mask"])
     with pytest.raises(InputError, match="batch_size is 2, and input_ids has 3 prompts"):
         model.generate_tokens(batch["input_ids"], selector, 2)
     with pytest.raises(InputError, match="generate_tokens does not take 'cache'"):

@@ -171,6 +171,11 @@ def test_watermarks(model, reference):
         {"eos_token_id": [55, 68, 80, 12, 30]},
         {"bad_words_ids": [[80], [55, 68]]},
         {"max_length": 16},
+        {"max_new_tokens": 3.0},
+        {"num_return_sequences": 0},
+        {"eos_token_id": torch.tensor(80)},
+        {"eos_token_id": torch.tensor([80, 42])},
+        {"eos_token_id": []},
         {"logits_processor": LogitsProcessorList([Favour()])},
         {"stopping_criteria": StoppingCriteriaList([After()])},
         {"prefix_allowed_tokens_fn": lambda row, ids: list(range(20, 30 + len(ids)))},
@@ -364,5 +369,6 @@ def test_generation_config(model, reference):
         model.generate(prompt, generation_config=config),
         reference.generate(prompt, generation_config=config),
     )
+    assert torch.equal(model.generate(prompt, config), reference.generate(prompt, config))
     assert model.generate(prompt, generation_config=config, max_new_tokens=4).shape == (1, 9)
     assert config.max_new_tokens == 9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import torch
 
@@ -44,6 +46,24 @@ class Prompts:
         return Prompts(self.input_ids[start:stop], texts, None if self.mask is None else self.mask[start:stop])
 
 
+def as_ids(input_ids: Any) -> torch.Tensor:
+    """
+    Return token ids as a tensor.
+
+    Raises:
+        InputError: They are something else: a text, what a tokenizer returns, rows of several lengths.
+    """
+    if isinstance(input_ids, torch.Tensor):
+        return input_ids
+    try:
+        return torch.as_tensor(input_ids)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"input_ids must be token ids of [prompts, tokens] (got {type(input_ids).__name__}).\n"
+            'Try: generate(**tokenizer(texts, padding=True, return_tensors="pt")).'
+        ) from error
+
+
 def read_prompts(
     input_ids: torch.Tensor, attention_mask: torch.Tensor | None, vocabulary: int | None = None
 ) -> Prompts:
@@ -58,8 +78,7 @@ def read_prompts(
     Raises:
         InputError: There are no prompts, one has no tokens, a token is unknown, or the mask does not fit.
     """
-    if not isinstance(input_ids, torch.Tensor):
-        input_ids = torch.as_tensor(input_ids)
+    input_ids = as_ids(input_ids)
     if input_ids.dim() == 1:
         input_ids = input_ids.unsqueeze(0)
         attention_mask = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +100,10 @@ class TokenSelector:
         self._tokenizer = tokenizer
         self._length_is_given = length_is_given
         self._configs: dict[int, GenerationConfig] = {}
-        eos = config.eos_token_id
-        self.eos_token_ids = frozenset(
-            [] if eos is None else [eos] if isinstance(eos, int) else [int(token) for token in eos]
-        )
+        ends = [] if config.eos_token_id is None else torch.as_tensor(config.eos_token_id).flatten().tolist()
+        self.eos_token_ids = frozenset(ends)
         pad = config.pad_token_id
-        first_eos = None if eos is None else eos if isinstance(eos, int) else int(eos[0])
-        self.pad_token_id = int(pad if pad is not None else first_eos if first_eos is not None else 0)
+        self.pad_token_id = int(pad if pad is not None else ends[0] if ends else 0)
         self.do_sample = bool(config.do_sample)
 
     @classmethod
@@ -125,7 +123,7 @@ class TokenSelector:
             input_ids: The prompts, ``[prompts, width]``.
             generation_config: What to do.
             model: A `neuronkit.models.decoder.NeuronDecoderModel`, for the defaults that its checkpoint sets.
-            max_seq_length: Slots of the cache.
+            max_seq_length: Slots of the cache that may be used.
             stopping_criteria: More reasons to stop.
             **kwargs: ``logits_processor``, ``prefix_allowed_tokens_fn``, ``tokenizer``.
 
@@ -141,7 +139,8 @@ class TokenSelector:
                 f"A TokenSelector chooses greedily or samples; the generation config asks for {mode.value}."
             )
         given = generation_config.max_new_tokens is not None or generation_config.max_length is not None
-        return cls(config, bridge, max_seq_length, stopping_criteria=stopping_criteria, length_is_given=given, **kwargs)
+        slots = min(max_seq_length, model.rows.length)
+        return cls(config, bridge, slots, stopping_criteria=stopping_criteria, length_is_given=given, **kwargs)
 
     @property
     def tells_prompts_apart(self) -> bool:
@@ -198,7 +197,9 @@ class TokenSelector:
             config = copy.deepcopy(self.config)
             self._bridge.prepare_special_tokens(config)
             is_default = config.max_new_tokens is not None or not self._length_is_given
-            self._configs[prompt_length] = self._bridge.prepare_length(config, prompt_length, is_default=is_default)
+            config = self._bridge.prepare_length(config, prompt_length, is_default=is_default)
+            config.max_length = math.ceil(config.max_length)
+            self._configs[prompt_length] = config
         return self._configs[prompt_length]
 
     def max_length(self, request: Request) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 
 from neuronkit.artifact.store import atomic_directory
@@ -15,7 +16,7 @@ from neuronkit.errors import InputError
 from neuronkit.generation import defaults, loop, refusals
 from neuronkit.generation.bridge import Bridge
 from neuronkit.generation.loop import NewToken, Record
-from neuronkit.generation.prompts import Prompts, read_prompts
+from neuronkit.generation.prompts import Prompts, as_ids, read_prompts
 from neuronkit.generation.rows import CacheRows
 from neuronkit.generation.selection import TokenSelector
 from neuronkit.models.base import NeuronBaseModel
@@ -130,7 +131,8 @@ class NeuronDecoderModel(NeuronBaseModel):
 
         Args:
             input_ids: ``[prompts, width]``; None begins with the model's bos token.
-            attention_mask: 1 for tokens, 0 for padding on either side; None asks the pad token, as transformers does.
+            attention_mask: 1 for tokens, 0 for padding on either side; None asks the pad token, as transformers does. A
+                `GenerationConfig` in this place is taken for `generation_config`, whose place it is in transformers.
             generation_config: What to do; None takes the checkpoint's defaults.
             stopping_criteria: transformers' `StoppingCriteriaList`.
             **kwargs: Fields of `GenerationConfig`, and ``logits_processor``, ``prefix_allowed_tokens_fn``, ``streamer``,
@@ -261,6 +263,8 @@ class NeuronDecoderModel(NeuronBaseModel):
     ) -> _Call:
         names = ("logits_processor", "prefix_allowed_tokens_fn", "streamer", "tokenizer", "assistant_model")
         kwargs = dict(kwargs)
+        if isinstance(attention_mask, GenerationConfig) and generation_config is None:
+            attention_mask, generation_config = None, attention_mask  # the second place in transformers
         if "inputs" in kwargs and input_ids is None:
             input_ids = kwargs.pop("inputs")
         extras = {name: kwargs.pop(name) for name in names if name in kwargs}
@@ -276,11 +280,12 @@ class NeuronDecoderModel(NeuronBaseModel):
         refusals.require_servable(config, asked, extras)
         for name in refusals.OUTPUTS:
             setattr(config, name, False)
+        config.num_return_sequences = config.num_return_sequences or 1
         if input_ids is None:
             if config.bos_token_id is None:
                 raise InputError("generate needs input_ids: the model has no bos token to begin with.")
             input_ids = torch.tensor([[config.bos_token_id]])
-        input_ids = torch.as_tensor(input_ids)
+        input_ids = as_ids(input_ids)
         if attention_mask is None and input_ids.dim() == 2 and input_ids.numel():
             bridge.prepare_special_tokens(config)
             attention_mask = bridge._prepare_attention_mask_for_generation(input_ids, config, {})

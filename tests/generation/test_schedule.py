@@ -204,3 +204,57 @@ def test_forward_beyond(model):
         model.forward(ids, torch.tensor([39, 40]))
     with pytest.raises(InputError, match="input_ids has 5 rows, and the model was compiled for 4"):
         model.forward(ids.repeat(5, 1), torch.tensor([0, 1]))
+    assert refusal(model, ids, torch.tensor([3])) == (
+        "cache_ids must be a position for each of 2 tokens, below 40 (got (1,), up to 3)."
+    )
+    starts = torch.tensor([2])
+    assert model.forward(ids, torch.tensor([40, 41]), starts).logits.shape == (1, 1, 96)
+    assert (
+        refusal(model, ids.repeat(2, 1), None, starts) == "start_ids must be a position for each of 2 rows (got (1,))."
+    )
+
+
+@pytest.mark.parametrize(
+    "given", [(torch.tensor([-2, -1]),), (None, torch.tensor([0, 2])), (torch.tensor([3, 4]), torch.tensor([0, 7]))]
+)
+def test_forward_before_a_text(model, given):
+    """Logits after padding alone would mean nothing."""
+    row = 0 if len(given) == 1 else 1
+    assert refusal(model, torch.ones(2, 2, dtype=torch.int64), *given) == (
+        f"The last token of row {row} stands before the start of its text: its logits would mean nothing.\n"
+        "Try: cache_ids from 0 on, and start_ids of at most the last of them."
+    )
+
+
+def test_forward_of_what_is_no_tokens(model):
+    said = "input_ids must be integers of [batch, sequence], with a row and a token at least (got {})."
+    for shape in ((3,), (0, 3), (1, 0)):
+        assert refusal(model, torch.ones(shape, dtype=torch.int64)) == said.format(f"torch.int64 of {shape}")
+    assert refusal(model, torch.ones(1, 2)) == said.format("torch.float32 of (1, 2)")
+    assert refusal(model, "hi") == said.format("str")
+    assert refusal(model, torch.tensor([[3, 96]])) == "input_ids has the token 96, and the model knows 0 to 95."
+    assert refusal(model, torch.tensor([[-1, 9]])) == "input_ids has the token -1, and the model knows 0 to 95."
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (
+            "attention_mask",
+            "Try: start_ids, how many tokens pad each row on the left: (attention_mask == 0).sum(dim=1).",
+        ),
+        ("position_ids", "Try: cache_ids, where the tokens stand."),
+        ("past_key_values", "Try: generate, which takes what transformers takes."),
+    ],
+)
+def test_forward_does_not_take(model, name, hint):
+    assert refusal(model, torch.ones(1, 2, dtype=torch.int64), **{name: None}) == (
+        f"forward does not take {name!r}: input_ids, cache_ids, start_ids, return_dict.\n{hint}"
+    )
+
+
+def refusal(model, *arguments, **options) -> str:
+    """Return the text of the error that a call raises."""
+    with pytest.raises(InputError) as caught:
+        model(*arguments, **options)
+    return str(caught.value)

@@ -10,6 +10,11 @@ from neuronkit.errors import InputError
 from neuronkit.models.decoder import NeuronDecoderModel
 from neuronkit_plugins.text.causal_lm.graph import GRAPH
 
+_INSTEAD = {
+    "attention_mask": "Try: start_ids, how many tokens pad each row on the left: (attention_mask == 0).sum(dim=1).",
+    "position_ids": "Try: cache_ids, where the tokens stand.",
+}
+
 
 class NeuronModelForCausalLM(NeuronDecoderModel):
     """A compiled decoder that generates text."""
@@ -25,6 +30,7 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
         cache_ids: torch.Tensor | None = None,
         start_ids: torch.Tensor | None = None,
         return_dict: bool = True,
+        **others: Any,
     ) -> Any:
         """
         Run tokens, and keep their keys and values.
@@ -34,32 +40,60 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
             cache_ids: Where the tokens stand, ``[sequence]`` or ``[batch, sequence]``; None begins a new text.
             start_ids: Where the text of each row starts, ``[batch]``: what stands before is left padding.
             return_dict: False returns a tuple.
+            **others: None are known.
 
         Returns:
             ``CausalLMOutput`` with `logits` ``[batch, 1, vocabulary]`` of each row's last token, or of all tokens where the
             model was compiled with ``all_logits``.
 
         Raises:
-            InputError: There are more rows than compiled, or a position beyond the cache.
+            InputError: There are more rows than compiled, a position beyond the cache or before a text, or a token or an
+                argument that is unknown.
         """
         from transformers.modeling_outputs import CausalLMOutput
 
+        for name in others:
+            hint = _INSTEAD.get(name, "Try: generate, which takes what transformers takes.")
+            raise InputError(f"forward does not take {name!r}: input_ids, cache_ids, start_ids, return_dict.\n{hint}")
+        self._require_tokens(input_ids)
         count, tokens = input_ids.shape
         rows = self.rows
-        if count > rows.count:
-            raise InputError(f"input_ids has {count} rows, and the model was compiled for {rows.count}.")
         positions = torch.arange(tokens) if cache_ids is None else cache_ids.to(torch.int64)
-        slots = positions.expand(count, tokens) if positions.dim() == 1 else positions
-        if start_ids is not None:
+        fits = tuple(positions.shape) in {(tokens,), (count, tokens)}
+        slots = positions.expand(count, tokens) if fits else positions
+        if start_ids is not None and start_ids.shape != (count,):
+            raise InputError(f"start_ids must be a position for each of {count} rows (got {tuple(start_ids.shape)}).")
+        if start_ids is not None and fits:
             slots = slots - start_ids.to(torch.int64)[:, None]
-        if slots.shape != input_ids.shape or int(slots.max()) >= rows.length:
+        if not fits or int(slots.max()) >= rows.length:
             raise InputError(
                 f"cache_ids must be a position for each of {tokens} tokens, below {rows.length} "
                 f"(got {tuple(positions.shape)}, up to {int(slots.max())})."
             )
-        used = max(int(slots.max()), 0) + 1
+        if int(slots[:, -1].min()) < 0:
+            raise InputError(
+                f"The last token of row {int(slots[:, -1].argmin())} stands before the start of its text: its logits would "
+                "mean nothing.\nTry: cache_ids from 0 on, and start_ids of at most the last of them."
+            )
+        used = int(slots.max()) + 1
         last = torch.full((count,), tokens - 1)
         with rows.turns.begin():
             logits = rows.run(input_ids, slots.masked_fill(slots < 0, rows.length), last, used)
         logits = logits if rows.all_logits else logits[:, None]
         return CausalLMOutput(logits=logits) if return_dict else (logits,)
+
+    def _require_tokens(self, input_ids: Any) -> None:
+        is_tensor = isinstance(input_ids, torch.Tensor)
+        if not is_tensor or input_ids.dim() != 2 or not input_ids.numel() or input_ids.is_floating_point():
+            got = f"{input_ids.dtype} of {tuple(input_ids.shape)}" if is_tensor else type(input_ids).__name__
+            raise InputError(
+                f"input_ids must be integers of [batch, sequence], with a row and a token at least (got {got})."
+            )
+        count, known = input_ids.shape[0], self.vocabulary
+        if count > self.rows.count:
+            raise InputError(f"input_ids has {count} rows, and the model was compiled for {self.rows.count}.")
+        low, high = (int(value) for value in input_ids.aminmax())
+        if low < 0 or (known is not None and high >= known):
+            raise InputError(
+                f"input_ids has the token {low if low < 0 else high}, and the model knows 0 to {(known or 0) - 1}."
+            )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import neuronkit
 from neuronkit.errors import SourceError
 from neuronkit_plugins.text.causal_lm import plugin
+from neuronkit_plugins.text.causal_lm.architectures import rope_kinds
 from tests.generation.checkpoints import CONFIGS, tiny_decoder
 from tests.generation.prompts import alone, new_tokens, padded, texts
 
@@ -87,6 +90,52 @@ def test_falcon_with_alibi(tmp_path):
     path = tiny_decoder(tmp_path / "falcon", "falcon", alibi=True)
     with pytest.raises(SourceError, match="falcon cannot be compiled for text-generation: its attention is biased"):
         neuronkit.compile(path, tmp_path / "out", task="text-generation", optlevel=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (
+            {"rope_type": "dynamic", "factor": 2.0},
+            "its rotary positions (rope_type 'dynamic') are scaled by the length of the text, which changes at every step",
+        ),
+        (
+            {
+                "rope_type": "longrope",
+                "factor": 2.0,
+                "original_max_position_embeddings": 32,
+                "short_factor": [1.0] * 4,
+                "long_factor": [2.0] * 4,
+            },
+            "its rotary positions (rope_type 'longrope') change for the whole text once it is long enough",
+        ),
+    ],
+    ids=["dynamic", "longrope"],
+)
+@pytest.mark.parametrize("field", ["rope_parameters", "rope_scaling"])
+def test_rotary_positions_that_change(tmp_path, settings, reason, field):
+    """Under the names of both generations of configurations."""
+    path = tiny_decoder(tmp_path / "llama", "llama", rope_parameters={"rope_theta": 10000.0, **settings})
+    config = json.loads((path / "config.json").read_text())
+    config[field] = config.pop("rope_parameters")
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SourceError) as caught:
+        neuronkit.compile(path, tmp_path / "out", task="text-generation", optlevel=1)
+    assert str(caught.value).startswith(f"llama cannot be compiled for text-generation: {reason}.\nTry: ")
+
+
+@pytest.mark.parametrize(
+    ("config", "kinds"),
+    [
+        ({}, set()),
+        ({"rope_scaling": None}, set()),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, {"linear"}),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}, "sliding_attention": None}}, {"yarn"}),
+    ],
+    ids=str,
+)
+def test_kinds_of_rotary_positions(config, kinds):
+    assert rope_kinds(config) == kinds
 
 
 def refused_checkpoint(path, architecture):

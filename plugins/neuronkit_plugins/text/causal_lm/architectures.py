@@ -13,6 +13,12 @@ REFUSED = {
 }
 """Architectures that cannot run over a cache of fixed length, and why."""
 
+REFUSED_ROPE = {
+    "dynamic": "its rotary positions (rope_type 'dynamic') are scaled by the length of the text, which changes at every step",
+    "longrope": "its rotary positions (rope_type 'longrope') change for the whole text once it is long enough",
+}
+"""Kinds of rotary positions whose keys in the cache would have to be computed again, and why."""
+
 
 def require_supported(config: Mapping[str, Any]) -> None:
     """
@@ -28,11 +34,21 @@ def require_supported(config: Mapping[str, Any]) -> None:
     reason = REFUSED.get(str(architecture))
     if architecture == "falcon" and config.get("alibi"):
         reason = REFUSED["bloom"]
+    kinds = rope_kinds(config)
+    reason = reason or next((why for kind, why in REFUSED_ROPE.items() if kind in kinds), None)
     if reason:
         raise SourceError(
             f"{architecture} cannot be compiled for text-generation: {reason}.\n"
             "Try: gpt2, opt, gpt_neox, llama, mistral, qwen2, qwen3, phi, gemma, or falcon without ALiBi."
         )
+
+
+def rope_kinds(config: Mapping[str, Any]) -> set[str]:
+    """Return the kinds of rotary positions that a configuration asks for: one, or one a kind of layer."""
+    settings = [config.get(name) or {} for name in ("rope_parameters", "rope_scaling")]
+    parts = settings + [part for found in settings for part in found.values() if isinstance(part, Mapping)]
+    kinds = (part.get("rope_type", part.get("type")) for part in parts)
+    return {kind for kind in kinds if isinstance(kind, str)}
 
 
 def longest_text(config: Mapping[str, Any]) -> int | None:

@@ -87,6 +87,26 @@ def test_transformers_pipeline(model, reference):
     assert ours("ABC", return_full_text=False, **GREEDY) == theirs("ABC", return_full_text=False, **GREEDY)
 
 
+def test_transformers_pipeline_without_a_length(model, reference, tmp_path):
+    """Its own default of 256 looks like a caller's; a length of the generation config takes its place."""
+    from transformers import pipeline
+
+    ours = pipeline("text-generation", model=model, tokenizer=model.tokenizer)
+    with pytest.raises(InputError) as caught:
+        ours("ABCDE")
+    assert str(caught.value) == (
+        "Prompt 0 has 5 tokens; with 256 new ones it needs 261 slots, and the cache has 40. "
+        "transformers' pipeline asks for 256 where no length is given.\n"
+        "Try: max_new_tokens=35, a shorter prompt, or compile with a larger sequence_length."
+    )
+    model.save_pretrained(tmp_path / "saved")
+    other = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    other.generation_config.max_new_tokens = 12
+    theirs = pipeline("text-generation", model=reference, tokenizer=model.tokenizer)
+    found = pipeline("text-generation", model=other, tokenizer=model.tokenizer)("ABCDE", do_sample=False)
+    assert found == theirs("ABCDE", **GREEDY)
+
+
 @pytest.fixture(scope="module")
 def pipe(compiled, tmp_path_factory):
     """`neuronkit.pipeline` of GPT-2."""

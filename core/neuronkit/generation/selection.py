@@ -41,6 +41,8 @@ _TEXTLESS = (
     TypicalLogitsWarper,
 )
 """Processors that do not look at the text: rows of any lengths go through them together."""
+_PIPELINE_DEFAULT = 256
+"""The new tokens that transformers' text-generation pipeline asks for itself, which cannot be told from a caller's."""
 
 
 class Rules:
@@ -223,9 +225,12 @@ class TokenSelector:
             )
         wanted = max_length - length
         if wanted > room and self._length_is_given:
+            whose = (
+                " transformers' pipeline asks for 256 where no length is given." if wanted == _PIPELINE_DEFAULT else ""
+            )
             raise InputError(
                 f"Prompt {request.index} has {request.text.shape[0]} tokens; with {wanted} new ones it needs "
-                f"{request.text.shape[0] + wanted} slots, and the cache has {self.max_seq_length}.\n"
+                f"{request.text.shape[0] + wanted} slots, and the cache has {self.max_seq_length}.{whose}\n"
                 f"Try: max_new_tokens={room}, a shorter prompt, or compile with a larger sequence_length."
             )
         return length + min(wanted, room)

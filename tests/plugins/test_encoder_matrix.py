@@ -66,13 +66,15 @@ def test_equal_to_eager(compiled, architecture, task, static):
     model, eager = compiled(architecture, task, static=static)
     for rows, length, side in ((1, 5, None), (3, 13, None), (1, 24, "right"), (3, 13, "right"), (3, 21, "left")):
         inputs = example(architecture, task, rows, length, padding=side, seed=length)
-        outputs = model(**inputs)
-        if architecture == "modernbert":  # whose eager head cannot do without a mask
-            inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
-        expected = eager(**inputs)
-        if task != "sentence-similarity":
-            assert type(outputs) is type(expected)
-        assert difference(outputs, expected) < ATOL
+        unmasked = {"input_ids": inputs["input_ids"]}
+        for given in [inputs, unmasked] if side else [inputs]:  # in some, padding counts without a mask too
+            outputs = model(**given)
+            if architecture == "modernbert":  # whose eager head cannot do without a mask
+                given.setdefault("attention_mask", torch.ones_like(given["input_ids"]))
+            expected = eager(**given)
+            if task != "sentence-similarity":
+                assert type(outputs) is type(expected)
+            assert difference(outputs, expected) < ATOL
     if architecture in NEIGHBOURS or (architecture, task) == LAST:
         return
     inputs = example(architecture, task, 3, 21, padding="right", seed=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import torch
 from torch import nn
 
@@ -18,7 +19,7 @@ from neuronkit.export import Input, Probe
 GIVEN = "given_positions"
 """Input of a graph in which neighbours mix: 1 for the positions that a caller gave, 0 for those that a bucket added."""
 ABSENT = -1
-"""A token type that stands for none at all."""
+"""A token type, and a mask, that stand for none at all."""
 
 
 class GivenPositions(nn.Module):
@@ -155,6 +156,7 @@ class Xlm(nn.Module):
     """
     XLM and FlauBERT: token types are looked up among the words, so that none at all differs from all of the first type.
 
+    Nor is no mask one of all positions: as many of a row's first positions count as hold another token than the padding.
     Their check of the lengths against the tensor's is a branch on a value, and is answered before it is asked.
 
     Args:
@@ -189,7 +191,15 @@ class Xlm(nn.Module):
         types = keywords.pop("token_type_ids")
         embeddings = backbone.embeddings(ids)
         embedded_types = backbone.embeddings(types.clamp(min=0)) * (types != ABSENT).unsqueeze(-1).to(embeddings.dtype)
-        return (), {**keywords, "inputs_embeds": embeddings + embedded_types, "lengths": _Fitting(ids)}
+        mask = keywords.pop("attention_mask")
+        lengths = ((mask == ABSENT) & (ids != backbone.pad_index)).sum(1, keepdim=True)
+        first = (torch.arange(ids.shape[1], device=ids.device) < lengths).to(mask.dtype)
+        keywords |= {
+            "attention_mask": torch.where(mask == ABSENT, first, mask),
+            "inputs_embeds": embeddings + embedded_types,
+            "lengths": _Fitting(ids),
+        }
+        return (), keywords
 
 
 class _Fitting:
@@ -232,10 +242,11 @@ def adapt_inputs(model: nn.Module, inputs: tuple[Input, ...]) -> tuple[Input, ..
     """Return the inputs of a model's graph, after those that its adapter adds or changes."""
     adapter = _adapter(model)
     if adapter is Xlm:
-        inputs = tuple(
-            Input(input.name, input.axes, pad_value=ABSENT, default=ABSENT) if input.name == "token_type_ids" else input
-            for input in inputs
-        )
+        changed: dict[str, dict[str, Any]] = {
+            "attention_mask": {"default": ABSENT},
+            "token_type_ids": {"default": ABSENT, "pad_value": ABSENT},
+        }
+        inputs = tuple(attrs.evolve(input, **changed.get(input.name, {})) for input in inputs)
     if adapter in (ConvBert, Deberta, MobileBert) or _summaries(model):
         return (*inputs, Input(GIVEN, inputs[0].axes, default=1))
     return inputs
@@ -255,7 +266,7 @@ def neutral(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {
         name: tensor
         for name, tensor in inputs.items()
-        if name != GIVEN and not (name == "token_type_ids" and bool((tensor == ABSENT).all()))
+        if name != GIVEN and not (name != "input_ids" and bool((tensor == ABSENT).all()))
     }
 
 

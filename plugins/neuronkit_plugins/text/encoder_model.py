@@ -33,7 +33,8 @@ class NeuronEncoderModel(NeuronBaseModel):
 
         Args:
             input_ids: ``[batch, sequence]``; for multiple choice all inputs are ``[batch, num_choices, sequence]``.
-            attention_mask: 1 for tokens and 0 for padding; None counts every token.
+            attention_mask: 1 for tokens and 0 for padding; None counts what the eager model counts: every token, and for
+                XLM and FlauBERT as many of a row's first as are not the padding token.
             token_type_ids: None makes every token the first kind. Dropped where the architecture has none: some
                 tokenizers make them all the same.
             output_attentions: Only for a model compiled with ``output_attentions=True``; False leaves them out.

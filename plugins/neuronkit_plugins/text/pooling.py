@@ -118,7 +118,7 @@ class SentenceEncoder(nn.Module):
 
         Args:
             input_ids: ``[batch, sequence]``.
-            attention_mask: ``[batch, sequence]``.
+            attention_mask: ``[batch, sequence]``; what is not 0 counts.
             **others: The encoder's other inputs, and flags that make it return more.
 
         Returns:
@@ -128,7 +128,7 @@ class SentenceEncoder(nn.Module):
         returned = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **others)
         tokens = returned["last_hidden_state"]
         layers = {name: returned[name] for name in ("hidden_states", "attentions") if returned.get(name) is not None}
-        embedding = self.head(self.pooling(tokens, attention_mask))
+        embedding = self.head(self.pooling(tokens, attention_mask != 0))
         return {"token_embeddings": tokens, "sentence_embedding": embedding, **layers}
 
 

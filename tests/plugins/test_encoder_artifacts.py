@@ -11,12 +11,14 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
 
 import neuronkit
 from neuronkit.errors import ArtifactMismatchError, ArtifactUntrustedError, WeightsError
 from neuronkit_registry import UnknownPluginError
+from tests.plugins.checkpoints import WORDS, tiny_sentence_transformer
 from tests.plugins.encoders import eager_model, encoder_tokenizer, tiny_encoder
 
 IDS = torch.randint(5, 90, (3, 9), generator=torch.Generator().manual_seed(0))
@@ -101,6 +103,24 @@ def test_replace_weights_of_an_adapted_architecture(tmp_path, architecture):
     with torch.no_grad():
         expected = eager_model(second, "fill-mask")(input_ids=IDS).logits
     torch.testing.assert_close(model(input_ids=IDS).logits, expected, atol=1e-4, rtol=0)
+
+
+def test_replace_weights_of_a_sentence_transformer(tmp_path):
+    """Texts are cut where the new checkpoint cuts them, also when the old one's length was asked before."""
+    from sentence_transformers import SentenceTransformer
+
+    first, second = (
+        tiny_sentence_transformer(tmp_path / str(length), seed=length, max_seq_length=length) for length in (8, 14)
+    )
+    model = neuronkit.NeuronModelForSentenceTransformers.from_pretrained(
+        first, export=True, sequence_length=16, optlevel=1
+    )
+    assert model.max_seq_length == 8
+    model.replace_weights(second)
+    assert model.max_seq_length == 14
+    text = " ".join(WORDS[:20])
+    expected = SentenceTransformer(str(second), device="cpu").encode(text)
+    np.testing.assert_allclose(model.encode(text), expected, atol=1e-5)
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -207,6 +207,8 @@ class NeuronBaseModel(OfArtifact, nn.Module):
         """
         Give the compiled graphs the weights of another checkpoint of the same architecture, without compiling.
 
+        Its settings hold as well: configuration, tokenizer, and whatever else was read of the checkpoint before.
+
         Args:
             checkpoint: Directory or hub id.
             **source_options: ``revision``, ``subfolder``, ``token`` and the like.
@@ -219,8 +221,10 @@ class NeuronBaseModel(OfArtifact, nn.Module):
         from neuronkit.loading import replace_weights
 
         self.session, self._keep_alive = replace_weights(self.session, checkpoint, source_options)
-        for name in ("config", "processors"):
-            self.__dict__.pop(name, None)
+        for kind in type(self).__mro__:
+            for name, value in vars(kind).items():
+                if isinstance(value, cached_property):
+                    self.__dict__.pop(name, None)
 
     def extra_repr(self) -> str:
         """Say what was compiled."""

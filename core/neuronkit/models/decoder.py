@@ -98,12 +98,6 @@ class NeuronDecoderModel(NeuronBaseModel):
         """
         return self.bridge().compute_transition_scores(sequences, scores, beam_indices, normalize_logits)
 
-    def replace_weights(self, checkpoint: Any, **source_options: Any) -> None:
-        """Give the graphs another checkpoint's weights; see `NeuronBaseModel.replace_weights`."""
-        super().replace_weights(checkpoint, **source_options)
-        for name in ("rows", "generation_config"):
-            self.__dict__.pop(name, None)
-
     @property
     def vocabulary(self) -> int | None:
         """The number of tokens that the model knows."""

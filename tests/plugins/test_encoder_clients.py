@@ -163,6 +163,16 @@ def test_token_classification_of_long_text(load):
     same(ours(text=text), cut(text))
     with pytest.raises(InputError, match="stride puts entities of several windows together"):
         ours(text=text, stride=8)
+    largest = options | {"stride": 61}
+    reference = transformers.pipeline("token-classification", model=eager, tokenizer=tokenizer, **largest)
+    same(ours(text=text, **largest), reference(text))
+    for stride in (62, 64):
+        with pytest.raises(InputError) as error:
+            ours(text=text, **options | {"stride": stride})
+        assert str(error.value) == (
+            f"stride must be smaller than the room that a window has for its text (got {stride}, and there is room for 62 "
+            "of 64 tokens)."
+        )
 
 
 def test_feature_extraction(load):

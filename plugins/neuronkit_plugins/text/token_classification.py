@@ -102,17 +102,17 @@ class TokenClassification:
 
         Raises:
             InputError: A name is unknown, a text is missing or no text or longer than the compiled length, or what the
-                options ask for needs a fast tokenizer.
+                options ask for needs a fast tokenizer, or `stride` leaves a window no text of its own.
         """
         check_names(inputs, ["text"], options)
         if "text" not in inputs:
             raise InputError("Token classification needs text=...: a text or a list of texts.")
         texts, is_list = as_texts("text", inputs["text"])
         tokenizer = processors.tokenizer
-        self._check(options, tokenizer)
+        limit = processors.limits["sequence"]
+        self._check(options, tokenizer, limit)
         if not texts:
             return {}, Tokenized(processors.config, tokenizer, [], [], [], [], None, is_list)
-        limit = processors.limits["sequence"]
         cut: dict[str, Any] = {}
         if options.stride is not None:
             cut = {"truncation": True, "max_length": limit, "stride": options.stride, "return_overflowing_tokens": True}
@@ -169,7 +169,7 @@ class TokenClassification:
                 found[owner] = resolve_overlaps(entities)
         return found if context.is_list else found[0]
 
-    def _check(self, options: TokenClassificationOptions, tokenizer: Any) -> None:
+    def _check(self, options: TokenClassificationOptions, tokenizer: Any, limit: int) -> None:
         if not tokenizer.is_fast and (options.stride is not None or options.aggregation_strategy not in STRATEGIES[:2]):
             raise InputError(
                 f"{type(tokenizer).__name__} cannot say where in the text a token stands, as stride and the strategies "
@@ -177,6 +177,12 @@ class TokenClassification:
             )
         if options.stride is not None and options.aggregation_strategy == "none":
             raise InputError("stride puts entities of several windows together, so it needs an aggregation_strategy.")
+        room = limit - tokenizer.num_special_tokens_to_add(pair=False)
+        if options.stride is not None and options.stride >= room:
+            raise InputError(
+                f"stride must be smaller than the room that a window has for its text (got {options.stride}, and there is "
+                f"room for {room} of {limit} tokens)."
+            )
 
     def _tokens(self, context: Tokenized, window: int, logits: torch.Tensor) -> list[Token]:
         tokenizer, text = context.tokenizer, context.texts[context.owners[window]]

@@ -206,6 +206,13 @@ def test_multiple_choice(load):
         ours(text="snow", choices=["a"] * 5)
     with pytest.raises(InputError, match=r"every text needs as many \(got 2 and 3\)"):
         ours(text=["snow", "rain"], choices=[choices, choices[:2]])
+    for texts, shared in ((["snow", "rain"], choices[:2]), (["snow"], choices), (["snow", "rain"], "sleeps, sings")):
+        with pytest.raises(InputError) as error:
+            ours(text=texts, choices=shared)
+        assert str(error.value) == (
+            "choices: a list of texts needs a list of choices for each of them (got one list for all).\n"
+            'Try: choices=[["a", "b"], ["a", "b"]] for two texts.'
+        )
     with pytest.raises(neuronkit.OptionError, match="num_choices: required"):
         neuronkit.compile(
             model.model_save_dir.parent, "unused", task="multiple-choice", backend="recording", cache=False

@@ -135,17 +135,22 @@ def read_choices(given: Any, texts: int, *, is_list: bool, most: int) -> list[li
     Return the choices of every text.
 
     Args:
-        given: A list of texts, one such list a text, or texts separated by commas.
+        given: A list of texts, or for one text also texts separated by commas; for a list of texts one such list each.
         texts: How many texts there are.
         is_list: Whether they were given as a list.
         most: How many choices the graph takes.
 
     Raises:
-        InputError: They are no texts, too many, or not equally many.
+        InputError: They are no texts, too many, not equally many, or one list for several texts.
     """
     if isinstance(given, str):
         given = [choice.strip() for choice in given.split(",")]
     per_text = list(given) if is_list else [given]
+    if is_list and any(isinstance(own, str) for own in per_text):
+        raise InputError(
+            "choices: a list of texts needs a list of choices for each of them (got one list for all).\n"
+            'Try: choices=[["a", "b"], ["a", "b"]] for two texts.'
+        )
     if len(per_text) != texts:
         raise InputError(f"There are {texts} texts and {len(per_text)} lists of choices: give one list for each text.")
     choices = [as_texts("choices", own)[0] for own in per_text]

@@ -284,6 +284,44 @@ def test_inputs(load):
         assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "name", "value", "size", "what"),
+    [
+        ("bert", "input_ids", 152, 152, "tokens"),
+        ("bert", "input_ids", -1, 152, "tokens"),
+        ("bert", "token_type_ids", 2, 2, "token types"),
+        ("xlm", "token_type_ids", 200, 152, "token types"),
+    ],
+)
+def test_numbers_that_stand_for_nothing(load, architecture, name, value, size, what):
+    """They are looked for only when a call has failed, and what had failed is kept."""
+    model, _, _ = load("text-classification", architecture)
+    assert model.config.vocab_size == 152
+    inputs = {"input_ids": torch.full((2, 5), 7), "token_type_ids": torch.zeros(2, 5, dtype=torch.int64)}
+    inputs[name][1, 3] = value
+    with pytest.raises(InputError) as error:
+        model(**inputs)
+    assert str(error.value) == (
+        f"{name} holds {value}, and the model has {size} {what} (0 to {size - 1}).\n"
+        "Try: the tokenizer of the artifact, model.tokenizer."
+    )
+    assert isinstance(error.value.__cause__, IndexError)
+
+
+def test_other_failures_are_left_alone(load, monkeypatch):
+    """Where every number is known, what went wrong is told as it is."""
+    model, _, _ = load("text-classification")
+    failure = RuntimeError("out of memory")
+
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(model.session, "run", fail)
+    with pytest.raises(RuntimeError) as error:
+        model(input_ids=torch.full((2, 5), 7))
+    assert error.value is failure
+
+
 def test_names_of_options_are_suggested(load):
     """What was nearly an option is taken for one."""
     model, _, _ = load("text-classification")

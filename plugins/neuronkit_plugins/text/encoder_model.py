@@ -46,8 +46,8 @@ class NeuronEncoderModel(NeuronBaseModel):
             The output class of the eager model.
 
         Raises:
-            InputError: A tensor is missing, empty, of a wrong rank or dtype, or longer than the largest bucket; or an
-                argument was given that the graph does not take.
+            InputError: A tensor is missing, empty, of a wrong rank or dtype, or longer than the largest bucket; it holds a
+                number that stands for no token; or an argument was given that the graph does not take.
         """
         names = {input.name for graph in self.session.graphs.values() for input in graph.graph.inputs}
         given = others.pop(GIVEN, None)
@@ -67,7 +67,12 @@ class NeuronEncoderModel(NeuronBaseModel):
     def _outputs(self, tensors: Mapping[str, Any], wanted: Mapping[str, bool | None]) -> dict[str, Any]:
         given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         choices = "num_choices" in self.limits
-        outputs = regroup(self.session.forward(self._graph, given), choices=choices)
+        try:
+            flat = self.session.forward(self._graph, given)
+        except (IndexError, RuntimeError) as error:
+            self._check_range(given, error)
+            raise
+        outputs = regroup(flat, choices=choices)
         for name in PER_LAYER:
             if wanted[name] and name not in outputs:
                 raise InputError(
@@ -77,6 +82,20 @@ class NeuronEncoderModel(NeuronBaseModel):
             if wanted[name] is False:
                 outputs.pop(name, None)
         return outputs
+
+    def _check_range(self, tensors: Mapping[str, Any], error: Exception) -> None:
+        """Say which number made a call fail, if one did: before every call it would be looked for in vain."""
+        words = getattr(self.config, "vocab_size", None)
+        kinds = getattr(self.config, "type_vocab_size", words)  # XLM looks token types up among the words
+        for name, size, what in (("input_ids", words, "tokens"), ("token_type_ids", kinds, "token types")):
+            if size is None or name not in tensors:
+                continue
+            wrong = tensors[name][(tensors[name] < 0) | (tensors[name] >= size)]
+            if len(wrong):
+                raise InputError(
+                    f"{name} holds {int(wrong[0])}, and the model has {size} {what} (0 to {size - 1}).\n"
+                    "Try: the tokenizer of the artifact, model.tokenizer."
+                ) from error
 
     def _refuse(self, others: Mapping[str, Any], names: set[str]) -> None:
         """Refuse arguments that would change the result, but are not compiled in."""

@@ -73,6 +73,10 @@ class ArtifactWriteError(ArtifactError, OSError):
     """An artifact could not be written: no space, no permission. Nothing was left behind."""
 
 
+class ArtifactUploadError(ArtifactError, OSError):
+    """An artifact could not be uploaded: the hub could not be reached, or refused."""
+
+
 class ArtifactUntrustedError(ArtifactError, PermissionError):
     """Compiled graphs are native code; a downloaded artifact loads only with ``trust_artifact=True``."""
 

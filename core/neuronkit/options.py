@@ -107,7 +107,7 @@ class SourceOptions:
     subfolder: str | None = option(None, help="Folder of the checkpoint inside the model.")
     revision: str | None = option(None, help="Branch, tag or commit on the hub.")
     local_files_only: bool = option(False, help="Never ask the hub.")
-    token: str | None = option(None, help="Access token for the hub.")
+    token: str | bool | None = option(None, help="Access token for the hub.")
     trust_remote_code: bool = option(False, help="Allow the checkpoint's own Python code to run.")
     config: str | None = option(None, help="Directory with the configuration, where it is not beside the weights.")
 

@@ -107,6 +107,12 @@ def read_newer(here: Path) -> None:
     neuronkit.load(here)
 
 
+def upload_offline(here: Path) -> None:
+    """Upload something without a network."""
+    (here / "neuronkit.json").write_text("{}")
+    push_artifact(here, "acme/tides")
+
+
 def infer_nothing(here: Path) -> None:
     """Ask a checkpoint that names no class for its task."""
     infer_task(resolve_source(write_checkpoint(here / "echo", architectures=["EchoModel"])))
@@ -145,6 +151,13 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
         ValueError,
         "{here}/neuronkit.json has schema 99, written by neuronkit 9.0; this version reads up to 1.\n"
         "Try: pip install --upgrade neuronkit",
+    ),
+    "ArtifactUploadError": (
+        upload_offline,
+        OSError,
+        "{here} could not be uploaded to 'acme/tides' (Cannot reach https://huggingface.co/api/repos/create: offline mode "
+        "is enabled. To disable it, please unset the `HF_HUB_OFFLINE` environment variable.).\n"
+        "Try: a repository that you may write to, a token that allows it, and a hub that can be reached.",
     ),
     "ArtifactUntrustedError": (
         lambda _: neuronkit.load("acme/tides"),

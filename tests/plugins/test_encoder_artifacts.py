@@ -10,13 +10,20 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import neuronkit
-from neuronkit.errors import ArtifactMismatchError, ArtifactUntrustedError, WeightsError
+from neuronkit.errors import (
+    ArtifactMismatchError,
+    ArtifactUntrustedError,
+    ArtifactUploadError,
+    OptionError,
+    WeightsError,
+)
 from neuronkit_registry import UnknownPluginError
 from tests.plugins.checkpoints import WORDS, tiny_sentence_transformer
 from tests.plugins.encoders import eager_model, encoder_tokenizer, tiny_encoder
@@ -233,6 +240,92 @@ def test_push_to_hub(model, hub, tmp_path):
     assert torch.equal(again(input_ids=IDS).logits, model(input_ids=IDS).logits)
     with pytest.raises(ArtifactUntrustedError, match="trust_artifact=True"):
         neuronkit.NeuronModelForSequenceClassification.from_pretrained("someone/classifier")
+
+
+def test_push_to_hub_in_the_words_of_transformers(model, tmp_path, monkeypatch):
+    """Names as in transformers, a directory or none, and through `save_pretrained`."""
+    sent = []
+
+    class Hub:
+        def __init__(self, **given):
+            sent.append(given)
+
+        def create_repo(self, name, **given):
+            return SimpleNamespace(repo_id=name)
+
+        def upload_folder(self, **given):
+            sent[-1] |= given
+            return SimpleNamespace(commit_url="address")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    kept = {"token": "hf_x", "commit_message": "First", "create_pr": True}
+    assert model.push_to_hub(repo_id="me/one", private=True, **kept) == "address"
+    model.save_pretrained(tmp_path / "two", push_to_hub=True, repo_id="me/two", **kept)
+    model.push_to_hub(tmp_path / "two", "me/three", token=True)
+    model.push_to_hub(tmp_path / "two", use_auth_token="hf_y")
+    found = [
+        (one["repo_id"], one["folder_path"], one["token"], one["commit_message"], one["create_pr"]) for one in sent
+    ]
+    assert found == [
+        ("me/one", model.model_save_dir, "hf_x", "First", True),
+        ("me/two", tmp_path / "two", "hf_x", "First", True),
+        ("me/three", tmp_path / "two", True, "Upload neuronkit artifact", False),
+        ("two", tmp_path / "two", "hf_y", "Upload neuronkit artifact", False),
+    ]
+
+
+def test_uploads_that_are_refused(model, tmp_path, monkeypatch):
+    """Each with what to type instead; of a wrong call nothing is written."""
+    for call, kind, message in (
+        (
+            lambda: model.push_to_hub(),
+            OptionError,
+            "push_to_hub needs the repository's name.\nTry: push_to_hub(repo_id='<user>/<name>')",
+        ),
+        (
+            lambda: model.push_to_hub("someone/classifier"),
+            ArtifactMismatchError,
+            "There is no directory 'someone/classifier'.\n"
+            "Try: push_to_hub(repo_id='someone/classifier'), if it is the repository's name.",
+        ),
+        (
+            lambda: model.push_to_hub(repo_id="a/b", commit_mesage="x"),
+            OptionError,
+            "commit_mesage: unknown option. Did you mean commit_message?",
+        ),
+        (
+            lambda: model.save_pretrained(tmp_path / "saved", repo_idd="a/b"),
+            OptionError,
+            "repo_idd: unknown option. Did you mean repo_id?",
+        ),
+        (
+            lambda: model.save_pretrained(tmp_path / "saved", repo_id="a/b"),
+            OptionError,
+            "repo_id: only for uploading.\nTry: push_to_hub=True, or leave it out.",
+        ),
+    ):
+        with pytest.raises(kind) as error:
+            call()
+        assert str(error.value) == message
+    assert not (tmp_path / "saved").exists()
+    with pytest.raises(ArtifactUploadError) as error:
+        model.push_to_hub(repo_id="a/b")
+    assert str(error.value) == (
+        f"{model.model_save_dir} could not be uploaded to 'a/b' (Cannot reach https://huggingface.co/api/repos/create: "
+        "offline mode is enabled. To disable it, please unset the `HF_HUB_OFFLINE` environment variable.).\n"
+        "Try: a repository that you may write to, a token that allows it, and a hub that can be reached."
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(ArtifactUploadError, match=r"'a/b' \(\[Errno 111\] Connection refused\)"):
+        model.push_to_hub(repo_id="a/b", endpoint="http://127.0.0.1:9")
+    with pytest.raises(ArtifactUploadError, match="could not be uploaded to 'a/b/c' "):
+        model.push_to_hub(repo_id="a/b/c")
+
+
+def test_stored_token(model):
+    """`token=True` means the stored one, as in transformers."""
+    again = neuronkit.NeuronModelForSequenceClassification.from_pretrained(model.model_save_dir, token=True)
+    assert again.config.model_type == "bert"
 
 
 def test_architecture_that_nobody_names(tmp_path):

@@ -24,7 +24,7 @@ def add_options(group: argparse._ActionsContainer, options_class: type, *, leave
             continue
         flag = f"--{name.replace('_', '-')}"
         common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(schema)}
-        if "boolean" in _types(schema):
+        if "boolean" in _types(schema) and "string" not in _types(schema):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         else:
             group.add_argument(flag, metavar=_metavar(name, schema), **common)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuronkit.artifact.hub import push_artifact
+from neuronkit.artifact.hub import UploadOptions, push_artifact
 from neuronkit.artifact.store import copy_artifact
+from neuronkit.errors import ArtifactMismatchError, OptionError
+from neuronkit.options import build
 
 if TYPE_CHECKING:
     from neuronkit.session import Session
@@ -33,25 +35,49 @@ class OfArtifact:
 
         Args:
             directory: Created if need be; must be empty, or the artifact's own.
-            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
+            push_to_hub: Also upload it.
             **kwargs: For `push_to_hub`.
 
+        Raises:
+            OptionError: A keyword is unknown, or for uploading where nothing is uploaded.
+            OutputExistsError: The directory is not empty.
+            ArtifactWriteError: The disk is full, or the directory cannot be written.
+            ArtifactUploadError: The hub could not be reached, or refused.
+
         """
+        build(UploadOptions, kwargs, "call")
+        if kwargs and not push_to_hub:
+            raise OptionError(f"{', '.join(kwargs)}: only for uploading.\nTry: push_to_hub=True, or leave it out.")
         copy_artifact(self.session.artifact.path, Path(directory).expanduser())
         if push_to_hub:
             self.push_to_hub(directory, **kwargs)
 
-    def push_to_hub(self, directory: str | Path, repository_id: str | None = None, **kwargs: Any) -> str:
+    def push_to_hub(self, directory: str | Path | None = None, repository_id: str | None = None, **kwargs: Any) -> str:
         """
-        Upload an artifact that `save_pretrained` wrote, each file once.
+        Upload the artifact, or one that `save_pretrained` wrote, each file once.
 
         Args:
-            directory: The artifact.
+            directory: The artifact; None takes this one, and needs the repository's name.
             repository_id: ``<user>/<name>``; None takes the directory's name.
-            **kwargs: ``private``, ``revision``, ``use_auth_token`` and ``endpoint``, as for `push_artifact`.
+            **kwargs: ``repo_id`` (another name of `repository_id`), ``private``, ``revision``, ``token`` (or
+                ``use_auth_token``), ``endpoint``, ``commit_message``, ``commit_description`` and ``create_pr``.
 
         Returns:
             The commit's address.
 
+        Raises:
+            ArtifactMismatchError: The directory holds no artifact.
+            ArtifactUploadError: The hub could not be reached, or refused.
+            OptionError: A keyword is unknown or of a wrong value, or the repository's name is missing.
+
         """
-        return push_artifact(Path(directory), repository_id, **kwargs)
+        unnamed = repository_id is None and kwargs.get("repo_id") is None
+        if directory is None and unnamed:
+            raise OptionError("push_to_hub needs the repository's name.\nTry: push_to_hub(repo_id='<user>/<name>')")
+        if directory is not None and unnamed and not Path(directory).expanduser().is_dir():
+            raise ArtifactMismatchError(
+                f"There is no directory {str(directory)!r}.\n"
+                f"Try: push_to_hub(repo_id={str(directory)!r}), if it is the repository's name."
+            )
+        path = self.session.artifact.path if directory is None else Path(directory)
+        return push_artifact(path, repository_id, **kwargs)

@@ -22,6 +22,9 @@ from neuronkit.shapes import default_shapes
 from neuronkit.suggestion import resolve_for
 from neuronkit.tasks import canonical_task, infer_task
 
+_COMMON = ("batch_size", "sequence_length")
+"""Shapes that every model may be given, for what compiles many kinds of them; one without the axis does nothing with it."""
+
 
 @attrs.frozen
 class Request:
@@ -67,7 +70,7 @@ def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Mo
         The shapes, the export config, and the eager model.
 
     Raises:
-        OptionError: A shape is unknown to every graph, or one that is required has no value.
+        OptionError: A shape is one that no graph has, or one that is required has no value.
     """
     source, hook, parsed = request.source, request.hook, request.parsed
     shapes = default_shapes(source, {**(hook.default_shapes(source=source) or {}), **parsed.shapes})
@@ -114,10 +117,12 @@ def resolve_key(source: Source, task: str | None) -> str:
 
 def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
     axes = {axis for graph in config.graphs for axis in graph.axes}
-    known = sorted(shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes) + sorted(
-        axes - set(AXES_OF_SHAPES.values())
-    )
-    problems = [unknown_shape_error(name, known) for name in parsed.unknown_shapes if name not in axes]
+    own = {shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes} | set(config.shapes)
+    known = sorted(own) + sorted(axes - set(AXES_OF_SHAPES.values()) - own)
+    problems = [unknown_shape_error(name, known) for name in parsed.unknown_shapes if name not in known]
+    for name in parsed.shapes:
+        if name not in (*known, *parsed.unknown_shapes, *_COMMON):
+            problems.append(f"{name}: the model has no such size. It has: {', '.join(known)}.")
     overridden = {axis for graph in config.graphs for axis in graph.sizes}
     for axis in config.required_axes:
         shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)

@@ -286,6 +286,12 @@ def test_wrong_shapes_and_options_at_once(checkpoint, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(OptionError, match=r"^sequence_lenght: unknown option\. Did you mean sequence_length\?$"):
         neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, sequence_lenght=16, optlevel=1)
+    with pytest.raises(OptionError) as raised:
+        neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, height=512, num_choices=3)
+    assert str(raised.value) == (
+        "height: the model has no such size. It has: batch_size, sequence_length.\n"
+        "num_choices: the model has no such size. It has: batch_size, sequence_length."
+    )
     with pytest.raises(OptionError, match="target: the cpu backend compiles for this machine only"):
         neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, target="inf2")
 

@@ -247,8 +247,22 @@ def test_shell_looks_like_transformers(compiled, checkpoint):
     assert shell.eval().to("cpu") is shell
     with pytest.raises(InputError, match=r"cannot be moved to cuda"):
         shell.to("cuda")
-    with pytest.raises(InputError, match=r"keeps its dtype \(torch.float32\)"):
-        shell.to(torch.float16)
+    assert shell.cpu().float() is shell
+    for move in (
+        lambda: shell.to(torch.float16),
+        shell.half,
+        shell.bfloat16,
+        shell.double,
+    ):
+        with pytest.raises(InputError) as raised:
+            move()
+        assert str(raised.value) == (
+            "A compiled model keeps its dtype (torch.float32). Try: compile with auto_cast and auto_cast_type."
+        )
+    for device, move in {"cuda": shell.cuda, "cuda:1": lambda: shell.cuda(1), "xpu": shell.xpu}.items():
+        with pytest.raises(InputError) as raised:
+            move()
+        assert str(raised.value) == f"A compiled model takes and gives CPU tensors; it cannot be moved to {device}."
 
 
 def test_export_and_save(checkpoint, eager, tmp_path):

@@ -149,6 +149,8 @@ def test_shells_accept_what_changes_nothing(compiled):
     compiled.unet.set_default_attn_processor()
     with pytest.raises(InputError, match=r"unet is compiled and keeps its dtype \(torch\.float32\)"):
         compiled.unet.to(torch.bfloat16)
+    with pytest.raises(InputError, match=r"unet is compiled and keeps its dtype \(torch\.float32\)"):
+        compiled.unet.half()
     with pytest.raises(InputError, match="cannot be moved to meta"):
         compiled.to("meta")
     assert compiled.vae is compiled.vae.to(torch.float16)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import ArtifactMismatchError, InputError
+from neuronkit.models.moves import Moves
 from neuronkit.models.outputs import Outputs
 from neuronkit.models.saving import OfArtifact
 from neuronkit.padding import remove_padding
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from neuronkit.session import Session
 
 
-class NeuronBaseModel(OfArtifact, nn.Module):
+class NeuronBaseModel(OfArtifact, Moves, nn.Module):
     """
     A compiled model.
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import FixedGraphError, InputError
+from neuronkit.models.moves import Moves
 
 if TYPE_CHECKING:
     from neuronkit.session import Session
@@ -58,7 +59,7 @@ REFUSED = {
 """Methods that change the graph or its weights, and the compile option that does the same."""
 
 
-class Shell:
+class Shell(Moves):
     """What every shell has; it stands before the real class in the order of inheritance."""
 
     session: Any  # a Session; transformers evaluates the annotations of its subclasses

@@ -136,6 +136,21 @@ def test_result_into_a_file(cli, embedder, tmp_path):
     ended = cli("run", embedder, "--text", "the big house", "--json", "--output", tmp_path / "out.json")
     assert (ended.status, ended.out) == (0, "")
     assert len(json.loads((tmp_path / "out.json").read_text())) == 16
+    assert cli("run", embedder, "--text", "the big house", "--output", tmp_path / "new" / "out.txt").status == 0
+    assert (tmp_path / "new" / "out.txt").read_text().startswith("16 numbers [")
+
+
+def test_output_that_cannot_be_written(cli, tmp_path):
+    """That is found before anything runs: here even before the artifact is looked for."""
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "new" / "out.json"
+    for output, message in (
+        (tmp_path, f"--output {tmp_path} is a directory. Try: the name of a file in it"),
+        (below, f"--output {below} cannot be written: {tmp_path / 'file'} is not a directory"),
+    ):
+        ended = cli("run", tmp_path / "none", "--text", "the big house", "--output", output)
+        assert ended.status == 2
+        assert message in ended.err
 
 
 def test_images_are_saved(tmp_path, monkeypatch, capsys):

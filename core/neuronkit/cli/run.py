@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import redirect_stdout
@@ -37,10 +38,10 @@ each.
 with a text for every line that is not empty; F may be -. The others have the same two. When nothing of all this is
 given and stdin is not a terminal, stdin is the text; when there is a question and no context, stdin is the context.
 
-The result goes to stdout, or to the file of --output. With --json it is one JSON value: arrays are lists, numbers
-that are not finite are null. Images are saved, to out.png unless --output names another file, and their names are the
-result; a PNG file holds the prompt, the seed and the settings as text. With --stream text generation prints its text
-as it comes, without the prompt.
+The result goes to stdout, or to the file of --output, whose directory is made if need be. With --json it is one JSON
+value: arrays are lists, numbers that are not finite are null. Images are saved, to out.png unless --output names
+another file, and their names are the result; a PNG file holds the prompt, the seed and the settings as text. With
+--stream text generation prints its text as it comes, without the prompt.
 """
 _EXAMPLES = """
 neuronkit run ./my-artifact --question "Where is the cat?" --context "The cat lives near the river."
@@ -84,6 +85,8 @@ def configure(parser: CommandParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run, and deliver the result."""
+    if arguments.output:
+        check_output(arguments.output)
     stdin = _Stdin()
     values = collect(arguments, stdin)
     from neuronkit import pipeline
@@ -105,6 +108,24 @@ def run(arguments: argparse.Namespace) -> int:
             result = "".join(result)
     _deliver(result, arguments.output, as_json=arguments.json, grid=arguments.grid)
     return 0
+
+
+def check_output(output: str) -> None:
+    """
+    Refuse a file that could not be written when the result is there.
+
+    Raises:
+        UsageError: It is a directory, or its own can be neither written nor made.
+
+    """
+    path = Path(output).expanduser().absolute()
+    if path.is_dir():
+        raise UsageError(f"--output {output} is a directory. Try: the name of a file in it")
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise UsageError(f"--output {output} cannot be written: {folder} is not a directory")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"--output {output} cannot be written: no permission")
 
 
 def collect(arguments: argparse.Namespace, stdin: Callable[[], str | None]) -> dict[str, Any]:
@@ -209,6 +230,7 @@ def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool) -> N
 
         path = Path(output).expanduser()
         text = json.dumps(to_json(result), ensure_ascii=False, allow_nan=False) if as_json else format_result(result)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
         print(f"{path} written", file=sys.stderr)
         return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,8 @@ from tests.plugins.checkpoints import WORDS, tiny_sentence_transformer
 from tests.plugins.encoders import eager_model, tiny_encoder
 
 TEXTS = ["The moon runs over the mountain.", "Snow", "a big bird sings far far under the old red stone"]
+SAVED = ("prompts", "default_prompt_name", "similarity_fn_name")
+"""What a sentence transformer says of itself beside its modules."""
 
 
 @pytest.fixture(scope="module")
@@ -384,10 +389,72 @@ def test_encode_other_values(sentences):
         ({"precision": "int8"}, "precision: a compiled model embeds in float32"),
         ({"output_value": "words"}, "output_value must be"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"prompt_name": "song"}, "there is no prompt 'song'"),
+        ({"prompt_name": "song"}, "there is no prompt 'song'. Prompts: query, document."),
+        ({"pool": {}}, "pool: a compiled model runs in the process that it is called in, on all of its cores."),
+        ({"chunk_size": 8}, "chunk_size: a compiled model runs in the process that it is called in"),
+        ({"device": ["cpu", "cpu"]}, "device: a compiled model runs in the process that it is called in"),
     ):
         with pytest.raises(InputError, match=message):
             model.encode(TEXTS, **options)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"prompts": {"query": "who lives near ", "song": "sing "}, "default_prompt_name": "song"},
+        {"prompts": {"passage": "the "}, "similarity_fn_name": "euclidean"},
+        {},
+    ],
+    ids=["query", "passage", "none"],
+)
+def test_prompts_and_similarity(backend, tmp_path, saved):
+    """Queries and documents have prompts of their own, and embeddings are compared as the checkpoint says."""
+    from sentence_transformers import SentenceTransformer
+
+    path = tiny_sentence_transformer(tmp_path / "checkpoint", normalize=False)
+    file = path / "config_sentence_transformers.json"
+    settings = {name: value for name, value in json.loads(file.read_text()).items() if name not in SAVED}
+    file.write_text(json.dumps({**settings, **saved}))
+    neuronkit.compile(path, tmp_path / "out", backend="recording", cache=False, sequence_length=64)
+    model, original = neuronkit.load(tmp_path / "out"), SentenceTransformer(str(path), device="cpu")
+    assert model.prompts == original.prompts
+    assert model.default_prompt_name == original.default_prompt_name
+    for method, options in (
+        ("encode", {}),
+        ("encode", {"prompt_name": "query"}),
+        ("encode", {"prompt_name": "document"}),
+        ("encode_query", {}),
+        ("encode_document", {}),
+        ("encode_query", {"prompt": "far ", "normalize_embeddings": True}),
+        ("encode_document", {"prompt_name": "query", "convert_to_tensor": True}),
+    ):
+        found, expected = (getattr(one, method)(TEXTS, **options) for one in (model, original))
+        torch.testing.assert_close(torch.as_tensor(found), torch.as_tensor(expected), atol=1e-5, rtol=0)
+    embeddings = original.encode(TEXTS)
+    assert model.similarity_fn_name == original.similarity_fn_name
+    for name in (original.similarity_fn_name, "dot"):
+        model.similarity_fn_name = original.similarity_fn_name = name
+        for method in ("similarity", "similarity_pairwise"):
+            found, expected = (getattr(one, method)(embeddings, embeddings[::-1].copy()) for one in (model, original))
+            assert torch.equal(found, expected)
+    model.prompts["query"] = original.prompts["query"] = "changed "
+    np.testing.assert_allclose(model.encode_query("snow"), original.encode_query("snow"), atol=1e-5)
+
+
+def test_similarity_without_sentence_transformers(sentences, monkeypatch):
+    """What is missing is named, and so is a name that nobody knows."""
+    model, _ = sentences
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(InputError) as error:
+        model.similarity([[1.0]], [[1.0]])
+    assert str(error.value) == (
+        "similarity is computed by sentence-transformers, which is not installed.\n"
+        'Try: pip install "neuronkit[sentence-transformers]"'
+    )
+    monkeypatch.setattr(model, "similarity_fn_name", "maxsim")
+    with pytest.raises(InputError) as error:
+        model.similarity([[1.0]], [[1.0]])
+    assert str(error.value) == ("similarity_fn_name must be one of cosine, dot, euclidean, manhattan (got 'maxsim').")
 
 
 def test_short_texts_run_in_small_buckets(backend, sentences):

@@ -13,7 +13,6 @@ from neuronkit.errors import InputError
 from neuronkit.export.source import read_settings
 from neuronkit_plugins.text.batching import tensors_of, tokenize
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
-from neuronkit_plugins.text.pooling import optional_settings
 
 TRANSFORMER_CONFIGS = (
     "sentence_bert_config.json",
@@ -139,20 +138,3 @@ def prepare(path: Path, texts: Sequence[str], prompt: str) -> list[str]:
     """Return the texts behind the prompt, in lower case where the checkpoint's settings say so."""
     prepared = [prompt + text for text in texts]
     return [text.lower() for text in prepared] if settings(path).get("do_lower_case") else prepared
-
-
-def find_prompt(path: Path, prompt: str | None = None, prompt_name: str | None = None) -> str:
-    """
-    Return the prompt that stands before every text: the given one, the named one, or the checkpoint's default.
-
-    Raises:
-        InputError: The checkpoint has no prompt of that name.
-    """
-    if prompt is not None:
-        return prompt
-    config = optional_settings(path / "config_sentence_transformers.json")
-    prompts = config.get("prompts") or {}
-    if prompt_name is not None and prompt_name not in prompts:
-        raise InputError(f"prompt_name: there is no prompt {prompt_name!r}. Prompts: {', '.join(prompts) or 'none'}.")
-    name = prompt_name if prompt_name is not None else config.get("default_prompt_name")
-    return prompts.get(name) or ""

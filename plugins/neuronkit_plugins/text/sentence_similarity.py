@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import run_batches, run_texts, tensors_of, tokenize
 from neuronkit_plugins.text.encoder import as_texts, check_names, load_backbone
 from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
-from neuronkit_plugins.text.pooling import read_modules
-from neuronkit_plugins.text.sentence_module import SentenceModule, find_prompt, longest_text, prepare
+from neuronkit_plugins.text.pooling import optional_settings, read_modules
+from neuronkit_plugins.text.prompts import DOCUMENT, QUERY, SETTINGS, Prompts
+from neuronkit_plugins.text.sentence_module import SentenceModule, longest_text, prepare
 
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+"""How embeddings can be compared; the first is what a checkpoint that says nothing means."""
 WINDOW = 4096
 """Texts that are tokenized at once; each window is sorted by length on its own."""
 
@@ -81,6 +85,8 @@ class NeuronModelForSentenceTransformers(SentenceModule):
         device: str | torch.device | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        pool: None = None,
+        chunk_size: None = None,
         *,
         sentences: str | Sequence[str] | None = None,
     ) -> Any:
@@ -100,6 +106,8 @@ class NeuronModelForSentenceTransformers(SentenceModule):
             device: Where a compiled model takes its tensors: the CPU.
             normalize_embeddings: Scale the sentence embeddings to unit length.
             truncate_dim: Keep the first features only.
+            pool: Refused: a compiled model runs in the process that it is called in.
+            chunk_size: As `pool`.
             sentences: Older name of `inputs`.
 
         Returns:
@@ -110,10 +118,11 @@ class NeuronModelForSentenceTransformers(SentenceModule):
             InputError: An argument has a value that is not known.
         """
         _check_encode(output_value, precision, batch_size)
+        _check_processes(pool=pool, chunk_size=chunk_size, device=device if isinstance(device, (list, tuple)) else None)
         if device is not None:
             self.to(device)
         texts, is_list = as_texts("inputs", sentences if inputs is None else inputs)
-        texts = prepare(self.model_save_dir, texts, find_prompt(self.model_save_dir, prompt, prompt_name))
+        texts = prepare(self.model_save_dir, texts, self._prompts.find(prompt, prompt_name))
         encoder = _Encoder(self, batch_size, show_progress_bar=bool(show_progress_bar))
         if output_value != "sentence_embedding":
             both = encoder.encode_tokens(texts)
@@ -128,6 +137,104 @@ class NeuronModelForSentenceTransformers(SentenceModule):
         if convert_to_numpy:
             return result.numpy()
         return list(result) if is_list else result
+
+    def encode_query(
+        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **options: Any
+    ) -> Any:
+        """
+        Embed queries: `encode` behind the checkpoint's prompt for queries, if it has one.
+
+        Args:
+            inputs: As for `encode`.
+            prompt_name: Another prompt.
+            prompt: The prompt itself.
+            **options: As for `encode`.
+        """
+        if prompt_name is None and prompt is None and QUERY in self.prompts:
+            prompt_name = QUERY
+        return self.encode(inputs, prompt_name, prompt, **options)
+
+    def encode_document(
+        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **options: Any
+    ) -> Any:
+        """Embed documents: as `encode_query`, with the prompt for documents."""
+        if prompt_name is None and prompt is None and DOCUMENT in self.prompts:
+            prompt_name = DOCUMENT
+        return self.encode(inputs, prompt_name, prompt, **options)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The prompts by name; may be changed."""
+        return self._prompts.named
+
+    @prompts.setter
+    def prompts(self, named: Mapping[str, str]) -> None:
+        self._prompts.named = dict(named)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The name of the prompt that `encode` takes where none is asked for; may be assigned."""
+        return self._prompts.default
+
+    @default_prompt_name.setter
+    def default_prompt_name(self, name: str | None) -> None:
+        self._prompts.default = name
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        return Prompts.read(self.model_save_dir)
+
+    @cached_property
+    def similarity_fn_name(self) -> str:
+        """How `similarity` compares: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; may be assigned."""
+        saved = optional_settings(self.model_save_dir / SETTINGS).get("similarity_fn_name")
+        return saved if saved in SIMILARITIES else SIMILARITIES[0]
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """
+        Compare embeddings, as sentence-transformers does.
+
+        Args:
+            embeddings1: ``[texts, features]`` or ``[features]``.
+            embeddings2: ``[other texts, features]`` or ``[features]``.
+
+        Returns:
+            ``[texts, other texts]``.
+
+        Raises:
+            InputError: `similarity_fn_name` is not known, or sentence-transformers is not installed.
+        """
+        found: torch.Tensor = self._similarity().to_similarity_fn(self.similarity_fn_name)(embeddings1, embeddings2)
+        return found
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """Compare each embedding with the one in the same row: as `similarity`, and ``[texts]``."""
+        functions = self._similarity()
+        found: torch.Tensor = functions.to_similarity_pairwise_fn(self.similarity_fn_name)(embeddings1, embeddings2)
+        return found
+
+    def _similarity(self) -> Any:
+        """Return the class that has the functions, after checking the name of the one that is wanted."""
+        name = self.similarity_fn_name
+        if name not in SIMILARITIES:
+            raise InputError(f"similarity_fn_name must be one of {', '.join(SIMILARITIES)} (got {name!r}).")
+        try:
+            from sentence_transformers import SimilarityFunction
+        except ModuleNotFoundError as error:
+            raise InputError(
+                "similarity is computed by sentence-transformers, which is not installed.\n"
+                'Try: pip install "neuronkit[sentence-transformers]"'
+            ) from error
+        return SimilarityFunction
+
+
+def _check_processes(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name}: a compiled model runs in the process that it is called in, on all of its cores.\n"
+                "Try: without it; or load the artifact in processes of your own."
+            )
 
 
 def _check_encode(output_value: str | None, precision: str, batch_size: int) -> None:
@@ -236,7 +343,7 @@ class SentenceSimilarity:
             return {}, is_list
         path, tokenizer = Path(processors.path), processors.tokenizer
         length = longest_text(path, tokenizer, processors.limits["sequence"])
-        prepared = prepare(path, texts, find_prompt(path))
+        prepared = prepare(path, texts, Prompts.read(path).find())
         return tensors_of(tokenize(tokenizer, prepared, truncation=True, max_length=length)), is_list
 
     @hookimpl

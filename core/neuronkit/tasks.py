@@ -7,11 +7,14 @@ from neuronkit.export.source import MODULES_FILE, Source
 
 ALIASES = {
     "latent-consistency": "text-to-image",
+    "ner": "token-classification",
     "sentence-transformers": "sentence-similarity",
+    "sentiment-analysis": "text-classification",
+    "sequence-classification": "text-classification",
     "stable-diffusion": "text-to-image",
     "stable-diffusion-xl": "text-to-image",
 }
-"""Older task names, as other exporters spell them."""
+"""Other names of tasks, as transformers and other exporters have them."""
 
 AUTO_MAPPINGS = {
     "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES": "question-answering",
@@ -24,10 +27,14 @@ AUTO_MAPPINGS = {
 }
 """transformers' registers of model classes, by the task whose head they carry."""
 
+TASKS = frozenset({*AUTO_MAPPINGS.values(), *ALIASES.values(), "image-to-image", "inpainting"})
+"""The tasks of neuronkit's own plugins; other packages may offer more."""
+
 
 def canonical_task(task: str) -> str:
-    """Return the task that an alias stands for, or the task itself."""
-    return ALIASES.get(task, task)
+    """Return the task that an alias stands for, or the task itself; in a known name ``_`` is as good as ``-``."""
+    dashed = task.replace("_", "-")
+    return ALIASES.get(dashed, dashed if dashed in TASKS else task)
 
 
 def infer_task(source: Source) -> str:

@@ -98,8 +98,25 @@ def test_by_task_and_package(cli, talkative, registry):
     assert [plugin["key"] for plugin in found["plugins"]] == ["tide.level-prediction"]
     older = cli("list-plugins", "--task", "sentence-transformers", "--json").json["plugins"]
     assert {plugin["task"] for plugin in older} == {"sentence-similarity"}
+    for alias in ("sentiment-analysis", "sequence-classification", "text_classification"):
+        named = cli("list-plugins", "--task", alias, "--json").json["plugins"]
+        assert {plugin["task"] for plugin in named} == {"text-classification"}
     ended = cli("list-plugins", "--task", "nothing")
     assert (ended.status, ended.out, ended.err) == (0, "", "no plugin matches\n")
+    ended = cli("list-plugins", "--task", "text_clasification")
+    assert (ended.status, ended.out, ended.err) == (
+        0,
+        "",
+        "no plugin matches. Did you mean text-classification?\n",
+    )
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_no_time_at_all_is_refused(cli, seconds):
+    """With it every plugin would be called broken."""
+    ended = cli("list-plugins", "--check", f"--timeout={seconds}")
+    assert (ended.status, ended.out) == (2, "")
+    assert f"neuronkit list-plugins: error: --timeout must be more than 0 (got {seconds})\n" in ended.err
 
 
 def test_verbose_table(cli, talkative, registry):

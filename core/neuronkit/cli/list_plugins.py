@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from neuronkit.cli.parser import CommandParser
+from neuronkit.cli.parser import CommandParser, UsageError, closest_hint
 from neuronkit.cli.printing import format_table, print_json
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def configure(parser: CommandParser) -> None:
         action="store_true",
         help="Import each plugin in a process of its own; one that crashes or hangs is reported like any broken one.",
     )
-    parser.add_argument("--task", metavar="TASK", help="Only plugins for a task; older names are understood.")
+    parser.add_argument("--task", metavar="TASK", help="Only plugins for a task; its other names are understood.")
     parser.add_argument("--package", metavar="PACKAGE", help="Only plugins of a package.")
     parser.add_argument(
         "-v",
@@ -71,8 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     """List, and check where that is asked for."""
     from neuronkit.plugins import get_registry
 
+    if not arguments.timeout > 0:
+        raise UsageError(f"--timeout must be more than 0 (got {arguments.timeout:g})")
     registry = get_registry()
-    records = _select(registry.records(), arguments.task, arguments.package)
+    known = registry.records()
+    records = _select(known, arguments.task, arguments.package)
     with_options = arguments.verbose and arguments.json
     options: Sequence[Any] = [None] * len(records)
     broken = False
@@ -87,7 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(_describe(records, problems, options if with_options else None))
     else:
-        _print_table(records, verbose=arguments.verbose)
+        if records:
+            _print_table(records, verbose=arguments.verbose)
+        else:
+            print(f"no plugin matches{_suggestion(known, arguments.task)}", file=sys.stderr)
         for problem in problems:
             print(f"problem: {problem}", file=sys.stderr)
     return int(arguments.check and broken)
@@ -103,6 +109,13 @@ def _select(records: Sequence[PluginInfo], task: str | None, package: str | None
         for record in records
         if (task is None or record.task == task) and (package is None or record.is_from(package))
     ]
+
+
+def _suggestion(records: Sequence[PluginInfo], task: str | None) -> str:
+    """Return what to add where a task is nobody's: the one that was meant, if any is like it."""
+    tasks = {record.task for record in records if record.task}
+    hint = closest_hint(task, tasks) if task is not None and task not in tasks else ""
+    return f".{hint}" if hint else ""
 
 
 def _describe(records: Sequence[PluginInfo], problems: Sequence[str], options: Sequence[Any] | None) -> dict[str, Any]:
@@ -122,9 +135,6 @@ def _describe(records: Sequence[PluginInfo], problems: Sequence[str], options: S
 
 
 def _print_table(records: Sequence[PluginInfo], *, verbose: bool) -> None:
-    if not records:
-        print("no plugin matches", file=sys.stderr)
-        return
     headers = ["KEY", "PACKAGE", "VERSION", "API", "STATUS", *(["ORIGIN", "TARGET"] if verbose else [])]
     rows = [
         [record.key, record.package or "-", record.version or "-", f"v{record.api}", record.status]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neuronkit.errors import InputError
 from neuronkit.manager import options_class
 from neuronkit.options import build, names
 
@@ -31,20 +32,26 @@ class Pipeline:
         """The plugin's options that a call accepts."""
         return names(self._options_class, "call")
 
-    def __call__(self, **inputs_and_options: Any) -> Any:
+    def __call__(self, *unnamed: Any, **inputs_and_options: Any) -> Any:
         """
         Run the model.
 
         Args:
+            *unnamed: Refused: plugins take their inputs by name.
             **inputs_and_options: What the plugin takes: ``question=`` and ``context=``, ``text=``, ``prompt=``, its options.
 
         Returns:
             What the plugin's `postprocess` makes of the outputs.
 
         Raises:
-            InputError: An input is unknown, missing, or does not fit.
+            InputError: An input has no name, is unknown, missing, or does not fit.
             OptionError: An option has a wrong value; the message has a line for each.
         """
+        if unnamed:
+            raise InputError(
+                "A pipeline takes its inputs by name.\n"
+                "Try: pipe(text=...), pipe(prompt=...) or pipe(question=..., context=...), as the task has it."
+            )
         inputs: dict[str, Any] = {}
         given: dict[str, Any] = {}
         for name, value in inputs_and_options.items():

@@ -172,6 +172,11 @@ def test_unknown_input_has_a_suggestion(cli, artifact):
     assert "Did you mean 'context'?" in ended.err
 
 
+def test_mistyped_option_is_wrong_usage(cli, artifact):
+    ended = cli("run", artifact, "--question", QUESTION, "--context", CONTEXT, "--topk", 3)
+    assert (ended.status, ended.err.splitlines()[-1]) == (2, "error: topk: unknown option. Did you mean top_k?")
+
+
 def test_missing_input(cli, artifact):
     ended = cli("run", artifact, "--question", QUESTION)
     assert ended.status == 1

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import neuronkit
-from neuronkit.errors import InputError
+from neuronkit.errors import InputError, OptionError
 from neuronkit.testing.recording import offer_recording_backend
 from tests.plugins.checkpoints import WORDS, tiny_sentence_transformer
 from tests.plugins.encoders import eager_model, tiny_encoder
@@ -132,6 +132,9 @@ def test_fill_mask(load, architecture):
     same(ours(text=texts[0], targets=targets, top_k=3), reference(texts[0], targets=targets, top_k=3))
     with pytest.raises(InputError, match=r"text 1 has no \[MASK\]"):
         ours(text=[texts[0], "snow"])
+    with pytest.raises(InputError) as error:
+        ours(text=texts[0], targets=[])
+    assert str(error.value) == "targets: there are none.\nTry: without it, which ranks the whole vocabulary."
 
 
 @pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
@@ -330,8 +333,20 @@ def test_other_failures_are_left_alone(load, monkeypatch):
 def test_names_of_options_are_suggested(load):
     """What was nearly an option is taken for one."""
     model, _, _ = load("text-classification")
-    with pytest.raises(InputError, match=r"topk: unknown input. Did you mean 'top_k'\?"):
+    with pytest.raises(OptionError) as error:
         neuronkit.pipeline(model)(text="snow", topk=2)
+    assert str(error.value) == "topk: unknown option. Did you mean top_k?"
+
+
+def test_an_input_without_a_name(load):
+    """The message has the names."""
+    model, _, _ = load("text-classification")
+    with pytest.raises(InputError) as error:
+        neuronkit.pipeline(model)("snow")
+    assert str(error.value) == (
+        "A pipeline takes its inputs by name.\n"
+        "Try: pipe(text=...), pipe(prompt=...) or pipe(question=..., context=...), as the task has it."
+    )
 
 
 def test_sequence_length_beyond_the_positions_is_refused(load):

@@ -108,7 +108,7 @@ def check_fits(tensors: Mapping[str, torch.Tensor], limit: int, name: str, *, is
         which = f" {int(lengths.flatten().argmax())}" if is_list else ""
         raise InputError(
             f"{name}{which} has {int(lengths.max())} tokens and the model was compiled for {limit}.\n"
-            f"Try: truncation=True, or compile with a larger sequence_length."
+            f"Try: truncation=True (--truncation), or compile with a larger sequence_length."
         )
 
 

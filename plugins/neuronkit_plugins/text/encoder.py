@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from neuronkit.errors import InputError, SourceError
+from neuronkit.errors import InputError, OptionError, SourceError
 from neuronkit.export import Input
 from neuronkit.export.source import Source
 from neuronkit.options import names as option_names
@@ -146,12 +146,15 @@ def check_names(inputs: Mapping[str, Any], known: Sequence[str], options: Any = 
         options: The options of the call, whose names may have been meant too.
 
     Raises:
-        InputError: A name is unknown; the message suggests the nearest input or option.
+        InputError: A name is unknown; the message suggests the nearest input.
+        OptionError: It is nearer to an option than to any input.
     """
     accepted = [*known, *(option_names(type(options), "call") if options is not None else ())]
     for name in inputs:
         if name not in known:
             close = get_close_matches(name, accepted, 1, 0.6)
+            if close and close[0] not in known:
+                raise OptionError(f"{name}: unknown option. Did you mean {close[0]}?")
             hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(accepted)}."
             raise InputError(f"{name}: unknown input. {hint}")
 

@@ -162,6 +162,8 @@ def _target_ids(tokenizer: Any, targets: tuple[str, ...]) -> list[int]:
             found[vocabulary[target]] = None
         elif ids := tokenizer(target, add_special_tokens=False)["input_ids"]:
             found[ids[0]] = None
+    if not targets:
+        raise InputError("targets: there are none.\nTry: without it, which ranks the whole vocabulary.")
     if not found:
         raise InputError(f"targets: the tokenizer knows none of {', '.join(targets)}.")
     return list(found)

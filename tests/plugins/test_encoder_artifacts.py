@@ -22,6 +22,7 @@ from neuronkit.errors import (
     ArtifactUntrustedError,
     ArtifactUploadError,
     OptionError,
+    OutputExistsError,
     WeightsError,
 )
 from neuronkit_registry import UnknownPluginError
@@ -308,6 +309,12 @@ def test_uploads_that_are_refused(model, tmp_path, monkeypatch):
             call()
         assert str(error.value) == message
     assert not (tmp_path / "saved").exists()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OutputExistsError) as error:
+        model.save_pretrained(tmp_path)
+    assert str(error.value) == f"{tmp_path} is not empty.\nTry: another directory, or remove this one first."
+    with pytest.raises(OptionError, match=r"^force: unknown option\."):
+        model.save_pretrained(tmp_path, force=True)
     with pytest.raises(ArtifactUploadError) as error:
         model.push_to_hub(repo_id="a/b")
     assert str(error.value) == (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact.hub import UploadOptions, push_artifact
 from neuronkit.artifact.store import copy_artifact
-from neuronkit.errors import ArtifactMismatchError, OptionError
+from neuronkit.errors import ArtifactMismatchError, OptionError, OutputExistsError
 from neuronkit.options import build
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ class OfArtifact:
         build(UploadOptions, kwargs, "call")
         if kwargs and not push_to_hub:
             raise OptionError(f"{', '.join(kwargs)}: only for uploading.\nTry: push_to_hub=True, or leave it out.")
-        copy_artifact(self.session.artifact.path, Path(directory).expanduser())
+        source, target = self.session.artifact.path, Path(directory).expanduser()
+        if target.is_dir() and any(target.iterdir()) and target.resolve() != source.resolve():
+            raise OutputExistsError(f"{target} is not empty.\nTry: another directory, or remove this one first.")
+        copy_artifact(source, target)
         if push_to_hub:
             self.push_to_hub(directory, **kwargs)
 

@@ -175,9 +175,9 @@ def test_pipeline_streams_one_answer(pipe, model, tmp_path):
 def test_pipeline_refuses(pipe):
     with pytest.raises(InputError, match=r"Text generation needs prompt=\.\.\."):
         pipe(max_new_tokens=3)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(OptionError) as caught:
         pipe(prompt="a", max_new_token=3)
-    assert str(caught.value) == "max_new_token: unknown input. Did you mean 'max_new_tokens'?"
+    assert str(caught.value) == "max_new_token: unknown option. Did you mean max_new_tokens?"
     with pytest.raises(InputError, match=r"prompt has no tokens \(got ''\)"):
         pipe(prompt="")
     with pytest.raises(InputError, match=r"stream: one prompt at a time\. Try: generate_iter"):

@@ -131,6 +131,19 @@ def test_replace_weights_of_a_sentence_transformer(tmp_path):
     np.testing.assert_allclose(model.encode(text), expected, atol=1e-5)
 
 
+def test_an_artifact_is_replaced(model, tmp_path):
+    """As transformers does; but nothing else than an artifact is."""
+    model.save_pretrained(tmp_path / "out")
+    kept = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    neuronkit.load(model.model_save_dir).save_pretrained(tmp_path / "out")
+    assert {path for path in (tmp_path / "out").rglob("*") if path.is_file()} == set(kept)
+    assert all(path.stat().st_ino != before for path, before in kept.items())
+    (tmp_path / "out" / "notes.txt").touch()
+    with pytest.raises(OutputExistsError, match=r"holds notes\.txt, which is no file of an artifact"):
+        model.save_pretrained(tmp_path / "out")
+    assert (tmp_path / "out" / "notes.txt").exists()
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of the hub's API as an upload needs."""
 
@@ -312,7 +325,10 @@ def test_uploads_that_are_refused(model, tmp_path, monkeypatch):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(OutputExistsError) as error:
         model.save_pretrained(tmp_path)
-    assert str(error.value) == f"{tmp_path} is not empty.\nTry: another directory, or remove this one first."
+    assert str(error.value) == (
+        f"{tmp_path} holds notes.txt, which is no file of an artifact.\n"
+        "Try: another directory, or remove what is there first; an artifact alone is replaced."
+    )
     with pytest.raises(OptionError, match=r"^force: unknown option\."):
         model.save_pretrained(tmp_path, force=True)
     with pytest.raises(ArtifactUploadError) as error:

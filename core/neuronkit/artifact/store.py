@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,24 +115,34 @@ def _lock(directory: Path) -> int | None:
     return None
 
 
-def copy_artifact(source: Path, target: Path) -> None:
+def copy_artifact(
+    source: Path, target: Path, *, force: bool = False, change: Callable[[Path], None] = lambda _: None
+) -> None:
     """
     Copy an artifact, whole or not at all.
 
+    Args:
+        source: The artifact.
+        target: The directory to write; the artifact itself is only changed.
+        force: Replace what is there.
+        change: Gets the copy before anybody else sees it.
+
     Raises:
-        OutputExistsError: The target is not empty, and not the artifact itself.
+        OutputExistsError: The target is not empty, and not the artifact itself, and `force` is False.
         ArtifactWriteError: The disk is full, or the directory cannot be written, or it lies inside of the artifact.
     """
     if target.is_dir() and target.resolve() == source.resolve():
+        change(target)
         return
     if source.resolve() in target.resolve().parents:
         raise ArtifactWriteError(f"{target} lies inside of {source}, which would be copied into itself.")
-    with atomic_directory(target) as temporary:
+    with atomic_directory(target, force=force) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
         if (temporary / manifests.MANIFEST).is_file():
             manifest = manifests.read(temporary)
             rebuild = shlex.join([*shlex.split(manifest.rebuild)[:-1], str(target)])  # its last word is where
             manifests.dump(attrs.evolve(manifest, rebuild=rebuild), temporary)
+        change(temporary)
 
 
 def _replace(temporary: Path, output: Path) -> None:

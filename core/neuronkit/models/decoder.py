@@ -11,7 +11,6 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 
-from neuronkit.artifact.store import atomic_directory
 from neuronkit.errors import InputError
 from neuronkit.generation import defaults, loop, refusals
 from neuronkit.generation.bridge import Bridge
@@ -55,27 +54,9 @@ class NeuronDecoderModel(NeuronBaseModel):
         """Return the model as transformers' `GenerationMixin` sees it."""
         return Bridge(self.config, self.generation_config, self.rows)
 
-    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """
-        Write the artifact, with `generation_config` as it is now.
-
-        Args:
-            directory: Created if need be; must be empty, or the artifact's own.
-            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
-            **kwargs: For `push_to_hub`.
-
-        """
-        target, own = Path(directory).expanduser(), self.model_save_dir
-        if self.generation_config == defaults.read(own, self.config):
-            super().save_pretrained(target)
-        elif target.is_dir() and target.resolve() == own.resolve():
-            defaults.write(self.generation_config, target)
-        else:
-            with atomic_directory(target) as temporary:
-                super().save_pretrained(temporary)
-                defaults.write(self.generation_config, temporary)
-        if push_to_hub:
-            self.push_to_hub(directory, **kwargs)
+    def _save_own(self, directory: Path) -> None:
+        if self.generation_config != defaults.read(self.model_save_dir, self.config):
+            defaults.write(self.generation_config, directory)
 
     def compute_transition_scores(
         self,
@@ -348,10 +329,13 @@ class NeuronDecoderModel(NeuronBaseModel):
             extras = dict(call.extras)
             if (allowed := extras.get("prefix_allowed_tokens_fn")) is not None:
                 extras["prefix_allowed_tokens_fn"] = _numbered_from(start, allowed)
-            with self.session.turns.begin():
+            user = object()
+            with self.session.turns.begin(user):
                 found = call.bridge.search(
                     group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **extras
                 )
+            with self.session.turns.resume(user):
+                pass  # a criterion that called the model took the cache from the search
             if config.return_dict_in_generate:
                 return found
             new_tokens += found[:, width:].tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.hub import UploadOptions, push_artifact
 from neuronkit.artifact.store import copy_artifact
 from neuronkit.errors import ArtifactMismatchError, OptionError, OutputExistsError
@@ -31,16 +32,16 @@ class OfArtifact:
 
     def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
         """
-        Write the artifact.
+        Write the artifact, with what was changed of this object and can be kept.
 
         Args:
-            directory: Created if need be; must be empty, or the artifact's own.
+            directory: Created if need be. An artifact that is there is replaced, if nothing else is.
             push_to_hub: Also upload it.
             **kwargs: For `push_to_hub`.
 
         Raises:
             OptionError: A keyword is unknown, or for uploading where nothing is uploaded.
-            OutputExistsError: The directory is not empty.
+            OutputExistsError: The directory holds something else than an artifact.
             ArtifactWriteError: The disk is full, or the directory cannot be written.
             ArtifactUploadError: The hub could not be reached, or refused.
 
@@ -49,11 +50,18 @@ class OfArtifact:
         if kwargs and not push_to_hub:
             raise OptionError(f"{', '.join(kwargs)}: only for uploading.\nTry: push_to_hub=True, or leave it out.")
         source, target = self.session.artifact.path, Path(directory).expanduser()
-        if target.is_dir() and any(target.iterdir()) and target.resolve() != source.resolve():
-            raise OutputExistsError(f"{target} is not empty.\nTry: another directory, or remove this one first.")
-        copy_artifact(source, target)
+        others = [] if target.resolve() == source.resolve() else _others(target)
+        if others:
+            raise OutputExistsError(
+                f"{target} holds {others[0]}, which is no file of an artifact.\n"
+                "Try: another directory, or remove what is there first; an artifact alone is replaced."
+            )
+        copy_artifact(source, target, force=True, change=self._save_own)
         if push_to_hub:
             self.push_to_hub(directory, **kwargs)
+
+    def _save_own(self, directory: Path) -> None:
+        """Write what this object has otherwise than its artifact into a copy of it."""
 
     def push_to_hub(self, directory: str | Path | None = None, repository_id: str | None = None, **kwargs: Any) -> str:
         """
@@ -84,3 +92,13 @@ class OfArtifact:
             )
         path = self.session.artifact.path if directory is None else Path(directory)
         return push_artifact(path, repository_id, **kwargs)
+
+
+def _others(directory: Path) -> list[str]:
+    """Return the files in a directory that are not those of an artifact there."""
+    found = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
+    if manifests.MANIFEST not in found:
+        return sorted(found)
+    manifest = manifests.read(directory)
+    own = {manifests.MANIFEST, *(file.file for file in manifest.files())}
+    return sorted(found - own - ({manifest.weights.file} if manifest.weights else set()))

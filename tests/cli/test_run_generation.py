@@ -79,8 +79,8 @@ def test_refusals(cli, writer):
     assert ended.status == 1
     assert "Text generation needs prompt=...: a text or a list of texts." in ended.err
     ended = cli("run", writer, "--prompt", "Hello", "--max-new-token", 5)
-    assert (ended.status, ended.out) == (1, "")
-    assert "max_new_token: unknown input. Did you mean 'max_new_tokens'?" in ended.err
+    assert (ended.status, ended.out) == (2, "")
+    assert "max_new_token: unknown option. Did you mean max_new_tokens?" in ended.err
     ended = cli("run", writer, *PROMPT, "--do-sample", "--temperature", 0)
     assert (ended.status, ended.out) == (1, "")
     assert "generate: `temperature` (=0.0) has to be a strictly positive float" in ended.err

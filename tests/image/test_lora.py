@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import diffusers
 import numpy as np
 import pytest
@@ -158,6 +161,40 @@ def test_what_does_not_fit(state, message, pair, before):
         pair[0].load_lora_weights(state)
     assert pair[0].get_active_adapters() == []
     assert np.array_equal(images(pair[0]), before)
+
+
+def test_names_of_those_without_one(pair, directories):
+    """They get the first number that is free."""
+    compiled, _ = pair
+    for directory in directories:
+        compiled.load_lora_weights(directory)
+    compiled.delete_adapters("default_0")
+    compiled.load_lora_weights(directories[0])
+    assert compiled.adapters.names == ["default_1", "default_0"]
+    compiled.unload_lora_weights()
+
+
+@pytest.mark.parametrize(
+    ("first", "change"),
+    [("disable_lora", "enable_lora"), ("fuse_lora", "unfuse_lora"), ("fuse_lora", "delete_adapters")],
+)
+def test_a_change_that_fails_leaves_what_was_there(first, change, both, directories, tmp_path):
+    """A file that went makes a merge fail: names, fused ones and the image stay; when it is back the change works."""
+    compiled, _ = both
+    names = {"adapter_names": "one"} if change == "delete_adapters" else {}
+    compiled.load_lora_weights(shutil.copytree(directories[0], tmp_path / "moved"), adapter_name="moved")
+    compiled.set_adapters(["one", "moved"], [0.8, 0.5])
+    getattr(compiled, first)()
+    image, kept = images(compiled), (compiled.adapters.names, compiled.get_active_adapters(), compiled.fused_loras)
+    (tmp_path / "moved").rename(tmp_path / "away")
+    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / 'moved'))} cannot be read as a LoRA: "):
+        getattr(compiled, change)(**names)
+    assert kept == (compiled.adapters.names, compiled.get_active_adapters(), compiled.fused_loras)
+    assert np.array_equal(images(compiled), image)
+    (tmp_path / "away").rename(tmp_path / "moved")
+    getattr(compiled, change)(**names)
+    assert (np.abs(images(compiled) - image).max() > 1e-3) == (change == "enable_lora")
+    compiled.unfuse_lora()
 
 
 def test_a_state_dict_and_what_siblings_share(pair, before, directories):

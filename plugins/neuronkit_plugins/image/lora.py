@@ -6,9 +6,11 @@ What a LoRA touches is merged in copies; only these tensors reach the graphs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from itertools import count
+from typing import Any, TypeVar
 
+import attrs
 import torch
 from torch import nn
 
@@ -20,12 +22,54 @@ from neuronkit_plugins.image.components import MODULE_PATHS
 from neuronkit_plugins.image.merging import Layer, merge
 from neuronkit_plugins.image.shells import plain_config
 
+Value = TypeVar("Value")
 DEFAULT_NAME = "default_{}"
+
+
+@attrs.frozen
+class _State:
+    """
+    Which LoRAs there are, and what of them is merged.
+
+    Args:
+        loaded: Every LoRA with diffusers' arguments for it, by name.
+        scales: The strengths of those that are active.
+        enabled: Whether those that are active are merged.
+        fused: What `Adapters.fuse` merged.
+        fused_names: Where each of these was merged.
+
+    """
+
+    loaded: Mapping[str, tuple[Any, dict[str, Any]]] = attrs.field(factory=dict)
+    scales: Mapping[str, Any] = attrs.field(factory=dict)
+    enabled: bool = True
+    fused: tuple[Layer, ...] = ()
+    fused_names: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+    def layers(self) -> list[Layer]:
+        """Return what is to be merged: what is fused, and the active LoRAs as far as they are not fused."""
+        found = list(self.fused)
+        for name, scale in self.scales.items() if self.enabled else ():
+            components = set(MODULE_PATHS) - set(self.fused_names.get(name, ()))
+            if components:
+                found.append(Layer(*self.loaded[name], scale, tuple(components)))
+        return found
+
+    def require_loaded(self, names: Sequence[str]) -> None:
+        """
+        Refuse names of LoRAs that are not there.
+
+        Raises:
+            InputError: There is one.
+
+        """
+        if unknown := sorted(set(names) - set(self.loaded)):
+            raise InputError(f"There is no LoRA {unknown[0]!r}. Loaded: {', '.join(self.loaded) or 'none'}.")
 
 
 class Adapters:
     """
-    The LoRAs of one session.
+    The LoRAs of one session. A change that fails leaves what was there.
 
     Args:
         session: Compiled with its weights apart.
@@ -38,27 +82,23 @@ class Adapters:
         self._session = session
         self._eager_class = eager_class
         self._components = dict(components)
-        self._loaded: dict[str, tuple[Any, dict[str, Any]]] = {}
-        self._scales: dict[str, Any] = {}
-        self._enabled = True
-        self._fused: list[Layer] = []
-        self._fused_names: dict[str, tuple[str, ...] | None] = {}
+        self._state = _State()
         self._changed: dict[str, set[str]] = {}
 
     @property
     def names(self) -> list[str]:
         """The loaded LoRAs, in the order in which they were loaded."""
-        return list(self._loaded)
+        return list(self._state.loaded)
 
     @property
     def active(self) -> list[str]:
         """The LoRAs that are merged at present, unless they are disabled."""
-        return list(self._scales)
+        return list(self._state.scales)
 
     @property
     def fused(self) -> set[str]:
         """The LoRAs that `fuse` made part of the weights."""
-        return set(self._fused_names)
+        return set(self._state.fused_names)
 
     def load(self, model: Any, name: str | None, arguments: Mapping[str, Any]) -> None:
         """
@@ -74,16 +114,12 @@ class Adapters:
             InputError: The name is taken.
 
         """
-        name = name or DEFAULT_NAME.format(len(self._loaded))
-        if name in self._loaded:
+        state = self._state
+        name = name or next(made for made in map(DEFAULT_NAME.format, count()) if made not in state.loaded)
+        if name in state.loaded:
             raise InputError(f"There is a LoRA {name!r} already. Try: another adapter_name, or unload_lora_weights().")
-        before = self._loaded, self._scales
-        self._loaded = {**self._loaded, name: (model, dict(arguments))}
-        try:
-            self.activate([*self._scales, name], [*self._scales.values(), 1.0])
-        except BaseException:  # an interrupt too leaves what was there
-            self._loaded, self._scales = before
-            raise
+        loaded = {**state.loaded, name: (model, dict(arguments))}
+        self._become(attrs.evolve(state, loaded=loaded, scales={**state.scales, name: 1.0}))
 
     def activate(self, names: Sequence[str], scales: Any = None) -> None:
         """
@@ -97,19 +133,16 @@ class Adapters:
             InputError: A name is not loaded, or there are more or fewer strengths than names.
 
         """
-        self._require_loaded(names)
+        self._state.require_loaded(names)
         given = scales if isinstance(scales, (list, tuple)) else [1.0 if scales is None else scales] * len(names)
         if len(given) != len(names):
             raise InputError(f"set_adapters needs a weight for each of the {len(names)} adapters (got {len(given)}).")
-        wanted = dict(zip(names, given, strict=True))
-        self._replace(self._merge([*self._fused, *self._layers(wanted)]))
-        self._scales = wanted
+        self._become(attrs.evolve(self._state, scales=dict(zip(names, given, strict=True))))
 
     def enable(self, enabled: bool = True) -> None:
         """Merge the active LoRAs again, or none until then; their names and strengths stay."""
-        if enabled != self._enabled:
-            self._enabled = enabled
-            self.activate(self.active, list(self._scales.values()))
+        if enabled != self._state.enabled:
+            self._become(attrs.evolve(self._state, enabled=enabled))
 
     def fuse(self, names: Sequence[str] | None, scale: float, components: Sequence[str]) -> None:
         """
@@ -124,52 +157,47 @@ class Adapters:
             InputError: A name is not loaded.
 
         """
+        state = self._state
         names = self.active if names is None else list(names)
-        self._require_loaded(names)
+        state.require_loaded(names)
         if unknown := sorted(set(components) - set(MODULE_PATHS)):
             raise InputError(f"No LoRA can be fused into {unknown[0]!r}, only into {', '.join(MODULE_PATHS)}.")
-        names = [name for name in names if name not in self._fused_names]
-        before = self._fused, self._fused_names
+        names = [name for name in names if name not in state.fused_names]
         fused = [
-            Layer(*self._loaded[name], _times(self._scales.get(name, 1.0), scale), tuple(components)) for name in names
+            Layer(*state.loaded[name], _times(state.scales.get(name, 1.0), scale), tuple(components)) for name in names
         ]
-        self._fused = [*self._fused, *fused]
-        self._fused_names = {**self._fused_names, **dict.fromkeys(names, tuple(components))}
-        try:
-            self.activate(self.active, list(self._scales.values()))
-        except BaseException:  # an interrupt too leaves what was there
-            self._fused, self._fused_names = before
-            raise
+        fused_names = {**state.fused_names, **dict.fromkeys(names, tuple(components))}
+        self._become(attrs.evolve(state, fused=(*state.fused, *fused), fused_names=fused_names))
 
     def unfuse(self) -> None:
         """Undo every `fuse`: the LoRAs that are loaded count with their strengths again."""
-        self._fused, self._fused_names = [], {}
-        self.activate(self.active, list(self._scales.values()))
-
-    def _require_loaded(self, names: Sequence[str]) -> None:
-        if unknown := sorted(set(names) - set(self._loaded)):
-            raise InputError(f"There is no LoRA {unknown[0]!r}. Loaded: {', '.join(self._loaded) or 'none'}.")
-
-    def _layers(self, scales: Mapping[str, Any]) -> list[Layer]:
-        """Return the LoRAs of these strengths, as far as they are not fused."""
-        if not self._enabled:
-            return []
-        kept = {name: None for name in scales if name not in self._fused_names}
-        found = [Layer(*self._loaded[name], scales[name]) for name in kept]
-        for name, components in self._fused_names.items():
-            left = tuple(set(MODULE_PATHS) - set(components or MODULE_PATHS))
-            if name in scales and left:
-                found.append(Layer(*self._loaded[name], scales[name], left))
-        return found
+        self._become(attrs.evolve(self._state, fused=(), fused_names={}))
 
     def unload(self, names: Sequence[str] | None = None) -> None:
-        """Forget LoRAs, by default all, and give their graphs the weights of the rest; without any, the artifact's own."""
-        gone = set(self._loaded if names is None else names)
-        self._enabled = self._enabled or gone == set(self._loaded)
-        self._fused_names = {name: where for name, where in self._fused_names.items() if name not in gone}
-        kept = {name: scale for name, scale in self._scales.items() if name not in gone}
-        self.activate(list(kept), list(kept.values()))
-        self._loaded = {name: value for name, value in self._loaded.items() if name not in gone}
+        """
+        Forget LoRAs, and give their graphs the weights of the rest; without any, the artifact's own.
+
+        Args:
+            names: Which, as far as they are loaded; None means all.
+
+        """
+        state = self._state
+        gone = set(state.loaded if names is None else names)
+        loaded = _without(state.loaded, gone)
+        self._become(
+            attrs.evolve(
+                state,
+                loaded=loaded,
+                scales=_without(state.scales, gone),
+                enabled=state.enabled or not loaded,
+                fused_names=_without(state.fused_names, gone),
+            )
+        )
+
+    def _become(self, state: _State) -> None:
+        """Give the graphs the weights that a state has; only then is it the state."""
+        self._replace(self._merge(state.layers()))
+        self._state = state
 
     def _merge(self, layers: Sequence[Layer]) -> dict[str, dict[str, torch.Tensor]]:
         """Return the merged weights by component and by name in it."""
@@ -209,6 +237,10 @@ def _fill(shell: Any, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
         )
     module.load_state_dict(dict(tensors), strict=False, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def _without(values: Mapping[str, Value], names: Collection[str]) -> dict[str, Value]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _times(strength: Any, scale: float) -> Any:

@@ -61,6 +61,25 @@ def test_swap_and_unload(both, before):
     assert differ(both) <= TOLERANCE
 
 
+def test_the_newest_is_active(pair, before, directories):
+    """A LoRA that is loaded takes the place of those that were active; disabled ones stay disabled."""
+    compiled, eager = pair
+    for disabled in (False, True):
+        for pipeline in pair:
+            pipeline.load_lora_weights(directories[0], adapter_name="one")
+            if disabled:
+                pipeline.disable_lora()
+            pipeline.load_lora_weights(directories[1], adapter_name="other")
+        assert compiled.get_active_adapters() == eager.get_active_adapters() == ["other"]
+        assert differ(pair) <= TOLERANCE
+        assert np.array_equal(images(compiled), before) == disabled
+        for pipeline in pair:
+            pipeline.enable_lora()
+        assert differ(pair) <= TOLERANCE
+        for pipeline in pair:
+            pipeline.unload_lora_weights()
+
+
 def test_methods_that_choose(both, before):
     """LoRAs are chosen, disabled, enabled and deleted as in diffusers."""
     compiled, eager = both

@@ -102,7 +102,7 @@ class Adapters:
 
     def load(self, model: Any, name: str | None, arguments: Mapping[str, Any]) -> None:
         """
-        Read a LoRA, and merge it beside those that are active.
+        Read a LoRA, and merge it in place of those that are active; they stay loaded.
 
         Args:
             model: File, directory, hub id or state dict.
@@ -119,7 +119,7 @@ class Adapters:
         if name in state.loaded:
             raise InputError(f"There is a LoRA {name!r} already. Try: another adapter_name, or unload_lora_weights().")
         loaded = {**state.loaded, name: (model, dict(arguments))}
-        self._become(attrs.evolve(state, loaded=loaded, scales={**state.scales, name: 1.0}))
+        self._become(attrs.evolve(state, loaded=loaded, scales={name: 1.0}))
 
     def activate(self, names: Sequence[str], scales: Any = None) -> None:
         """

@@ -126,7 +126,7 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
 
     def load_lora_weights(self, model: Any, adapter_name: str | None = None, **kwargs: Any) -> None:
         """
-        Merge a LoRA into the weights of the compiled graphs, without compiling.
+        Merge a LoRA into the weights of the compiled graphs, in place of those that are active, without compiling.
 
         Args:
             model: File, directory, hub id or state dict, in any format that diffusers reads.

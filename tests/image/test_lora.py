@@ -230,6 +230,26 @@ def test_a_state_dict_and_what_siblings_share(pair, before, directories):
     assert np.array_equal(images(compiled), before)
 
 
+def test_siblings_from_before_a_lora(checkpoint, artifact, before, directories):
+    """What one pipeline loads the other has and can unload, also when they parted before any LoRA was there."""
+    compiled = neuronkit.NeuronStableDiffusionPipeline.from_pretrained(artifact("sd"))
+    compiled.set_progress_bar_config(disable=True)
+    sibling = neuronkit.NeuronStableDiffusionImg2ImgPipeline.from_pipe(compiled)
+    compiled.load_lora_weights(directories[0], adapter_name="one")
+    sibling.load_lora_weights(directories[1], adapter_name="other")
+    sibling.set_adapters(["one", "other"])
+    assert compiled.get_active_adapters() == ["one", "other"]
+    eager = diffusers.StableDiffusionPipeline.from_pretrained(checkpoint("sd"))
+    eager.set_progress_bar_config(disable=True)
+    for directory, name in zip(directories, ("one", "other"), strict=True):
+        eager.load_lora_weights(directory, adapter_name=name)
+    eager.set_adapters(["one", "other"])
+    assert differ((compiled, eager)) <= TOLERANCE
+    compiled.unload_lora_weights()
+    assert sibling.get_active_adapters() == []
+    assert np.array_equal(images(compiled), before)
+
+
 def test_saved_from_a_compiled_class(tmp_path, directories):
     """`save_lora_weights` writes what diffusers' does."""
     state = load_file(directories[0] / "pytorch_lora_weights.safetensors")

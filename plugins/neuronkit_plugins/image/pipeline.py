@@ -112,9 +112,10 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
 
     @classmethod
     def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
-        """Return this pipeline over the components of another one, with the LoRAs that are loaded."""
+        """Return this pipeline over the components of another one; LoRAs of one are those of the other, now and later."""
         made = super().from_pipe(pipeline, **kwargs)
-        made._adapters = getattr(pipeline, "_adapters", None)
+        if isinstance(pipeline, NeuronStableDiffusionPipelineBase) and made.session is pipeline.session:
+            made._adapters = pipeline.adapters
         return made
 
     @property

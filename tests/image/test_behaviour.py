@@ -209,6 +209,67 @@ def test_shells_refuse_what_would_be_ignored(method, compiled):
         getattr(compiled.unet, method)({})
 
 
+@pytest.mark.parametrize(
+    ("component", "method"),
+    [
+        *(
+            ("unet", method)
+            for method in (
+                "add_adapter",
+                "delete_adapters",
+                "disable_adapters",
+                "enable_adapters",
+                "load_attn_procs",
+                "set_adapter",
+                "set_adapters",
+                "unload_lora",
+            )
+        ),
+        *(("text_encoder", method) for method in ("add_adapter", "delete_adapter", "load_adapter", "set_adapter")),
+    ],
+)
+def test_loras_of_a_component_are_refused(component, method, compiled):
+    """They would be put on weights that no graph reads; the error says what does swap LoRAs."""
+    with pytest.raises(FixedGraphError) as raised:
+        getattr(getattr(compiled, component), method)("one")
+    assert str(raised.value) == (
+        f"{component} is compiled, and {method} would change it.\n"
+        "Try: compile with lora_model_ids, or inline_weights=False, with which the pipeline swaps LoRAs."
+    )
+
+
+@pytest.mark.parametrize("component", ["unet", "text_encoder"])
+def test_a_component_does_not_know_the_loras(component, compiled):
+    """The error says what does."""
+    with pytest.raises(FixedGraphError) as raised:
+        getattr(compiled, component).active_adapters()
+    assert str(raised.value) == (
+        f"{component} is compiled and has no LoRAs of its own, so that active_adapters has no answer.\n"
+        "Try: pipeline.get_active_adapters()."
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda unet: unet.half(),
+        lambda unet: unet.double(),
+        lambda unet: unet.bfloat16(),
+        lambda unet: unet.type(torch.float16),
+        lambda unet: unet.type("torch.HalfTensor"),
+    ],
+    ids=["half", "double", "bfloat16", "type", "name of a type"],
+)
+def test_a_component_keeps_its_dtype_by_every_name(change, compiled):
+    """As `to` says it."""
+    for component in (compiled.unet, compiled.text_encoder):
+        with pytest.raises(
+            InputError, match=r"is compiled and keeps its dtype \(torch\.float32\)\.\nTry: compile with auto"
+        ):
+            change(component)
+    assert compiled.unet is compiled.unet.type(torch.float32)
+
+
 def test_a_lora_needs_weights_that_are_apart(checkpoint, artifact):
     """The error names the option."""
     compiled, _ = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", inline_weights=True))

@@ -41,22 +41,40 @@ IGNORED = (
     "set_use_memory_efficient_attention_xformers",
 )
 """Methods that trade memory for speed: a compiled graph has settled that."""
+_LORAS = "lora_model_ids, or inline_weights=False, with which the pipeline swaps LoRAs"
 REFUSED = {
+    "add_adapter": _LORAS,
+    "delete_adapter": _LORAS,
+    "delete_adapters": _LORAS,
+    "disable_adapters": _LORAS,
     "disable_freeu": "freeu",
-    "disable_lora": "lora_model_ids, or inline_weights=False, with which the pipeline swaps LoRAs",
+    "disable_lora": _LORAS,
+    "enable_adapters": _LORAS,
     "enable_freeu": "freeu",
     "enable_gradient_checkpointing": None,
     "enable_layerwise_casting": "auto_cast",
-    "enable_lora": "lora_model_ids, or inline_weights=False, with which the pipeline swaps LoRAs",
+    "enable_lora": _LORAS,
     "fuse_lora": "lora_model_ids and lora_scales",
     "fuse_qkv_projections": "fuse_qkv_projections",
-    "load_lora_adapter": "lora_model_ids, or inline_weights=False, with which the pipeline swaps LoRAs",
+    "load_adapter": _LORAS,
+    "load_attn_procs": _LORAS,
+    "load_lora_adapter": _LORAS,
     "load_state_dict": None,
     "resize_token_embeddings": "textual_inversion",
+    "set_adapter": _LORAS,
+    "set_adapters": _LORAS,
     "set_attn_processor": None,
+    "unfuse_lora": "lora_model_ids and lora_scales",
     "unfuse_qkv_projections": "fuse_qkv_projections",
+    "unload_lora": _LORAS,
 }
 """Methods that change the graph or its weights, and the compile option that does the same."""
+ASKED = {
+    "active_adapter": "get_active_adapters()",
+    "active_adapters": "get_active_adapters()",
+    "get_adapter_state_dict": "get_list_adapters()",
+}
+"""Questions about LoRAs, and what answers them on the pipeline, which has them."""
 
 
 class Shell(Moves):
@@ -123,6 +141,22 @@ class Shell(Moves):
                 "Try: compile with auto_cast and auto_cast_type."
             )
         return self
+
+    def half(self, *_: Any) -> Self:
+        """Answer as `to` does, which keeps the dtype."""
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> Self:
+        """Answer as `to` does, which keeps the dtype."""
+        return self.to(torch.bfloat16)
+
+    def double(self) -> Self:
+        """Answer as `to` does, which keeps the dtype."""
+        return self.to(torch.float64)
+
+    def type(self, dst_type: Any) -> Self:
+        """Answer as `to` does, which keeps the dtype; torch knows what a tensor type or its name stands for."""
+        return self.to(torch.empty(0).type(dst_type).dtype)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode."""
@@ -193,8 +227,17 @@ def _fixed_methods(base: type) -> dict[str, Any]:
 
         return method
 
-    methods = {name: ignoring(name) for name in IGNORED if hasattr(base, name)}
-    return methods | {name: refusing(name) for name in REFUSED if hasattr(base, name)}
+    def referring(name: str) -> Any:
+        def method(self: Any, *_: Any, **__: Any) -> None:
+            raise FixedGraphError(
+                f"{self.component} is compiled and has no LoRAs of its own, so that {name} has no answer.\n"
+                f"Try: pipeline.{ASKED[name]}."
+            )
+
+        return method
+
+    kinds = ((IGNORED, ignoring), (REFUSED, refusing), (ASKED, referring))
+    return {name: make(name) for names, make in kinds for name in names if hasattr(base, name)}
 
 
 def _materialise(module: nn.Module, folder: Path, kept: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from math import ceil, sqrt
 from pathlib import Path
@@ -26,7 +27,7 @@ def save_images(images: Sequence[Any], path: Path, *, grid: bool = False) -> lis
     """
     if grid:
         images = [make_grid(images)]
-    paths = [path] if len(images) == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(len(images))]
+    paths = image_paths(path, len(images))
     path.parent.mkdir(parents=True, exist_ok=True)
     for image, target in zip(images, paths, strict=True):
         settings = image.info.get(SETTINGS) or {}
@@ -40,6 +41,19 @@ def save_images(images: Sequence[Any], path: Path, *, grid: bool = False) -> lis
         else:
             image.save(target)
     return paths
+
+
+def image_paths(path: Path, count: int) -> list[Path]:
+    """Return the files of so many images: the path itself for one, else with a number after its stem."""
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{number}") for number in range(count)]
+
+
+def free_path(path: Path, count: int) -> Path:
+    """Return the path, or the first with a number after its stem, for which no file of so many images is there yet."""
+    candidates = itertools.chain([path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1)))
+    return next(
+        candidate for candidate in candidates if not any(file.exists() for file in image_paths(candidate, count))
+    )
 
 
 def make_grid(images: Sequence[Any]) -> Any:

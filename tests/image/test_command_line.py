@@ -80,6 +80,24 @@ def test_several_images(compiled, tmp_path, capsys):
         assert image.size == (64, 32)
 
 
+def test_no_earlier_image_is_overwritten(compiled, tmp_path, capsys, monkeypatch):
+    """Without --output the first name is taken whose files are not there, of one image, several, and a grid."""
+    monkeypatch.chdir(tmp_path)
+    one, two = ("run", compiled / "sd", "--prompt", "a", "--steps", 1), ("--num-images-per-prompt", 2)
+    for words in ((), two, two, (), (*two, "--grid")):
+        assert run(*one, *words, "--seed", 0) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "out.png",
+        "out-0.png",
+        "out-1.png",
+        "out-1-0.png",
+        "out-1-1.png",
+        "out-2.png",
+        "out-3.png",
+    ]
+    assert len(list(tmp_path.iterdir())) == 7
+
+
 @pytest.mark.parametrize(("recipe", "size", "masked"), [("sd", 32, True), ("amused", 16, False)])
 def test_an_image_and_a_mask_choose_the_task(recipe, size, masked, compiled, eager, tmp_path):
     """The same artifact repaints; arguments of the pipeline that are no options are handed on, and are in the file."""

@@ -221,9 +221,10 @@ def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
 
 def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool) -> None:
     if images := _images(result):
-        from neuronkit.images import save_images
+        from neuronkit.images import free_path, save_images
 
-        written = save_images(images, Path(output).expanduser() if output else _free_name(), grid=grid)
+        path = Path(output).expanduser() if output else free_path(Path("out.png"), 1 if grid else len(images))
+        written = save_images(images, path, grid=grid)
         result = list(map(str, written)) if len(written) > 1 else str(written[0])
     elif output:
         import json
@@ -245,11 +246,3 @@ def _images(result: Any) -> list[Any]:
     pillow = sys.modules.get("PIL.Image")  # where it was not imported, nothing is an image
     items = list(result) if isinstance(result, (list, tuple)) else [result]
     return items if pillow and items and all(isinstance(item, pillow.Image) for item in items) else []
-
-
-def _free_name() -> Path:
-    path, number = Path("out.png"), 0
-    while path.exists():
-        number += 1
-        path = Path(f"out-{number}.png")
-    return path

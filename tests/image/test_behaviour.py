@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import diffusers
 import numpy as np
@@ -18,6 +19,7 @@ from neuronkit.errors import (
     OptionError,
     WeightsError,
 )
+from tests.image.loras import write_lora
 from tests.image.pairs import TOLERANCE, difference, images, load_pair, mask, picture
 
 
@@ -25,6 +27,13 @@ from tests.image.pairs import TOLERANCE, difference, images, load_pair, mask, pi
 def pair(checkpoint, artifact):
     """Return the compiled and the eager text-to-image pipeline."""
     return load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd"))
+
+
+def open_quietly(path):
+    """Load an artifact."""
+    pipeline = neuronkit.load(path)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 @pytest.fixture
@@ -304,6 +313,62 @@ def test_saved_and_loaded_again(compiled, tmp_path):
         again = getattr(neuronkit, f"NeuronStableDiffusion{name}").from_pretrained(tmp_path / "saved")
         assert images(again, num_inference_steps=1, **given).shape == (1, 32, 32, 3)
     assert np.abs(images(compiled) - images(neuronkit.load(tmp_path / "saved"))).max() == 0
+
+
+def test_saved_with_what_was_replaced(pair, artifact, tmp_path):
+    """A scheduler that was swapped in is in what is saved, and the rest is as it was."""
+    _, eager = pair
+    compiled = open_quietly(artifact("sd"))
+    compiled.scheduler = diffusers.EulerDiscreteScheduler.from_config(compiled.scheduler.config, use_karras_sigmas=True)
+    compiled.save_pretrained(tmp_path / "saved")
+    eager = diffusers.StableDiffusionPipeline.from_pipe(eager, scheduler=compiled.scheduler)
+    eager.set_progress_bar_config(disable=True)
+    again = open_quietly(tmp_path / "saved")
+    assert type(again.scheduler) is diffusers.EulerDiscreteScheduler
+    assert difference(again, eager) <= TOLERANCE
+    before, after = (
+        json.loads((path / "model_index.json").read_text()) for path in (artifact("sd"), tmp_path / "saved")
+    )
+    assert after == {**before, "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
+    swapped, again.scheduler = again.scheduler, diffusers.LCMScheduler.from_config(again.scheduler.config)
+    again.save_pretrained(tmp_path / "saved")  # the artifact's own directory
+    again.scheduler = swapped
+    again.save_pretrained(tmp_path / "saved")
+    neuronkit.NeuronStableDiffusionImg2ImgPipeline.from_pipe(again).save_pretrained(tmp_path / "sibling")
+    for name in ("scheduler/scheduler_config.json", "neuronkit.json", "model_index.json"):
+        assert (tmp_path / "sibling" / name).read_bytes() == (tmp_path / "saved" / name).read_bytes()
+
+
+def test_saved_as_it_is(compiled, artifact, tmp_path):
+    """Where nothing was replaced every file is the artifact's own."""
+    compiled.save_pretrained(tmp_path / "saved")
+    for file in artifact("sd").rglob("*"):
+        assert (
+            file.is_dir() or file.read_bytes() == (tmp_path / "saved" / file.relative_to(artifact("sd"))).read_bytes()
+        )
+
+
+def test_what_is_not_saved(pair, artifact, checkpoint, tmp_path):
+    """Weights that are not the artifact's are refused, not dropped."""
+    compiled = open_quietly(artifact("sd"))
+    compiled.load_lora_weights(write_lora(checkpoint("sd"), tmp_path / "lora", 0))
+    message = (
+        "save_pretrained writes the artifact's own weights, and LoRAs are merged into those of the pipeline.\n"
+        "Try: compile with lora_model_ids and lora_scales, or unfuse_lora() and unload_lora_weights() first."
+    )
+    for change in (lambda: None, compiled.fuse_lora, compiled.unload_lora_weights):
+        change()
+        with pytest.raises(FixedGraphError, match=f"^{re.escape(message)}$"):
+            compiled.save_pretrained(tmp_path / "saved")
+    compiled.unfuse_lora()
+    compiled.vae = pair[1].vae
+    with pytest.raises(FixedGraphError) as raised:
+        compiled.save_pretrained(tmp_path / "saved")
+    assert str(raised.value) == (
+        "save_pretrained writes the compiled vae, and the pipeline has another one.\n"
+        "Try: put the compiled vae back, or compile a checkpoint that has the other one."
+    )
+    assert not (tmp_path / "saved").exists()
 
 
 def test_components_of_the_caller(artifact, checkpoint):

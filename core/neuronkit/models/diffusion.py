@@ -7,10 +7,12 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from neuronkit.artifact.manifest import Manifest
 from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError
+from neuronkit.models.parts import replace_parts
 from neuronkit.models.saving import OfArtifact
 from neuronkit.processors import Processors, read_config
 from neuronkit.shells import Shell
@@ -59,6 +61,7 @@ class NeuronDiffusionPipeline(OfArtifact):
     accepts: ClassVar[tuple[str, ...]] = ()
     """Architectures whose artifacts have the same components."""
     _keep_alive: object = None
+    _loaded: Mapping[str, Any] = MappingProxyType({})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -163,6 +166,7 @@ class NeuronDiffusionPipeline(OfArtifact):
                 parts[name] = index[name]
         pipeline = cls(**parts)
         pipeline.session = session
+        pipeline._loaded = {name: part for name, part in parts.items() if name not in own}
         return pipeline
 
     @classmethod
@@ -189,8 +193,53 @@ class NeuronDiffusionPipeline(OfArtifact):
         made = super().from_pipe(pipeline, **{**shells, **kwargs})  # type: ignore[misc]
         first = next(iter(shells.values()))
         made.session = first.session
-        made._keep_alive = getattr(pipeline, "_keep_alive", None)
+        if isinstance(pipeline, NeuronDiffusionPipeline):
+            made._keep_alive, made._loaded = pipeline._keep_alive, pipeline._loaded
         return made
+
+    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """
+        Write the artifact, with the scheduler and whatever else of the pipeline is not compiled and was replaced.
+
+        Args:
+            directory: Created if need be; must be empty, or the artifact's own.
+            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
+            **kwargs: For `push_to_hub`.
+
+        Raises:
+            FixedGraphError: A compiled component was replaced.
+
+        """
+        parts, index = self._replaced()
+        super().save_pretrained(directory)
+        target = Path(directory).expanduser()
+        replace_parts(target, parts, index)
+        if target.samefile(self.session.artifact.path):
+            self._loaded = {**self._loaded, **parts}
+        if push_to_hub:
+            self.push_to_hub(directory, **kwargs)
+
+    def _replaced(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the components that are not those of the artifact, and what ``model_index.json`` is to say."""
+        pipeline: Any = self
+        parts: dict[str, Any] = {}
+        for name, component in pipeline.components.items():
+            before = self._loaded.get(name)
+            if component is before:
+                continue
+            if isinstance(before, Shell):
+                raise FixedGraphError(
+                    f"save_pretrained writes the compiled {name}, and the pipeline has another one.\n"
+                    f"Try: put the compiled {name} back, or compile a checkpoint that has the other one."
+                )
+            parts[name] = component
+        pipeline.register_modules(**parts)
+        _, settings = self._eager_class()._get_signature_keys(type(self))
+        return parts, {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in pipeline.config.items()
+            if name in parts or name in settings
+        }
 
     @property
     def processors(self) -> Processors:

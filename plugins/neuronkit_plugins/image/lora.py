@@ -100,6 +100,11 @@ class Adapters:
         """The LoRAs that `fuse` made part of the weights."""
         return set(self._state.fused_names)
 
+    @property
+    def merged(self) -> bool:
+        """Whether the graphs have other weights than the artifact's."""
+        return bool(self._state.layers())
+
     def load(self, model: Any, name: str | None, arguments: Mapping[str, Any]) -> None:
         """
         Read a LoRA, and merge it in place of those that are active; they stay loaded.

@@ -134,6 +134,14 @@ def write_ip_adapter(pipeline, directory):
     ("options", "message"),
     [
         ({"lora_model_ids": ["a", "b"], "lora_scales": [1.0]}, "lora_scales: needs 2 values"),
+        (
+            {"ip_adapter_scales": [0.5]},
+            r"^ip_adapter_scales: needs 0 values, one for each of ip_adapter_ids \(got 1\)\.$",
+        ),
+        (
+            {"ip_adapter_weight_names": ["ip.safetensors"]},
+            r"^ip_adapter_weight_names: needs 0 values, one for each of ip_adapter_ids \(got 1\)\.$",
+        ),
         ({"freeu": "s1"}, "freeu: must be name=value"),
         ({"unet_id": "/nowhere/unet"}, "unet_id: /nowhere/unet cannot be loaded as UNet2DConditionModel"),
         ({"lora_model_ids": ["/nowhere/lora"]}, "lora_model_ids: /nowhere/lora cannot be read as a LoRA"),

@@ -98,9 +98,10 @@ def _replacements(options: AdaptedOptions) -> dict[str, Any]:
 
 def _merge_loras(pipeline: Any, pipeline_class: Any, options: AdaptedOptions) -> None:
     models = options.lora_model_ids or []
-    files = per_item("lora_weight_names", options.lora_weight_names, len(models), None)
-    per_item("lora_adapter_names", options.lora_adapter_names, len(models), None)  # names matter to nothing else
-    scales = per_item("lora_scales", options.lora_scales, len(models), 1.0)
+    items = "lora_model_ids", len(models)
+    files = per_item("lora_weight_names", options.lora_weight_names, *items, None)
+    per_item("lora_adapter_names", options.lora_adapter_names, *items, None)  # names matter to nothing else
+    scales = per_item("lora_scales", options.lora_scales, *items, 1.0)
     layers = [
         Layer(model, {} if file is None else {"weight_name": file}, scale)
         for model, file, scale in zip(models, files, scales, strict=True)
@@ -130,17 +131,19 @@ def _teach_tokens(pipeline: Any, options: AdaptedOptions) -> None:
 
 def _add_ip_adapters(pipeline: Any, options: AdaptedOptions) -> None:
     models = options.ip_adapter_ids or []
+    items = "ip_adapter_ids", len(models)
+    folders = per_item("ip_adapter_subfolders", options.ip_adapter_subfolders, *items, "")
+    files = per_item("ip_adapter_weight_names", options.ip_adapter_weight_names, *items, None)
+    scales = per_item("ip_adapter_scales", options.ip_adapter_scales, *items, 1.0)
     if not models:
         return
-    folders = per_item("ip_adapter_subfolders", options.ip_adapter_subfolders, len(models), "")
-    files = per_item("ip_adapter_weight_names", options.ip_adapter_weight_names, len(models), None)
     if None in files:
         raise OptionError("ip_adapter_weight_names: required with ip_adapter_ids: the file name of each.")
     try:
         pipeline.load_ip_adapter(models, subfolder=folders, weight_name=files)
     except (OSError, ValueError) as error:
         raise OptionError(f"ip_adapter_ids: {', '.join(models)} cannot be loaded: {error}") from error
-    pipeline.set_ip_adapter_scale(per_item("ip_adapter_scales", options.ip_adapter_scales, len(models), 1.0))
+    pipeline.set_ip_adapter_scale(scales)
 
 
 def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> None:

@@ -88,9 +88,16 @@ def as_pairs(name: str, value: Pairs | None) -> dict[str, str | Any]:
     return {key: item for key, _, item in pairs}
 
 
-def per_item(name: str, values: list[Any] | None, count: int, default: Any) -> list[Any]:
+def per_item(name: str, values: list[Any] | None, items: str, count: int, default: Any) -> list[Any]:
     """
     Return one value per item of another option.
+
+    Args:
+        name: The option.
+        values: Its own.
+        items: The other option.
+        count: How many items that has.
+        default: What an item has if there are no values.
 
     Raises:
         OptionError: There are more or fewer values than items.
@@ -99,5 +106,5 @@ def per_item(name: str, values: list[Any] | None, count: int, default: Any) -> l
     if values is None:
         return [default] * count
     if len(values) != count:
-        raise OptionError(f"{name}: needs {count} values, one for each item (got {len(values)}).")
+        raise OptionError(f"{name}: needs {count} values, one for each of {items} (got {len(values)}).")
     return list(values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from neuronkit.errors import UnknownTaskError
 from neuronkit.export.source import MODULES_FILE, Source
 
@@ -30,6 +32,13 @@ AUTO_MAPPINGS = {
 TASKS = frozenset({*AUTO_MAPPINGS.values(), *ALIASES.values(), "image-to-image", "inpainting"})
 """The tasks of neuronkit's own plugins; other packages may offer more."""
 
+PIPELINE_MAPPINGS = {
+    "AUTO_TEXT2IMAGE_PIPELINES_MAPPING": "text-to-image",
+    "AUTO_IMAGE2IMAGE_PIPELINES_MAPPING": "image-to-image",
+    "AUTO_INPAINT_PIPELINES_MAPPING": "inpainting",
+}
+"""diffusers' registers of pipeline classes, by their task."""
+
 
 def canonical_task(task: str) -> str:
     """Return the task that an alias stands for, or the task itself; in a known name ``_`` is as good as ``-``."""
@@ -44,8 +53,8 @@ def infer_task(source: Source) -> str:
     Raises:
         UnknownTaskError: The checkpoint does not say.
     """
-    if "_class_name" in source.config:
-        return "text-to-image"
+    if class_name := source.config.get("_class_name"):
+        return _task_of_pipeline(class_name)
     if (source.path / MODULES_FILE).is_file():
         return "sentence-similarity"
     from transformers.models.auto import modeling_auto
@@ -60,3 +69,15 @@ def infer_task(source: Source) -> str:
         f"Cannot infer the task of {source.path}: its config.json names the architectures {architectures}.\n"
         f"Try: --task question-answering, or another task that `neuronkit list-plugins` shows for {source.architecture!r}."
     )
+
+
+def _task_of_pipeline(class_name: str) -> str:
+    """Return the task under which diffusers registers a pipeline class; one of none of them draws from text."""
+    if find_spec("diffusers") is None:
+        return "text-to-image"  # the plugin says what to install
+    from diffusers.pipelines import auto_pipeline
+
+    for mapping, task in PIPELINE_MAPPINGS.items():
+        if class_name in {kind.__name__ for kind in getattr(auto_pipeline, mapping).values()}:
+            return task
+    return "text-to-image"

@@ -212,9 +212,7 @@ def test_pooled_embeddings(pair):
 @pytest.fixture(scope="module")
 def refiner(checkpoint, artifact):
     """Return the compiled and the eager refiner of SDXL."""
-    return load_pair(
-        "StableDiffusionXLImg2ImgPipeline", checkpoint("refiner"), artifact("refiner", task="image-to-image")
-    )
+    return load_pair("StableDiffusionXLImg2ImgPipeline", checkpoint("refiner"), artifact("refiner"))
 
 
 @pytest.mark.parametrize("split", [True, False], ids=["ensemble", "whole images"])
@@ -269,6 +267,17 @@ def test_masked_image_latents(pair):
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(6))
     tensor = torch.from_numpy(np.asarray(mask(), dtype=np.float32) / 255)[None, None]
     assert difference(compiled, eager, image=picture(), mask_image=tensor, masked_image_latents=latents) <= TOLERANCE
+
+
+def test_the_task_of_a_checkpoint(checkpoint, artifact, refiner):
+    """A checkpoint is compiled for the task of the pipeline class that it names, with all of its settings."""
+    assert type(neuronkit.load(artifact("refiner"))) is neuronkit.NeuronStableDiffusionXLImg2ImgPipeline
+    assert type(neuronkit.load(artifact("sd-inpaint"))) is neuronkit.NeuronStableDiffusionInpaintPipeline
+    other = artifact("refiner", task="text-to-image", validate=False)
+    again = neuronkit.NeuronStableDiffusionXLImg2ImgPipeline.from_pretrained(other)
+    again.set_progress_bar_config(disable=True)
+    assert again.config.requires_aesthetics_score is True
+    assert difference(again, refiner[1], image=picture(), strength=0.7, aesthetic_score=5.0) <= TOLERANCE
 
 
 def test_neuronkit_load_returns_the_pipeline_of_the_task(artifact):

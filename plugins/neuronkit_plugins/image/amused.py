@@ -76,7 +76,7 @@ class _Amused(ImagePipeline):
             ],
             tolerance=Tolerance(relative=True),
             shapes=sizes.shapes,
-            write_files=lambda directory: write_files(pipeline, compiled, directory),
+            write_files=lambda directory: write_files(source, pipeline, compiled, directory),
         )
 
 

@@ -146,7 +146,7 @@ def _add_ip_adapters(pipeline: Any, options: AdaptedOptions) -> None:
     pipeline.set_ip_adapter_scale(scales)
 
 
-def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> None:
+def write_files(source: Source, pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> None:
     """
     Write what an artifact needs of a pipeline beside its graphs.
 
@@ -154,6 +154,7 @@ def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> 
     and everything else whole: tokenizers, scheduler, feature extractor, safety checker.
 
     Args:
+        source: The checkpoint, whose settings that only another task's pipeline has are kept for it.
         pipeline: The eager pipeline.
         compiled: The components that are compiled, by name.
         directory: The artifact's.
@@ -162,6 +163,7 @@ def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> 
     from safetensors.torch import save_file
 
     pipeline.save_config(directory)
+    _keep_settings(directory / "model_index.json", source.config)
     for name, component in pipeline.components.items():
         if component is None:
             continue
@@ -181,6 +183,13 @@ def write_files(pipeline: Any, compiled: Mapping[str, Any], directory: Path) -> 
         }
         if tensors:
             save_file(tensors, folder / KEPT_FILE)
+
+
+def _keep_settings(file: Path, config: Mapping[str, Any]) -> None:
+    """Add what the checkpoint sets and the class that compiled it has no place for, such as a refiner's aesthetic score."""
+    written = json.loads(file.read_text(encoding="utf-8"))
+    settings = {name: value for name, value in config.items() if not (name.startswith("_") or isinstance(value, list))}
+    file.write_text(json.dumps({**settings, **written}, indent=2) + "\n", encoding="utf-8")
 
 
 def _drop_adapters(file: Path) -> None:

@@ -94,7 +94,7 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             graphs=graphs,
             tolerance=Tolerance(relative=True),
             shapes=sizes.shapes,
-            write_files=lambda directory: write_files(pipeline, compiled, directory),
+            write_files=lambda directory: write_files(source, pipeline, compiled, directory),
         )
 
     @classmethod

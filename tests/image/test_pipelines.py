@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import neuronkit
+from neuronkit.errors import InputError
 from tests.image.pairs import TOLERANCE, difference, images, load_pair, mask, picture, sibling_pair
 
 PIPELINES = {
@@ -278,6 +279,45 @@ def test_the_task_of_a_checkpoint(checkpoint, artifact, refiner):
     again.set_progress_bar_config(disable=True)
     assert again.config.requires_aesthetics_score is True
     assert difference(again, refiner[1], image=picture(), strength=0.7, aesthetic_score=5.0) <= TOLERANCE
+
+
+@pytest.mark.parametrize("task", ["image-to-image", "inpainting"])
+@pytest.mark.parametrize("given", [(), ("image",), ("image", "mask_image")], ids=len)
+def test_every_task_serves_the_others(task, given, artifact, pair):
+    """What is given chooses the pipeline, whatever the artifact was compiled for."""
+    run = neuronkit.pipeline(artifact("sd", task=task, validate=False))
+    run.shell.set_progress_bar_config(disable=True)
+    arguments = {name: {"image": picture(), "mask_image": mask()}[name] for name in given}
+    names = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
+    theirs = images(pair(names[len(given)])[1], **arguments)
+    ours = run(prompt="a red cat", steps=3, seed=0, output_type="np", **arguments)
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "message"),
+    [
+        ("sd-inpaint", {}, "NeuronStableDiffusionInpaintPipeline needs image=...: a file or an image."),
+        (
+            "sd-inpaint",
+            {"image": picture()},
+            "NeuronStableDiffusionInpaintPipeline needs mask=...: a file or an image.",
+        ),
+        ("refiner", {}, "NeuronStableDiffusionXLImg2ImgPipeline needs image=...: a file or an image."),
+    ],
+)
+def test_components_of_one_task(recipe, given, message, artifact):
+    """A UNet that cannot do the others says what is missing."""
+    with pytest.raises(InputError) as raised:
+        neuronkit.pipeline(artifact(recipe))(prompt="a cat", **given)
+    assert str(raised.value) == message
+
+
+def test_a_task_that_was_asked_for(artifact):
+    """It is not left for another one."""
+    with pytest.raises(InputError) as raised:
+        neuronkit.pipeline(artifact("sd"), task="inpainting")(prompt="a cat", image=picture())
+    assert str(raised.value) == "NeuronStableDiffusionInpaintPipeline needs mask=...: a file or an image."
 
 
 def test_neuronkit_load_returns_the_pipeline_of_the_task(artifact):

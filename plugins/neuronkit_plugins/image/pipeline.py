@@ -39,17 +39,28 @@ class ImagePipeline(NeuronDiffusionPipeline):
         """Return a shell per compiled component."""
         return make_shells(session, classes)
 
+    @property
+    def served_tasks(self) -> tuple[str, ...]:
+        """The tasks that the compiled components can do, the one for which they were made first."""
+        return "text-to-image", "image-to-image", "inpainting"
+
     def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
         """
-        Return the pipeline for a call's arguments: one that starts from text leaves an image or a mask to its sibling.
+        Return the pipeline for a call's arguments: by what is given, this one or a sibling over the same components.
+
+        A pipeline of another task than the artifact's was asked for; it leaves nothing to a sibling, unless it starts from text.
 
         Raises:
             InputError: The architecture has no such task.
 
         """
+        if self.task not in ("text-to-image", self.session.manifest.task):
+            return self
         given = {"inpainting": arguments.get("mask_image"), "image-to-image": arguments.get("image")}
-        task = next((task for task, value in given.items() if value is not None), None)
-        if task is None or self.task != "text-to-image":
+        task = next((task for task, value in given.items() if value is not None), "text-to-image")
+        served = self.served_tasks
+        task = task if task in served else served[0]
+        if task == self.task:
             return self
         sibling = _TASKS.get((self.architecture, task))
         if sibling is None:
@@ -96,6 +107,16 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             shapes=sizes.shapes,
             write_files=lambda directory: write_files(source, pipeline, compiled, directory),
         )
+
+    @property
+    def served_tasks(self) -> tuple[str, ...]:
+        """The tasks that the UNet can do: one with inputs for a masked image only inpaints, a refiner needs an image."""
+        pipeline: Any = self
+        if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
+            return ("inpainting",)
+        if pipeline.config.get("requires_aesthetics_score"):
+            return "image-to-image", "inpainting"
+        return super().served_tasks
 
     @classmethod
     def from_single_file(cls, file: str | Path, *, config: str | Path | None = None, **kwargs: Any) -> Self:

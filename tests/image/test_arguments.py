@@ -6,7 +6,7 @@ import diffusers
 import pytest
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.image.plugin import check_arguments
+from neuronkit_plugins.image.plugin import check_arguments, read_pair
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,11 @@ def test_refused(name, given, message):
 )
 def test_accepted(name, given):
     check_arguments(object.__new__(getattr(diffusers, name)), given)
+
+
+@pytest.mark.parametrize("value", ["64", "64,a", [1, 2, 3], 64])
+def test_no_pair(value):
+    """The error shows how a size is written."""
+    with pytest.raises(InputError) as raised:
+        read_pair("original_size", value)
+    assert str(raised.value) == f"original_size: must be two whole numbers, such as 64,48 (got {value!r})."

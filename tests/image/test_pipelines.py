@@ -192,6 +192,18 @@ def test_options_of_sdxl(arguments, pair):
     assert difference(compiled, eager, **arguments) <= TOLERANCE
 
 
+@pytest.mark.parametrize("typed", ["64,48", [64, 48], ["64", "48"]], ids=str)
+def test_sizes_of_sdxl_as_they_are_typed(typed, artifact, pair):
+    """On the command line they are texts and lists, and diffusers adds tuples up."""
+    run = neuronkit.pipeline(artifact("sdxl"))
+    run.shell.set_progress_bar_config(disable=True)
+    arguments = {"original_size": (64, 48), "negative_target_size": (64, 48), "negative_original_size": (64, 48)}
+    typed = dict.fromkeys(arguments, typed)
+    ours = run(prompt="a red cat", steps=3, seed=0, output_type="np", crops_coords_top_left="3,5", **typed)
+    theirs = images(pair("StableDiffusionXLPipeline")[1], crops_coords_top_left=(3, 5), **arguments)
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+
+
 def test_sdxl_turbo_is_one_step_without_guidance(pair):
     """One step without guidance, as SDXL Turbo is used."""
     compiled, eager = pair("StableDiffusionXLPipeline")

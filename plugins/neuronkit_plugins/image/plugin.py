@@ -32,6 +32,16 @@ _ARGUMENTS = {
 """The pipelines' arguments that the options stand for."""
 _TEXTS = {"output_type", "prompt", "prompt_2", "negative_prompt", "negative_prompt_2"}
 """The pipelines' arguments that are text, whatever it looks like."""
+_PAIRS = {
+    "crops_coords_top_left",
+    "micro_conditioning_crop_coord",
+    "negative_crops_coords_top_left",
+    "negative_original_size",
+    "negative_target_size",
+    "original_size",
+    "target_size",
+}
+"""The pipelines' arguments that must be tuples of two numbers."""
 _DEPRECATED = {"callback", "callback_steps"}
 """What some pipelines still take among their other keywords."""
 
@@ -67,7 +77,7 @@ class ImagePlugin:
     def preprocess(self, inputs: Mapping[str, Any], options: ImageCallOptions) -> tuple[dict[str, Any], dict[str, Any]]:
         """Turn short names into the pipeline's arguments, files into images, and a seed into a generator."""
         given = attrs.asdict(options, recurse=False)
-        arguments = {name: value if name in _TEXTS else read_typed(value) for name, value in inputs.items()}
+        arguments = {name: _read_argument(name, value) for name, value in inputs.items()}
         for name, argument in _ARGUMENTS.items():
             if (value := given[name]) is not None:
                 arguments[argument] = read_image(value) if name in ("image", "mask") else value
@@ -124,6 +134,36 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
 
 def _is_plain(value: Any) -> bool:
     return all(map(_is_plain, value)) if isinstance(value, (list, tuple)) else isinstance(value, (str, int, float))
+
+
+def _read_argument(name: str, value: Any) -> Any:
+    if name in _PAIRS:
+        return read_pair(name, value)
+    return value if name in _TEXTS else read_typed(value)
+
+
+def read_pair(name: str, value: Any) -> tuple[int, ...] | None:
+    """
+    Return two whole numbers, which may be typed with a comma between.
+
+    Args:
+        name: Of the argument.
+        value: A text, or a sequence of numbers or texts.
+
+    Raises:
+        InputError: It is something else.
+
+    """
+    items = value.split(",") if isinstance(value, str) else value
+    if items is None:
+        return None
+    try:
+        pair = tuple(int(item) for item in items)
+    except (TypeError, ValueError):
+        pair = ()
+    if len(pair) != 2:
+        raise InputError(f"{name}: must be two whole numbers, such as 64,48 (got {value!r}).")
+    return pair
 
 
 def read_typed(value: Any) -> Any:

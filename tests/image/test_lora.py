@@ -80,6 +80,36 @@ def test_the_newest_is_active(pair, before, directories):
             pipeline.unload_lora_weights()
 
 
+def test_one_in_place_of_another(pair, before, directories):
+    """Hotswap gives a loaded name other weights and strength 1, and leaves alone which are active."""
+    compiled, _ = pair
+    for pipeline in pair:
+        pipeline.load_lora_weights(directories[0], adapter_name="one")
+        pipeline.set_adapters("one", 0.5)
+        pipeline.load_lora_weights(directories[1], adapter_name="one", hotswap=True)
+    assert compiled.adapters.names == ["one"]
+    assert np.abs(images(compiled) - before).max() > 1e-3
+    assert differ(pair) <= TOLERANCE
+    compiled.load_lora_weights(directories[1], adapter_name="other")
+    compiled.load_lora_weights(directories[0], adapter_name="one", hotswap=True)
+    assert compiled.get_active_adapters() == ["other"]
+    for name, message in (
+        ("third", "There is no LoRA 'third'. Loaded: one, other."),
+        (None, "hotswap=True replaces a LoRA. Try: the adapter_name of one that is loaded."),
+    ):
+        with pytest.raises(InputError) as raised:
+            compiled.load_lora_weights(directories[0], adapter_name=name, hotswap=True)
+        assert str(raised.value) == message
+    with pytest.raises(InputError) as raised:
+        compiled.load_lora_weights(directories[0], adapter_name="one")
+    assert str(raised.value) == (
+        "There is a LoRA 'one' already.\n"
+        "Try: another adapter_name, hotswap=True to replace it, or unload_lora_weights()."
+    )
+    for pipeline in pair:
+        pipeline.unload_lora_weights()
+
+
 def test_methods_that_choose(both, before):
     """LoRAs are chosen, disabled, enabled and deleted as in diffusers."""
     compiled, eager = both

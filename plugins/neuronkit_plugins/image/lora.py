@@ -119,12 +119,36 @@ class Adapters:
             InputError: The name is taken.
 
         """
-        state = self._state
-        name = name or next(made for made in map(DEFAULT_NAME.format, count()) if made not in state.loaded)
-        if name in state.loaded:
-            raise InputError(f"There is a LoRA {name!r} already. Try: another adapter_name, or unload_lora_weights().")
-        loaded = {**state.loaded, name: (model, dict(arguments))}
-        self._become(attrs.evolve(state, loaded=loaded, scales={name: 1.0}))
+        loaded = self._state.loaded
+        name = name or next(made for made in map(DEFAULT_NAME.format, count()) if made not in loaded)
+        if name in loaded:
+            raise InputError(
+                f"There is a LoRA {name!r} already.\n"
+                "Try: another adapter_name, hotswap=True to replace it, or unload_lora_weights()."
+            )
+        self._become(attrs.evolve(self._with(name, model, arguments), scales={name: 1.0}))
+
+    def replace(self, model: Any, name: str | None, arguments: Mapping[str, Any]) -> None:
+        """
+        Read a LoRA in place of a loaded one, with strength 1 where that was active; what is fused stays.
+
+        Args:
+            model: File, directory, hub id or state dict.
+            name: Of the loaded one.
+            arguments: As for `load`.
+
+        Raises:
+            InputError: There is none of that name.
+
+        """
+        if name is None:
+            raise InputError("hotswap=True replaces a LoRA. Try: the adapter_name of one that is loaded.")
+        self._state.require_loaded([name])
+        state = self._with(name, model, arguments)
+        self._become(attrs.evolve(state, scales={**state.scales, **({name: 1.0} if name in state.scales else {})}))
+
+    def _with(self, name: str, model: Any, arguments: Mapping[str, Any]) -> _State:
+        return attrs.evolve(self._state, loaded={**self._state.loaded, name: (model, dict(arguments))})
 
     def activate(self, names: Sequence[str], scales: Any = None) -> None:
         """

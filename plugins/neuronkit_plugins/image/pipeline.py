@@ -165,20 +165,23 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             )
         super().save_pretrained(directory, **kwargs)
 
-    def load_lora_weights(self, model: Any, adapter_name: str | None = None, **kwargs: Any) -> None:
+    def load_lora_weights(
+        self, model: Any, adapter_name: str | None = None, hotswap: bool = False, **kwargs: Any
+    ) -> None:
         """
         Merge a LoRA into the weights of the compiled graphs, in place of those that are active, without compiling.
 
         Args:
             model: File, directory, hub id or state dict, in any format that diffusers reads.
             adapter_name: For `set_adapters`.
+            hotswap: Replace the loaded LoRA of that name, and leave the others as they are.
             **kwargs: For diffusers (``weight_name``, ``subfolder``).
 
         Raises:
             WeightsError: The weights are inside the graphs (``inline_weights=True``).
 
         """
-        self.adapters.load(model, adapter_name, kwargs)
+        (self.adapters.replace if hotswap else self.adapters.load)(model, adapter_name, kwargs)
 
     def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: Any = None) -> None:
         """Merge these of the loaded LoRAs, with these strengths, and no others."""

@@ -176,6 +176,7 @@ def test_shells_accept_what_changes_nothing(compiled):
         "disable_vae_tiling",
         "enable_xformers_memory_efficient_attention",
         "disable_xformers_memory_efficient_attention",
+        "enable_group_offload",
         "enable_model_cpu_offload",
     ],
 )
@@ -188,6 +189,13 @@ def test_memory_switches_say_once_that_they_change_nothing(method, pair, capsys)
     getattr(pipeline, method)()
     assert capsys.readouterr().err.count(f"note: {method} changes nothing") == 1
     assert np.abs(before - images(pipeline, num_inference_steps=1)).max() == 0
+
+
+def test_a_component_is_not_offloaded(compiled, capsys):
+    """It says so once."""
+    for _ in range(2):
+        compiled.vae.enable_group_offload(torch.device("cpu"))
+    assert capsys.readouterr().err == "note: enable_group_offload changes nothing: vae is compiled\n"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ _NOTED = (
     "disable_vae_tiling",
     "disable_xformers_memory_efficient_attention",
     "enable_attention_slicing",
+    "enable_group_offload",
     "enable_model_cpu_offload",
     "enable_sequential_cpu_offload",
     "enable_vae_slicing",

@@ -33,6 +33,7 @@ IGNORED = (
     "disable_xformers_memory_efficient_attention",
     "enable_attention_slicing",
     "enable_forward_chunking",
+    "enable_group_offload",
     "enable_slicing",
     "enable_tiling",
     "enable_xformers_memory_efficient_attention",

@@ -452,6 +452,24 @@ def test_generic_pipeline_by_what_it_is_given(artifact, pair):
     assert image.info["neuronkit"] == {"prompt": "a cat", "num_inference_steps": "2", "seed": "7"}
 
 
+@pytest.mark.parametrize("name", ["mask", "mask_image"])
+def test_several_image_files(name, artifact, pair, tmp_path):
+    """A list of files is a list of images, for two prompts; the pipeline's own name of a mask does as well."""
+    pictures, masks = [picture(), picture(seed=1)], [mask(), mask().rotate(90).point(lambda value: 255 - value)]
+    files = [[tmp_path / f"{kind}{number}.png" for number in (0, 1)] for kind in ("image", "mask")]
+    for made, names in zip((pictures, masks), files, strict=True):
+        for image, file in zip(made, names, strict=True):
+            image.save(file)
+    run = neuronkit.pipeline(artifact("sd"))
+    run.shell.set_progress_bar_config(disable=True)
+    typed = {"image": list(map(str, files[0])), name: list(map(str, files[1]))}
+    ours = run(prompt=["a cat", "a dog"], steps=3, seed=0, output_type="np", **typed)
+    inpaint = diffusers.StableDiffusionInpaintPipeline.from_pipe(pair[1])
+    inpaint.set_progress_bar_config(disable=True)
+    theirs = images(inpaint, prompt=["a cat", "a dog"], image=pictures, mask_image=masks)
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+
+
 def test_an_image_file_that_is_not_there(artifact):
     """The error names the file."""
     with pytest.raises(InputError, match=r"nowhere\.png cannot be read as an image"):

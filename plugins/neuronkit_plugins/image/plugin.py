@@ -30,6 +30,8 @@ _ARGUMENTS = {
     "width": "width",
 }
 """The pipelines' arguments that the options stand for."""
+_IMAGES = {"image", "ip_adapter_image", "mask_image"}
+"""The pipelines' arguments that are images, or lists of them."""
 _TEXTS = {"output_type", "prompt", "prompt_2", "negative_prompt", "negative_prompt_2"}
 """The pipelines' arguments that are text, whatever it looks like."""
 _PAIRS = {
@@ -80,7 +82,7 @@ class ImagePlugin:
         arguments = {name: _read_argument(name, value) for name, value in inputs.items()}
         for name, argument in _ARGUMENTS.items():
             if (value := given[name]) is not None:
-                arguments[argument] = read_image(value) if name in ("image", "mask") else value
+                arguments[argument] = read_image(value) if argument in _IMAGES else value
         if options.seed is not None:
             arguments["generator"] = torch.Generator().manual_seed(options.seed)
         settings = {name: value for name, value in arguments.items() if _is_plain(value)}  # an image is no text
@@ -137,6 +139,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _read_argument(name: str, value: Any) -> Any:
+    if name in _IMAGES:
+        return read_image(value)
     if name in _PAIRS:
         return read_pair(name, value)
     return value if name in _TEXTS else read_typed(value)
@@ -178,12 +182,14 @@ def read_typed(value: Any) -> Any:
 
 def read_image(value: Any) -> Any:
     """
-    Return an image of a file's name, and anything else as it is.
+    Return an image of a file's name, a list of those of a list's items, and anything else as it is.
 
     Raises:
         InputError: There is no such file, or it is no image.
 
     """
+    if isinstance(value, (list, tuple)):
+        return [read_image(item) for item in value]
     if not isinstance(value, (str, Path)):
         return value
     from PIL import Image, UnidentifiedImageError

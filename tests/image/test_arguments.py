@@ -21,6 +21,21 @@ from neuronkit_plugins.image.plugin import check_arguments, read_pair
             r"^qqq: unknown input\. It takes: callback_on_step_end, ",
         ),
         (
+            "StableDiffusionPipeline",
+            {"prompt": "a", "strength": 0.5},
+            r"^StableDiffusionPipeline takes no strength without image=\.\.\.\.$",
+        ),
+        (
+            "StableDiffusionImg2ImgPipeline",
+            {"prompt": "a", "image": 1, "height": 32},
+            r"^StableDiffusionImg2ImgPipeline takes no height\.$",
+        ),
+        (
+            "StableDiffusionImg2ImgPipeline",
+            {"prompt": "a", "image": 1, "hight": 3},
+            r"^hight: unknown input\. It takes: ",
+        ),
+        (
             "StableDiffusionImg2ImgPipeline",
             {"prompt": "a"},
             r"^StableDiffusionImg2ImgPipeline needs image=\.\.\.: a file or",

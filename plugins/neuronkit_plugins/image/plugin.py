@@ -122,9 +122,13 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
         InputError: An argument is unknown, or the prompt or an image is missing.
     """
     known = set(inspect.signature(pipeline.__call__).parameters) - {"kwargs"} | _DEPRECATED
+    options = {option for option, argument in _ARGUMENTS.items() if argument in known}
     for name in given:
         if name not in known:
-            close = get_close_matches(name, sorted({*known, *_ARGUMENTS}), 1, 0.6)
+            if name in _ARGUMENTS.values():
+                where = " without image=..." if name == "strength" and "image" not in known else ""
+                raise InputError(f"{type(pipeline).__name__} takes no {name}{where}.")
+            close = get_close_matches(name, sorted(known | options), 1, 0.6)
             hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(sorted(known - _DEPRECATED))}."
             raise InputError(f"{name}: unknown input. {hint}")
     if given.get("prompt") is None and given.get("prompt_embeds") is None:

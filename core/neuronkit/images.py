@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
+from neuronkit.errors import InputError
+
+TASKS = frozenset({"image-to-image", "inpainting", "text-to-image"})
+"""Tasks whose results are images."""
 SETTINGS = "neuronkit"
 """Key of an image's ``info`` under which its settings lie, as a mapping of text to text."""
 
@@ -41,6 +46,29 @@ def save_images(images: Sequence[Any], path: Path, *, grid: bool = False) -> lis
         else:
             image.save(target)
     return paths
+
+
+def require_writable(path: Path) -> None:
+    """
+    Make the folder of a file that `save_images` is to write, before there are images that could be lost.
+
+    Raises:
+        InputError: No image can be written there.
+
+    """
+    from PIL import Image
+
+    written = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.SAVE}
+    if path.is_dir():
+        raise InputError(f"{path} is a directory. Try: {path / 'out.png'}")
+    if path.suffix.lower() not in written:
+        raise InputError(f"{path} has no ending of an image file. Try: {path.with_suffix('.png')}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror} ({path.parent})") from error
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path} cannot be written: {path.parent} is not writable.")
 
 
 def image_paths(path: Path, count: int) -> list[Path]:

@@ -98,6 +98,24 @@ def test_no_earlier_image_is_overwritten(compiled, tmp_path, capsys, monkeypatch
     assert len(list(tmp_path.iterdir())) == 7
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("folder", "{0}/folder is a directory. Try: {0}/folder/out.png"),
+        ("out.txt", "{0}/out.txt has no ending of an image file. Try: {0}/out.png"),
+        ("out", "{0}/out has no ending of an image file. Try: {0}/out.png"),
+        ("file/out.png", "{0}/file/out.png cannot be written: File exists ({0}/file)"),
+    ],
+)
+def test_an_output_that_cannot_be(output, message, compiled, tmp_path, capsys, monkeypatch):
+    """It is refused before anything runs."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("neuronkit.NeuronStableDiffusionPipeline.__call__", None)
+    assert run("run", compiled / "sd", "--prompt", "a", "--output", tmp_path / output) == 2
+    assert f"neuronkit run: error: --output: {message.format(tmp_path)}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("recipe", "size", "masked"), [("sd", 32, True), ("amused", 16, False)])
 def test_an_image_and_a_mask_choose_the_task(recipe, size, masked, compiled, eager, tmp_path):
     """The same artifact repaints; arguments of the pipeline that are no options are handed on, and are in the file."""

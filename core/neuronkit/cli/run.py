@@ -13,6 +13,8 @@ from typing import Any, TextIO
 from neuronkit.cli.flags import add_options, given
 from neuronkit.cli.parser import CommandParser, UsageError, add_value
 from neuronkit.cli.printing import format_result, print_json, to_json
+from neuronkit.errors import InputError
+from neuronkit.images import TASKS, free_path, require_writable, save_images
 from neuronkit.options import SourceOptions
 
 SUMMARY = "Run an artifact on raw input: text, a question and its context, a prompt, an image."
@@ -100,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
             placement=arguments.placement,
             **given(arguments, SourceOptions),
         )
+        if arguments.output and pipe.shell.session.manifest.task in TASKS and values.get("output_type", "pil") == "pil":
+            _require_writable(arguments.output)
         result = pipe(**values, **read_piped(values, pipe.option_names, stdin))
         if isinstance(result, Iterator):
             if not arguments.json and not arguments.output:
@@ -219,10 +223,16 @@ def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
     stdout.write("\n")
 
 
+def _require_writable(output: str) -> None:
+    """Refuse a file to which no image can be written while nothing is lost yet."""
+    try:
+        require_writable(Path(output).expanduser())
+    except InputError as error:
+        raise UsageError(f"--output: {error}") from error
+
+
 def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool) -> None:
     if images := _images(result):
-        from neuronkit.images import free_path, save_images
-
         path = Path(output).expanduser() if output else free_path(Path("out.png"), 1 if grid else len(images))
         written = save_images(images, path, grid=grid)
         result = list(map(str, written)) if len(written) > 1 else str(written[0])

@@ -192,6 +192,17 @@ def test_a_single_file(eager, checkpoint, tmp_path):
         neuronkit.compile(tmp_path / "model.ckpt", tmp_path / "other", config=str(checkpoint("amused")))
 
 
+def test_a_variant(eager, tmp_path):
+    """A checkpoint with no other files than a variant's is compiled from these, in float32."""
+    eager.to(torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
+    with pytest.raises(
+        SourceError, match=r"cannot be loaded as StableDiffusionPipeline: .*\nTry: --variant fp16 \(variant='fp16'\)$"
+    ):
+        neuronkit.compile(tmp_path / "half", tmp_path / "out", optlevel=1, **QUICK)
+    neuronkit.compile(tmp_path / "half", tmp_path / "out", optlevel=1, variant="fp16", **QUICK)
+    assert difference(open_quietly(tmp_path / "out"), eager.to(torch.float32)) <= TOLERANCE
+
+
 def test_code_in_a_pickle_does_not_run(checkpoint, tmp_path):
     """A `.ckpt` file is read with weights only."""
     torch.save({"state_dict": {"x": Trap(tmp_path / "trapped")}}, tmp_path / "model.ckpt")

@@ -58,7 +58,7 @@ class _Amused(ImagePipeline):
             OptionError: A component is of a class that has no graph, or a size does not fit the VQ model.
 
         """
-        pipeline = load_pipeline(source, cls._eager_class())
+        pipeline = load_pipeline(source, cls._eager_class(), options.variant)
         names = ("text_encoder", "transformer", "vqvae")
         compiled = {name: pipeline.components[name] for name in names}
         require_supported(compiled)

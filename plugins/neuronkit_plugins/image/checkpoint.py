@@ -19,17 +19,19 @@ from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
 from neuronkit_plugins.image.shells import ADAPTED, SHELLS
 
 
-def load_pipeline(source: Source, pipeline_class: Any, **parts: Any) -> Any:
+def load_pipeline(source: Source, pipeline_class: Any, variant: str | None = None, **parts: Any) -> Any:
     """
     Load a checkpoint with diffusers in float32.
 
     Args:
         source: The checkpoint: a directory or a single file.
         pipeline_class: diffusers' own class.
+        variant: Which of the checkpoint's weights to take.
         **parts: Components to use in place of the checkpoint's.
 
     Raises:
         SourceError: diffusers cannot load the checkpoint as that class.
+        OptionError: A single file has no variants.
 
     """
     if source.file is not None and not hasattr(pipeline_class, "from_single_file"):
@@ -37,19 +39,30 @@ def load_pipeline(source: Source, pipeline_class: Any, **parts: Any) -> Any:
             f"{source.model} is a single file, and diffusers reads none as {pipeline_class.__name__}.\n"
             "Try: a directory with a model_index.json."
         )
+    if source.file is not None and variant is not None:
+        raise OptionError(f"variant: {source.model} is a single file and has no variants (got {variant!r}).")
     with quiet():
         try:
             if source.file is None:
-                pipeline = pipeline_class.from_pretrained(source.path, **parts)
+                pipeline = pipeline_class.from_pretrained(source.path, variant=variant, **parts)
             else:
                 pipeline = pipeline_class.from_single_file(
                     str(source.file), config=str(source.path), local_files_only=True, **parts
                 )
         except (OSError, ValueError) as error:
-            raise SourceError(f"{source.model} cannot be loaded as {pipeline_class.__name__}: {error}") from error
+            raise SourceError(
+                f"{source.model} cannot be loaded as {pipeline_class.__name__}: {error}{_variant_hint(source, variant)}"
+            ) from error
         if pipeline.dtype != torch.float32:
             pipeline.to(torch.float32)
     return pipeline
+
+
+def _variant_hint(source: Source, variant: str | None) -> str:
+    """Return which variant to try, where the checkpoint has weights of others than the one that was asked for."""
+    names = (file.name.split(".") for file in source.path.glob("*/*"))
+    found = {parts[1] for parts in names if len(parts) == 3 and parts[2] in ("bin", "safetensors")}
+    return "".join(f"\nTry: --variant {name} (variant={name!r})" for name in sorted(found - {variant}))
 
 
 def load_adapted(source: Source, pipeline_class: Any, options: AdaptedOptions) -> Any:
@@ -67,7 +80,7 @@ def load_adapted(source: Source, pipeline_class: Any, options: AdaptedOptions) -
 
     """
     with quiet():
-        pipeline = load_pipeline(source, pipeline_class, **_replacements(options))
+        pipeline = load_pipeline(source, pipeline_class, options.variant, **_replacements(options))
         _teach_tokens(pipeline, options)
         _merge_loras(pipeline, pipeline_class, options)
         _add_ip_adapters(pipeline, options)

@@ -30,6 +30,9 @@ class ImageCallOptions:
     height: int | None = option(None, stage="call", help="Height in pixels: one of those compiled for.")
     width: int | None = option(None, stage="call", help="Width in pixels: one of those compiled for.")
     strength: float | None = option(None, stage="call", minimum=0, maximum=1, help="How far to leave the given image.")
+    variant: str | None = option(
+        None, stage="compile", help="Which of a checkpoint's weights to take: fp16 reads model.fp16.safetensors."
+    )
 
 
 def data_parallel_mode(component: str) -> Any:

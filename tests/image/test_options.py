@@ -160,6 +160,58 @@ def test_options_that_do_not_fit(options, message, checkpoint, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("freeu", "message"),
+    [
+        ("s1=0.9", "freeu: needs s1, s2, b1 and b2 (got s1)."),
+        ({**FREEU, "b3": 1}, "freeu: needs s1, s2, b1 and b2 (got s1, s2, b1, b2, b3)."),
+        ("s1=a,s2=1,b1=1,b2=1", "freeu: s1, s2, b1 and b2 must be numbers (got 's1=a,s2=1,b1=1,b2=1')."),
+    ],
+    ids=str,
+)
+def test_a_freeu_that_cannot_be(freeu, message, checkpoint, tmp_path):
+    """The error names the option and what it needs."""
+    with pytest.raises(OptionError) as raised:
+        neuronkit.compile(checkpoint("sd"), tmp_path / "out", optlevel=1, freeu=freeu)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("token", "width", "reason"),
+    [
+        ("<x>", 16, "Loaded embeddings are of incorrect shape"),
+        ("a", TEXT["hidden_size"], "Token a already in tokenizer vocabulary"),
+        ("<x>", None, "No such file or directory"),
+    ],
+    ids=["width", "duplicate", "missing"],
+)
+def test_a_token_that_cannot_be_taught(token, width, reason, checkpoint, tmp_path):
+    """The error names the option, the file and the token."""
+    file = tmp_path / "token.safetensors"
+    if width:
+        save_file({token: torch.zeros(1, width)}, file)
+    with pytest.raises(OptionError) as raised:
+        neuronkit.compile(checkpoint("sd"), tmp_path / "out", optlevel=1, textual_inversion={token: str(file)})
+    assert str(raised.value).startswith(f"textual_inversion: {file} cannot be taught as {token!r}: {reason}")
+
+
+@pytest.mark.parametrize("component", ["unet", "text_encoder"])
+def test_a_lora_of_another_model(component, checkpoint, tmp_path):
+    """The error names the option, the file and the component."""
+    layer = {
+        "unet": "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+        "text_encoder": "text_model.encoder.layers.0.self_attn.q_proj",
+    }[component]
+    file = tmp_path / "lora.safetensors"
+    shapes = {"A": (2, 48), "B": (48, 2)}
+    save_file({f"{component}.{layer}.lora_{name}.weight": torch.ones(shape) for name, shape in shapes.items()}, file)
+    with pytest.raises(OptionError) as raised:
+        neuronkit.compile(checkpoint("sd"), tmp_path / "out", optlevel=1, lora_model_ids=[str(file)])
+    assert str(raised.value) == (
+        f"lora_model_ids: {file} has other sizes than the layers of {component}: the LoRA is for another model."
+    )
+
+
 @pytest.mark.heavy
 def test_lcm_of_sdxl(checkpoint, artifact, tmp_path):
     """An LCM's UNet in SDXL takes the guidance as an input."""

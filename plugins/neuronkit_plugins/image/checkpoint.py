@@ -85,7 +85,7 @@ def load_adapted(source: Source, pipeline_class: Any, options: AdaptedOptions) -
         _merge_loras(pipeline, pipeline_class, options)
         _add_ip_adapters(pipeline, options)
     if options.freeu is not None:
-        pipeline.enable_freeu(**{name: float(value) for name, value in as_pairs("freeu", options.freeu).items()})
+        pipeline.enable_freeu(**_freeu(options))
     if options.fuse_qkv_projections:
         pipeline.fuse_qkv_projections()
     return pipeline
@@ -128,18 +128,35 @@ def _merge_loras(pipeline: Any, pipeline_class: Any, options: AdaptedOptions) ->
 
 
 def _teach_tokens(pipeline: Any, options: AdaptedOptions) -> None:
+    for token, file in as_pairs("textual_inversion", options.textual_inversion).items():
+        try:
+            _teach_token(pipeline, token, file)
+        except (OSError, ValueError) as error:
+            raise OptionError(f"textual_inversion: {file} cannot be taught as {token!r}: {error}") from error
+
+
+def _teach_token(pipeline: Any, token: str, file: str) -> None:
     from safetensors.torch import load_file
 
-    for token, file in as_pairs("textual_inversion", options.textual_inversion).items():
-        state = load_file(file) if str(file).endswith(".safetensors") else {}
-        if "clip_g" in state:
-            for key, suffix in (("clip_l", ""), ("clip_g", "_2")):
-                encoder = getattr(pipeline, f"text_encoder{suffix}")
-                tokenizer = getattr(pipeline, f"tokenizer{suffix}")
-                if encoder is not None:
-                    pipeline.load_textual_inversion(state[key], token=token, text_encoder=encoder, tokenizer=tokenizer)
-        else:
-            pipeline.load_textual_inversion(str(file), token=token)
+    state = load_file(file) if str(file).endswith(".safetensors") else {}
+    if "clip_g" in state:
+        for key, suffix in (("clip_l", ""), ("clip_g", "_2")):
+            encoder = getattr(pipeline, f"text_encoder{suffix}")
+            tokenizer = getattr(pipeline, f"tokenizer{suffix}")
+            if encoder is not None:
+                pipeline.load_textual_inversion(state[key], token=token, text_encoder=encoder, tokenizer=tokenizer)
+    else:
+        pipeline.load_textual_inversion(str(file), token=token)
+
+
+def _freeu(options: AdaptedOptions) -> dict[str, float]:
+    given = as_pairs("freeu", options.freeu)
+    if set(given) != {"b1", "b2", "s1", "s2"}:
+        raise OptionError(f"freeu: needs s1, s2, b1 and b2 (got {', '.join(given) or 'none'}).")
+    try:
+        return {name: float(value) for name, value in given.items()}
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"freeu: s1, s2, b1 and b2 must be numbers (got {options.freeu!r}).") from error
 
 
 def _add_ip_adapters(pipeline: Any, options: AdaptedOptions) -> None:

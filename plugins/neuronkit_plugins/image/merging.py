@@ -81,13 +81,19 @@ def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], layers: Sequenc
     for name, layer in zip(names, layers, strict=True):
         state, alphas, metadata = _read(pipeline_class, layer, unet.config)
         if any(key.startswith(f"{UNET}.") for key in state):
-            pipeline_class.load_lora_into_unet(
-                state, network_alphas=alphas, unet=unet, adapter_name=name, metadata=metadata
-            )
+            try:
+                pipeline_class.load_lora_into_unet(
+                    state, network_alphas=alphas, unet=unet, adapter_name=name, metadata=metadata
+                )
+            except RuntimeError as error:  # as torch reports sizes that do not fit
+                raise _other_model(UNET, _name(layer)) from error
         for component, module in modules.items():
             if component != UNET and (scale := layer.scale_of(component)):
                 own = _of_component(component, state)
-                changed = _merge_text(module, component, own, scale, alphas or {}, metadata or {})
+                try:
+                    changed = _merge_text(module, component, own, scale, alphas or {}, metadata or {})
+                except RuntimeError as error:  # as torch reports sizes that do not fit
+                    raise _other_model(component, _name(layer)) from error
                 touched.setdefault(component, []).extend(changed)
     loaded = [name for name in names if name in getattr(unet, "peft_config", {})]
     if loaded:
@@ -113,6 +119,10 @@ def _read(pipeline_class: Any, layer: Layer, config: Any) -> tuple[dict[str, tor
     if not state:
         raise InputError(f"{_name(layer)} is no LoRA: it is empty.")
     return state, alphas, metadata
+
+
+def _other_model(component: str, name: str) -> InputError:
+    return InputError(f"{name} has other sizes than the layers of {component}: the LoRA is for another model.")
 
 
 def _name(layer: Layer) -> str:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import neuronkit
-from neuronkit.errors import NeuronkitError, OptionError, SourceError
+from neuronkit.errors import InputError, NeuronkitError, OptionError, SourceError
 from tests.image.checkpoints import TEXT, tiny_unet, tiny_vae
 from tests.image.loras import load_eagerly, write_kohya, write_lora
 from tests.image.pairs import TOLERANCE, difference, images, picture
@@ -102,6 +102,12 @@ def test_an_ip_adapter(eager, checkpoint, tmp_path):
     other = images(compiled, ip_adapter_image_embeds=[-embeds])
     assert np.abs(images(compiled, ip_adapter_image_embeds=[embeds]) - other).max() > 1e-3
     assert difference(compiled, eager, ip_adapter_image=picture()) <= TOLERANCE
+    with pytest.raises(InputError) as raised:
+        images(compiled)
+    assert str(raised.value) == (
+        "The unet was compiled with IP-Adapters, and there are not as many image embeddings.\n"
+        "Try: ip_adapter_image=... (or ip_adapter_image_embeds=...), a list with an item for each."
+    )
     assert recorded(tmp_path / "out").items() >= options.items()
 
 

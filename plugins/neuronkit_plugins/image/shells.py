@@ -132,6 +132,11 @@ class UNetShell(Shell):
                     "Try: compile with ip_adapter_ids."
                 )
             added[f"image_embeds_{index}"] = tensor
+        if any(name.startswith("image_embeds_") for name in names - added.keys()):
+            raise InputError(
+                "The unet was compiled with IP-Adapters, and there are not as many image embeddings.\n"
+                "Try: ip_adapter_image=... (or ip_adapter_image_embeds=...), a list with an item for each."
+            )
         return added
 
 

@@ -9,6 +9,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import neuronkit
 from neuronkit.errors import (
@@ -19,6 +20,7 @@ from neuronkit.errors import (
     OptionError,
     WeightsError,
 )
+from neuronkit_plugins.image.plugin import read_image
 from tests.image.loras import write_lora
 from tests.image.pairs import TOLERANCE, difference, images, load_pair, mask, picture
 
@@ -468,6 +470,45 @@ def test_several_image_files(name, artifact, pair, tmp_path):
     inpaint.set_progress_bar_config(disable=True)
     theirs = images(inpaint, prompt=["a cat", "a dog"], image=pictures, mask_image=masks)
     assert np.abs(ours - theirs).max() <= TOLERANCE
+
+
+def test_each_image_has_its_own_prompt(artifact):
+    """Of several prompts an image's settings have the one that made it."""
+    run = neuronkit.pipeline(artifact("sd"))
+    made = run(prompt=["a cat", "a dog"], negative_prompt=["red", "sky"], num_images_per_prompt=2, steps=1)
+    texts = [(image.info["neuronkit"]["prompt"], image.info["neuronkit"]["negative_prompt"]) for image in made]
+    assert texts == [("a cat", "red"), ("a cat", "red"), ("a dog", "sky"), ("a dog", "sky")]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"steps": 2, "num_inference_steps": 3},
+            "steps and num_inference_steps are one and the same. Try: one of them.",
+        ),
+        (
+            {"seed": 2, "generator": torch.Generator()},
+            "seed makes a generator, and generator is given too. Try: one of them.",
+        ),
+    ],
+    ids=["steps", "seed"],
+)
+def test_one_thing_by_two_names(given, message, artifact):
+    """Neither wins silently."""
+    with pytest.raises(InputError) as raised:
+        neuronkit.pipeline(artifact("sd"))(prompt="a cat", **given)
+    assert str(raised.value) == message
+
+
+def test_an_image_that_the_camera_turned(tmp_path):
+    """A file's orientation is applied, as diffusers' `load_image` does."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().crop((0, 0, 32, 16)).save(tmp_path / "turned.png", exif=exif)
+    ours, theirs = read_image(tmp_path / "turned.png"), diffusers.utils.load_image(str(tmp_path / "turned.png"))
+    assert ours.size == (16, 32)
+    assert np.array_equal(np.asarray(ours), np.asarray(theirs))
 
 
 def test_an_image_file_that_is_not_there(artifact):

@@ -32,7 +32,9 @@ _ARGUMENTS = {
 """The pipelines' arguments that the options stand for."""
 _IMAGES = {"image", "ip_adapter_image", "mask_image"}
 """The pipelines' arguments that are images, or lists of them."""
-_TEXTS = {"output_type", "prompt", "prompt_2", "negative_prompt", "negative_prompt_2"}
+_PROMPTS = {"prompt", "prompt_2", "negative_prompt", "negative_prompt_2"}
+"""The pipelines' arguments of which there may be one for each image."""
+_TEXTS = {"output_type", *_PROMPTS}
 """The pipelines' arguments that are text, whatever it looks like."""
 _PAIRS = {
     "crops_coords_top_left",
@@ -77,13 +79,23 @@ class ImagePlugin:
 
     @hookimpl
     def preprocess(self, inputs: Mapping[str, Any], options: ImageCallOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Turn short names into the pipeline's arguments, files into images, and a seed into a generator."""
+        """
+        Turn short names into the pipeline's arguments, files into images, and a seed into a generator.
+
+        Raises:
+            InputError: Two names of one argument are given, or a file cannot be read.
+
+        """
         given = attrs.asdict(options, recurse=False)
         arguments = {name: _read_argument(name, value) for name, value in inputs.items()}
         for name, argument in _ARGUMENTS.items():
             if (value := given[name]) is not None:
+                if name != argument and argument in inputs:
+                    raise InputError(f"{name} and {argument} are one and the same. Try: one of them.")
                 arguments[argument] = read_image(value) if argument in _IMAGES else value
         if options.seed is not None:
+            if inputs.get("generator") is not None:
+                raise InputError("seed makes a generator, and generator is given too. Try: one of them.")
             arguments["generator"] = torch.Generator().manual_seed(options.seed)
         settings = {name: value for name, value in arguments.items() if _is_plain(value)}  # an image is no text
         return arguments, settings | ({} if options.seed is None else {"seed": options.seed})
@@ -105,7 +117,10 @@ class ImagePlugin:
         """Return the images; the settings that made them are in each one's ``info``, as PNG files keep them."""
         images = outputs[0]
         for number, image in enumerate(images if isinstance(images, list) else []):
-            own = {**context, "image_number": number} if len(images) > 1 else context
+            own = {**context, "image_number": number} if len(images) > 1 else dict(context)
+            for name in _PROMPTS & own.keys():
+                if isinstance(texts := own[name], (list, tuple)):
+                    own[name] = texts[number * len(texts) // len(images)]  # the images of a prompt follow each other
             image.info[SETTINGS] = {name: str(value) for name, value in own.items()}
         return images
 
@@ -196,10 +211,10 @@ def read_image(value: Any) -> Any:
         return [read_image(item) for item in value]
     if not isinstance(value, (str, Path)):
         return value
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(Path(value).expanduser()) as opened:
-            return opened.convert("RGB")
+            return ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
         raise InputError(f"{value} cannot be read as an image: {error}") from error

@@ -29,15 +29,15 @@ AUTO_MAPPINGS = {
 }
 """transformers' registers of model classes, by the task whose head they carry."""
 
-TASKS = frozenset({*AUTO_MAPPINGS.values(), *ALIASES.values(), "image-to-image", "inpainting"})
-"""The tasks of neuronkit's own plugins; other packages may offer more."""
-
 PIPELINE_MAPPINGS = {
     "AUTO_TEXT2IMAGE_PIPELINES_MAPPING": "text-to-image",
     "AUTO_IMAGE2IMAGE_PIPELINES_MAPPING": "image-to-image",
     "AUTO_INPAINT_PIPELINES_MAPPING": "inpainting",
 }
 """diffusers' registers of pipeline classes, by their task."""
+
+TASKS = frozenset({*AUTO_MAPPINGS.values(), *PIPELINE_MAPPINGS.values(), *ALIASES.values()})
+"""The tasks of neuronkit's own plugins; other packages may offer more."""
 
 
 def canonical_task(task: str) -> str:

@@ -198,27 +198,11 @@ class NeuronDiffusionPipeline(OfArtifact):
             made._keep_alive, made._loaded = pipeline._keep_alive, pipeline._loaded
         return made
 
-    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """
-        Write the artifact, with the scheduler and whatever else of the pipeline is not compiled and was replaced.
-
-        Args:
-            directory: Created if need be; must be empty, or the artifact's own.
-            push_to_hub: Also upload it; `kwargs` are then those of `push_to_hub`.
-            **kwargs: For `push_to_hub`.
-
-        Raises:
-            FixedGraphError: A compiled component was replaced.
-
-        """
+    def _save_own(self, directory: Path) -> None:
         parts, index = self._replaced()
-        super().save_pretrained(directory)
-        target = Path(directory).expanduser()
-        replace_parts(target, parts, index)
-        if target.samefile(self.session.artifact.path):
+        replace_parts(directory, parts, index)
+        if directory.samefile(self.session.artifact.path):
             self._loaded = {**self._loaded, **parts}
-        if push_to_hub:
-            self.push_to_hub(directory, **kwargs)
 
     def _replaced(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the components that are not those of the artifact, and what ``model_index.json`` is to say."""

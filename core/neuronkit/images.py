@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 from math import ceil, sqrt
 from pathlib import Path
@@ -48,27 +47,19 @@ def save_images(images: Sequence[Any], path: Path, *, grid: bool = False) -> lis
     return paths
 
 
-def require_writable(path: Path) -> None:
+def require_image_ending(path: Path) -> None:
     """
-    Make the folder of a file that `save_images` is to write, before there are images that could be lost.
+    Refuse a file that `save_images` could not write, before there are images that could be lost.
 
     Raises:
-        InputError: No image can be written there.
+        InputError: Its name does not end as that of an image.
 
     """
     from PIL import Image
 
     written = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.SAVE}
-    if path.is_dir():
-        raise InputError(f"{path} is a directory. Try: {path / 'out.png'}")
     if path.suffix.lower() not in written:
         raise InputError(f"{path} has no ending of an image file. Try: {path.with_suffix('.png')}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror} ({path.parent})") from error
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path} cannot be written: {path.parent} is not writable.")
 
 
 def image_paths(path: Path, count: int) -> list[Path]:

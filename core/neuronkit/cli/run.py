@@ -14,7 +14,7 @@ from neuronkit.cli.flags import add_options, given
 from neuronkit.cli.parser import CommandParser, UsageError, add_value
 from neuronkit.cli.printing import format_result, print_json, to_json
 from neuronkit.errors import InputError
-from neuronkit.images import TASKS, free_path, require_writable, save_images
+from neuronkit.images import TASKS, free_path, require_image_ending, save_images
 from neuronkit.options import SourceOptions
 
 SUMMARY = "Run an artifact on raw input: text, a question and its context, a prompt, an image."
@@ -103,7 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
             **given(arguments, SourceOptions),
         )
         if arguments.output and pipe.shell.session.manifest.task in TASKS and values.get("output_type", "pil") == "pil":
-            _require_writable(arguments.output)
+            try:
+                require_image_ending(Path(arguments.output).expanduser())
+            except InputError as error:
+                raise UsageError(f"--output: {error}") from error
         result = pipe(**values, **read_piped(values, pipe.option_names, stdin))
         if isinstance(result, Iterator):
             if not arguments.json and not arguments.output:
@@ -221,14 +224,6 @@ def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
         stdout.write(piece)
         stdout.flush()
     stdout.write("\n")
-
-
-def _require_writable(output: str) -> None:
-    """Refuse a file to which no image can be written while nothing is lost yet."""
-    try:
-        require_writable(Path(output).expanduser())
-    except InputError as error:
-        raise UsageError(f"--output: {error}") from error
 
 
 def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool) -> None:

@@ -146,24 +146,13 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             self._adapters = Adapters(self.session, self._eager_class(), self.components)  # type: ignore[attr-defined]  # of the pipeline
         return self._adapters
 
-    def save_pretrained(self, directory: str | Path, **kwargs: Any) -> None:
-        """
-        Write the artifact, with the scheduler and whatever else of the pipeline is not compiled and was replaced.
-
-        Args:
-            directory: Created if need be; must be empty, or the artifact's own.
-            **kwargs: ``push_to_hub``, and what `push_to_hub` takes.
-
-        Raises:
-            FixedGraphError: LoRAs are merged or fused, or a compiled component was replaced.
-
-        """
+    def _save_own(self, directory: Path) -> None:
         if self.adapters.merged:
             raise FixedGraphError(
                 "save_pretrained writes the artifact's own weights, and LoRAs are merged into those of the pipeline.\n"
                 "Try: compile with lora_model_ids and lora_scales, or unfuse_lora() and unload_lora_weights() first."
             )
-        super().save_pretrained(directory, **kwargs)
+        super()._save_own(directory)
 
     def load_lora_weights(
         self, model: Any, adapter_name: str | None = None, hotswap: bool = False, **kwargs: Any

@@ -16,6 +16,7 @@ from neuronkit.generation import defaults, loop, refusals
 from neuronkit.generation.bridge import Bridge
 from neuronkit.generation.loop import NewToken, Record
 from neuronkit.generation.prompts import Prompts, as_ids, read_prompts
+from neuronkit.generation.results import as_output, join
 from neuronkit.generation.rows import CacheRows
 from neuronkit.generation.selection import TokenSelector
 from neuronkit.models.base import NeuronBaseModel
@@ -151,8 +152,8 @@ class NeuronDecoderModel(NeuronBaseModel):
                     streamer.put(tokens)
         if streamer is not None:
             streamer.end()
-        sequences = _join(prompts, [request.new_tokens for request in requests], call.selector.pad_token_id)
-        return sequences if record is None else _as_output(sequences, record, len(requests))
+        sequences = join(prompts, [request.new_tokens for request in requests], call.selector.pad_token_id)
+        return sequences if record is None else as_output(sequences, record, len(requests))
 
     @torch.no_grad()
     def generate_iter(
@@ -226,7 +227,7 @@ class NeuronDecoderModel(NeuronBaseModel):
         with self.session.turns.begin():
             for _ in loop.run(requests, selector, self.rows):
                 pass
-        return _join(prompts, [request.new_tokens for request in requests], selector.pad_token_id)
+        return join(prompts, [request.new_tokens for request in requests], selector.pad_token_id)
 
     def _call(
         self,
@@ -339,7 +340,7 @@ class NeuronDecoderModel(NeuronBaseModel):
             if config.return_dict_in_generate:
                 return found
             new_tokens += found[:, width:].tolist()
-        return _join(prompts.repeated(config.num_return_sequences), new_tokens, call.selector.pad_token_id)
+        return join(prompts.repeated(config.num_return_sequences), new_tokens, call.selector.pad_token_id)
 
 
 class _Call:
@@ -392,27 +393,3 @@ def _plain(config: Any) -> Any:
     for name in [name for name in vars(copied) if name.endswith("_token_tensor")]:
         delattr(copied, name)
     return copied
-
-
-def _join(prompts: Prompts, new_tokens: list[list[int]], pad_token_id: int) -> torch.Tensor:
-    """Put new tokens after the prompts as they were given."""
-    longest = max(len(tokens) for tokens in new_tokens)
-    rows = [tokens + [pad_token_id] * (longest - len(tokens)) for tokens in new_tokens]
-    return torch.cat([prompts.input_ids, torch.tensor(rows, dtype=torch.int64)], dim=1)
-
-
-def _as_output(sequences: torch.Tensor, record: Record, count: int) -> Any:
-    """Return transformers' output class; where a text had ended before, the scores are zeros."""
-    from transformers.generation import GenerateDecoderOnlyOutput
-
-    def stack(kept: dict[int, list[torch.Tensor]] | None) -> tuple[torch.Tensor, ...] | None:
-        if kept is None:
-            return None
-        steps = max(len(values) for values in kept.values())
-        blank = torch.zeros_like(kept[0][0])
-        return tuple(
-            torch.stack([kept[row][step] if step < len(kept[row]) else blank for row in range(count)])
-            for step in range(steps)
-        )
-
-    return GenerateDecoderOnlyOutput(sequences=sequences, scores=stack(record.scores), logits=stack(record.logits))

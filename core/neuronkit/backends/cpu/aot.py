@@ -43,9 +43,10 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     own: set[str] = set()
     packed: set[str] = set()
     turned: set[str] = set()
+    sums = False
     if not inline:
         place_convolutions(program)
-        place_products(program)
+        sums = place_products(program)
         place_bands(program)
         turned = take_turned(program)
         own = name_literals(program)
@@ -54,6 +55,8 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,
         "aot_inductor.compile_wrapper_opt_level": "O0",
+        # Sums over several rows are bound by arithmetic (docs/decisions/0013).
+        "cpp.enable_floating_point_contract_flag": "fast" if sums else "off",
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
     }

@@ -20,7 +20,7 @@ _LAYERS = (_aten.linear.default, _aten.addmm.default, _aten.permute.default, LIN
 """What takes a weight that nothing but layers take, while they are replaced."""
 
 
-def place_products(program: ExportedProgram) -> None:
+def place_products(program: ExportedProgram) -> bool:
     """
     Choose who computes the linear layers of a program whose weights stay apart.
 
@@ -33,8 +33,12 @@ def place_products(program: ExportedProgram) -> None:
 
     Args:
         program: Changed in place. Its results stay equal up to the order of the sums.
+
+    Returns:
+        Whether some products became sums.
     """
     graph = program.graph_module.graph
+    before = sum(node.target is _aten.sum.dim_IntList for node in graph.nodes)
     precisions = host.precisions()
     for node in list(graph.nodes):
         arguments: tuple[Any, ...] = node.args
@@ -70,6 +74,7 @@ def place_products(program: ExportedProgram) -> None:
                 product = graph.call_function(LINEAR, (operands, weight, bias, "none", [], ""))
             _replace(node, product)
     program.graph_module.recompile()
+    return sum(node.target is _aten.sum.dim_IntList for node in graph.nodes) > before
 
 
 def _replace(node: Node, product: Node) -> None:

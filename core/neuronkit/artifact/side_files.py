@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import attrs
+
 from neuronkit import __version__
+from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.manifest import File
 from neuronkit.artifact.store import describe
 from neuronkit.export.config import ExportConfig
@@ -43,6 +46,21 @@ def write_side_files(
     text = json.dumps({**values, "neuron": section}, indent=2, sort_keys=True) + "\n"
     file.write_text(text, encoding="utf-8")
     return [describe(path, directory) for path in sorted(_files(directory) - present)]
+
+
+def record_again(directory: Path, written: Iterable[Path], is_replaced: Callable[[str], bool]) -> None:
+    """
+    Record side files that were written over those of an artifact.
+
+    Args:
+        directory: The artifact.
+        written: The files that are there now.
+        is_replaced: Whether a recorded file, by its name in the artifact, is one of those that were there.
+    """
+    before = manifests.read(directory)
+    kept = [file for file in before.side_files if not is_replaced(file.file)]
+    side_files = sorted([*kept, *(describe(path, directory) for path in written)], key=lambda file: file.file)
+    manifests.dump(attrs.evolve(before, side_files=side_files), directory)
 
 
 def _files(directory: Path) -> set[Path]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import attrs
 from transformers import GenerationConfig
 
-from neuronkit.artifact import manifest as manifests
-from neuronkit.artifact.store import describe
+from neuronkit.artifact.side_files import record_again
 
 _FILE = "generation_config.json"
 
@@ -24,7 +22,4 @@ def read(directory: Path, config: Any) -> GenerationConfig:
 def write(generation_config: GenerationConfig, directory: Path) -> None:
     """Write a generation config into an artifact, and record it in the manifest."""
     generation_config.to_json_file(directory / _FILE)
-    manifest = manifests.read(directory)
-    others = [file for file in manifest.side_files if file.file != _FILE]
-    record = describe(directory / _FILE, directory)
-    manifests.dump(attrs.evolve(manifest, side_files=[*others, record]), directory)
+    record_again(directory, [directory / _FILE], lambda file: file == _FILE)

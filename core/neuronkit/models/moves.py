@@ -34,9 +34,13 @@ class Moves:
         """See `to`."""
         return self.to(torch.float32)
 
-    def half(self) -> Self:
+    def half(self, *_: Any) -> Self:
         """See `to`."""
         return self.to(torch.float16)
+
+    def type(self, dst_type: Any) -> Self:
+        """See `to`; torch knows what a tensor type or its name stands for."""
+        return self.to(torch.empty(0).type(dst_type).dtype)
 
     def xpu(self, device: int | str | torch.device | None = None) -> Self:
         """See `to`."""

@@ -8,10 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
-from neuronkit.artifact import manifest
-from neuronkit.artifact.store import describe
+from neuronkit.artifact.side_files import record_again
 
 _INDEX = "model_index.json"
 
@@ -35,11 +32,8 @@ def replace_parts(directory: Path, parts: Mapping[str, Any], index: Mapping[str,
             part.save_pretrained(directory / name)
     text = json.dumps({**recorded, **index}, indent=2)
     (directory / _INDEX).write_text(text + "\n", encoding="utf-8")
-    before = manifest.read(directory)
-    kept = [file for file in before.side_files if file.file != _INDEX and Path(file.file).parts[0] not in parts]
     written = [
         directory / _INDEX,
         *(file for name in parts for file in (directory / name).rglob("*") if file.is_file()),
     ]
-    side_files = sorted([*kept, *(describe(file, directory) for file in written)], key=lambda file: file.file)
-    manifest.dump(attrs.evolve(before, side_files=side_files), directory)
+    record_again(directory, written, lambda file: file == _INDEX or Path(file).parts[0] in parts)

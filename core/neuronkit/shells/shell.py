@@ -143,22 +143,6 @@ class Shell(Moves):
             )
         return self
 
-    def half(self, *_: Any) -> Self:
-        """Answer as `to` does, which keeps the dtype."""
-        return self.to(torch.float16)
-
-    def bfloat16(self) -> Self:
-        """Answer as `to` does, which keeps the dtype."""
-        return self.to(torch.bfloat16)
-
-    def double(self) -> Self:
-        """Answer as `to` does, which keeps the dtype."""
-        return self.to(torch.float64)
-
-    def type(self, dst_type: Any) -> Self:
-        """Answer as `to` does, which keeps the dtype; torch knows what a tensor type or its name stands for."""
-        return self.to(torch.empty(0).type(dst_type).dtype)
-
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode."""
         if mode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import weakref
 import zipfile
@@ -55,6 +56,8 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,
         "aot_inductor.compile_wrapper_opt_level": "O0",
+        # torch names precompiled headers by a hash for which it runs openssl, and fails where there is none.
+        "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
         # Sums over several rows are bound by arithmetic (docs/decisions/0013).
         "cpp.enable_floating_point_contract_flag": "fast" if sums else "off",
         "freezing": inline,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact.reader import Artifact, open_artifact
-from neuronkit.errors import ArtifactMismatchError, ArtifactUntrustedError, OptionError
+from neuronkit.errors import ArtifactMismatchError, ArtifactNotFoundError, ArtifactUntrustedError, OptionError
 from neuronkit.manager import make_manager
 from neuronkit.options import SourceOptions, build
 from neuronkit.plugins import active_extensions, get_registry, resolve_backend
@@ -101,8 +101,23 @@ def open_with_plugin(artifact: Artifact, *, task: str | None = None, placement: 
     hook = make_manager(loaded.plugin, active_extensions()).hook
     backend = resolve_backend(artifact.manifest.backend)
     session: Session = hook.load(artifact=artifact, backend=backend, placement=placement)
-    session.attach(hook)
+    session.attach(hook, task=task, placement=placement)
     return session
+
+
+def reopen(path: str, task: str | None = None, placement: str | None = None) -> Session:
+    """Open the artifact of a session that was copied or pickled."""
+    return open_with_plugin(open_artifact(path), task=task, placement=placement)
+
+
+class _Kept(tempfile.TemporaryDirectory[str]):
+    """The directory of an artifact that nobody named: it goes with the object around it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise ArtifactNotFoundError(
+            f"The artifact in {self.name} goes with the object that it was compiled for, so that the object cannot be copied or "
+            "pickled.\nTry: save_pretrained(directory), and a copy of from_pretrained(directory)."
+        )
 
 
 def load_shell(
@@ -143,7 +158,7 @@ def compile_temporarily(model: str | Path, *, task: str | None, given: Mapping[s
 
     values = dict(given)
     backend = values.pop("backend", "cpu")
-    kept = tempfile.TemporaryDirectory(prefix="neuronkit-")
+    kept = _Kept(prefix="neuronkit-")
     return compile_model(model, Path(kept.name) / "artifact", task=task, backend=backend, given=values), kept
 
 
@@ -156,6 +171,6 @@ def replace_weights(session: Any, checkpoint: str | Path, given: Mapping[str, An
     """
     from neuronkit.replacement import bind_checkpoint
 
-    kept = tempfile.TemporaryDirectory(prefix="neuronkit-")
+    kept = _Kept(prefix="neuronkit-")
     artifact = bind_checkpoint(session.artifact, checkpoint, given, Path(kept.name) / "artifact")
     return open_shell(artifact).session, kept

@@ -27,6 +27,10 @@ class Pipeline:
         compiled = shell.session.manifest.plugin_options
         self._defaults = {name: value for name, value in compiled.items() if name in accepted}
 
+    def __reduce__(self) -> tuple[type[Pipeline], tuple[Any]]:
+        """Be copied and pickled as the shell is."""
+        return type(self), (self.shell,)
+
     @property
     def option_names(self) -> list[str]:
         """The plugin's options that a call accepts."""

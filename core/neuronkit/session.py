@@ -51,6 +51,8 @@ class Session:
         for loaded in self.graphs.values():
             loaded.bind(self.state)
         self._hook: Any = None
+        self._opened_with: dict[str, str | None] = {}
+        self._replaced: set[str] = set()
 
     @property
     def manifest(self) -> Manifest:
@@ -71,9 +73,33 @@ class Session:
         """The hooks of the plugin manager that loaded the session."""
         return self._hook
 
-    def attach(self, hook: Any) -> None:
-        """Keep the hooks that loaded the session; every later call goes through them."""
+    def attach(self, hook: Any, *, task: str | None = None, placement: str | None = None) -> None:
+        """
+        Keep the hooks that loaded the session; every later call goes through them.
+
+        Args:
+            hook: The hooks.
+            task: The task that was asked for at loading, for copies.
+            placement: The placement that was asked for, for copies.
+        """
         self._hook = hook
+        self._opened_with = {"task": task, "placement": placement}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """
+        Be copied and pickled as the artifact's path: the copy opens it anew, and its states begin empty.
+
+        Raises:
+            WeightsError: Weights were replaced since: the copy would have the artifact's.
+        """
+        from neuronkit.loading import reopen
+
+        if self._replaced:
+            raise WeightsError(
+                f"Weights of {', '.join(sorted(self._replaced))} were replaced after {self.artifact.path} was loaded, and a copy "
+                "would not have them.\nTry: load the artifact where the copy is needed, and replace them there."
+            )
+        return reopen, (str(self.artifact.path), *self._opened_with.values())
 
     def reset(self) -> None:
         """Fill every state with zeros, as it was at first."""
@@ -121,6 +147,7 @@ class Session:
             bound.append((runner, make_once(fit(tensors, wanted), made)))
         for rebindable, fitted in bound:  # only when all fit
             rebindable.rebind(fitted)
+        self._replaced.add(graph)
 
     def forward(self, graph: str, inputs: Mapping[str, torch.Tensor], row: int = 0) -> dict[str, torch.Tensor]:
         """Run a graph through the hook of that name; see `neuronkit.hooks.forward`."""

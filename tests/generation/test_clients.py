@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -29,6 +30,19 @@ def test_save_and_reload(model, tmp_path):
     assert again.get_input_static_shapes() == model.get_input_static_shapes()
     again.generation_config.max_new_tokens = 3
     assert again.generate(PROMPTS[0][None]).shape == (1, 8)
+
+
+def test_pickled(model, tmp_path):
+    """A copy has what was changed of its original, and a cache of its own."""
+    model.save_pretrained(tmp_path / "saved")
+    loaded = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    loaded.generation_config.repetition_penalty = 1.7
+    started = loaded.generate_iter(PROMPTS[0][None], **GREEDY)
+    tokens = [next(started).token_id]
+    again = pickle.loads(pickle.dumps(loaded))
+    expected = again.generate(PROMPTS[0][None], **GREEDY)[0, 5:].tolist()
+    assert again.generation_config.repetition_penalty == 1.7
+    assert [*tokens, *(new.token_id for new in started)] == expected
 
 
 def test_save_a_changed_generation_config(model, reference, tmp_path):

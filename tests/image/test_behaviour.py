@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 
 import diffusers
@@ -323,6 +324,18 @@ def test_saved_and_loaded_again(compiled, tmp_path):
         again = getattr(neuronkit, f"NeuronStableDiffusion{name}").from_pretrained(tmp_path / "saved")
         assert images(again, num_inference_steps=1, **given).shape == (1, 32, 32, 3)
     assert np.abs(images(compiled) - images(neuronkit.load(tmp_path / "saved"))).max() == 0
+
+
+def test_pickled(artifact):
+    """A copy makes the same image, with the scheduler that was swapped in, and all its components run one session."""
+    compiled = open_quietly(artifact("sd"))
+    compiled.scheduler = diffusers.EulerDiscreteScheduler.from_config(compiled.scheduler.config)
+    again = pickle.loads(pickle.dumps(compiled))
+    assert type(again) is type(compiled)
+    assert type(again.scheduler) is diffusers.EulerDiscreteScheduler
+    assert again.unet.session is again.vae.session is again.session is not compiled.session
+    assert again.unet.__class__.__name__ == "UNet2DConditionModel"
+    assert np.array_equal(images(again), images(compiled))
 
 
 def of_what(artifact):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import shutil
 
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import neuronkit
-from neuronkit.errors import FixedGraphError, InputError
+from neuronkit.errors import FixedGraphError, InputError, WeightsError
 from tests.image.loras import load_eagerly, write_kohya, write_lora
 from tests.image.pairs import TOLERANCE, images, load_pair
 
@@ -59,6 +60,12 @@ def test_swap_and_unload(both, before):
     """Loading changes the image as in diffusers; scales of two add up; unloading restores every bit."""
     assert np.abs(images(both[0]) - before).max() > 1e-3
     assert differ(both) <= TOLERANCE
+
+
+def test_a_copy_would_have_no_lora(both):
+    """So there is none."""
+    with pytest.raises(WeightsError, match=r"Weights of unet were replaced .* a copy would not have them"):
+        pickle.dumps(both[0])
 
 
 def test_the_newest_is_active(pair, before, directories):

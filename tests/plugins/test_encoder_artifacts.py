@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ import torch
 import neuronkit
 from neuronkit.errors import (
     ArtifactMismatchError,
+    ArtifactNotFoundError,
     ArtifactUntrustedError,
     ArtifactUploadError,
     OptionError,
@@ -70,6 +73,53 @@ def test_round_trip(model, tmp_path):
     assert config["id2label"]["1"] == "B-ANIMAL"
     assert config["neuron"]["static_sequence_length"] == 16
     assert model.config.id2label[1] == "B-ANIMAL"
+
+
+PICKLED = """
+import pickle, sys, torch
+with open(sys.argv[1], "rb") as file:
+    pipe = pickle.load(file)
+torch.save(dict(pipe.shell(input_ids=torch.load(sys.argv[2]))), sys.argv[3])
+"""
+
+
+def test_pickled_for_another_process(model, tmp_path):
+    """What a process hands to another one is where the artifact lies; the other opens it."""
+    model.save_pretrained(tmp_path / "saved")
+    pipe = neuronkit.pipeline(tmp_path / "saved")
+    (tmp_path / "pickled").write_bytes(pickle.dumps(pipe))
+    torch.save(IDS, tmp_path / "ids.pt")
+    files = [str(tmp_path / name) for name in ("pickled", "ids.pt", "outputs.pt")]
+    subprocess.run([sys.executable, "-c", PICKLED, *files], check=True)
+    assert torch.equal(torch.load(files[-1])["logits"], model(input_ids=IDS).logits)
+
+
+def test_copied(model, tmp_path):
+    """A shallow copy runs the same graphs, a deep one opens the artifact for itself, where its placement says."""
+    model.save_pretrained(tmp_path / "saved")
+    loaded = neuronkit.load(tmp_path / "saved", placement="mapped")
+    assert copy.copy(loaded).session is loaded.session
+    deep = copy.deepcopy(loaded)
+    assert deep.session is not loaded.session
+    assert deep.session.backend._packs is loaded.session.backend._packs is False
+    assert type(deep) is type(loaded)
+    assert torch.equal(deep(input_ids=IDS).logits, loaded(input_ids=IDS).logits)
+
+
+def test_what_a_copy_would_lose_is_not_copied(model, checkpoint, tmp_path):
+    """Neither an artifact that goes with the original, nor weights that only the original has."""
+    for kind in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(ArtifactNotFoundError, match=r"goes with the object .*\nTry: save_pretrained\(directory\)"):
+            kind(model)
+    model.save_pretrained(tmp_path / "saved")
+    loaded = neuronkit.load(tmp_path / "saved")
+    (graph,) = loaded.session.graphs
+    loaded.session.rebind(graph, loaded.session.weights(graph))
+    with pytest.raises(WeightsError, match=f"Weights of {graph} were replaced .*\nTry: load the artifact where"):
+        pickle.dumps(loaded)
+    loaded.replace_weights(checkpoint)
+    with pytest.raises(ArtifactNotFoundError, match="goes with the object"):
+        pickle.dumps(loaded)
 
 
 def test_a_task_that_the_graph_does_not_serve(model):

@@ -44,6 +44,10 @@ class CacheRows:
         self._range = torch.arange(self.length)
         self._zeros = [torch.zeros(count, dtype=torch.int64) for count in range(self.count + 1)]
 
+    def __reduce__(self) -> tuple[type[CacheRows], tuple[Session, str]]:
+        """Be copied as the rows of the session's copy; nothing is in them."""
+        return type(self), (self._session, self._graph)
+
     def run(
         self, input_ids: torch.Tensor, cache_ids: torch.Tensor, last: torch.Tensor, used: int, row: int = 0
     ) -> torch.Tensor:

@@ -84,6 +84,7 @@ class Shell(Moves):
     session: Any  # a Session; transformers evaluates the annotations of its subclasses
     component: str
     real_class: Any
+    _folder: Path
 
     @classmethod
     def kept(cls, module: nn.Module) -> list[str]:
@@ -92,6 +93,11 @@ class Shell(Moves):
 
     def complete(self) -> None:
         """Add what the configuration does not say; called once, when everything else is in place."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be copied and pickled as what it was made from: its class exists in this process only."""
+        shell, base = type(self).__bases__
+        return make_shell, (shell, base, self._folder, self.session, self.component)
 
     @property
     def device(self) -> torch.device:
@@ -187,7 +193,7 @@ def make_shell(shell: type[Shell], base: type[nn.Module], folder: Path, session:
             if hasattr(kind, "load_config")
             else _from_transformers(kind, folder)
         )
-    module.__dict__.update(session=session, component=component, real_class=base, training=False)
+    module.__dict__.update(session=session, component=component, real_class=base, _folder=folder, training=False)
     module.requires_grad_(False)
     if kept := shell.kept(module):
         _materialise(module, folder, kept)

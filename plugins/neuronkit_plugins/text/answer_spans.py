@@ -79,7 +79,7 @@ def best_spans(
     for logits, starts, ends in _with_null(blocks, start_logits, end_logits, null_positions):
         if not np.isfinite(logits).all():
             raise ValueError("The model returned logits that are infinite or not a number, so no answer can be chosen.")
-        highest = logits.max()
+        highest = np.max(logits)
         log_total = np.logaddexp(log_total, highest + np.log(np.exp(logits - highest).sum()))
         both = (np.append(best[0], logits), np.append(best[1], starts), np.append(best[2], ends))
         best = _highest(both, top_k)

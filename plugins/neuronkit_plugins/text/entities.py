@@ -58,7 +58,7 @@ def find_entities(
 
 
 def _label_token(token: Token, label: Callable[[int], str]) -> dict[str, Any]:
-    best = int(token.scores.argmax())
+    best = int(np.argmax(token.scores))
     return {
         "entity": label(best),
         "score": float(token.scores[best]),
@@ -85,10 +85,10 @@ def _label_word(
     if strategy == "first":
         scores = word[0].scores
     elif strategy == "max":
-        scores = max(word, key=lambda token: float(token.scores.max())).scores
+        scores = max(word, key=lambda token: float(np.max(token.scores))).scores
     else:
         scores = np.nanmean(np.stack([token.scores for token in word]), axis=0)
-    best = int(scores.argmax())
+    best = int(np.argmax(scores))
     return {
         "entity": label(best),
         "score": float(scores[best]),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 
 from neuronkit.errors import InputError
@@ -118,7 +119,7 @@ class MultipleChoice:
         results = []
         for own, logits in zip(context.texts, outputs["logits"], strict=True):
             found = scores(logits.numpy(), "softmax")
-            best = int(found.argmax())
+            best = int(np.argmax(found))
             results.append(
                 {
                     "choice": own[best],

@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOWERING_VENV ?= .venv-lowering
+OLDEST_VENV ?= .venv-oldest
 JOBS ?= 2
 
-.PHONY: demo test lint types docs tests heavy standin docs-serve docs-reference encoder-table test-lowering clean
+.PHONY: demo test lint types docs tests heavy standin docs-serve docs-reference encoder-table test-lowering test-oldest clean
 
 demo: $(VENV)/.demo  ## Compile a real sentence encoder and search with it
 	$(BIN)/neuronkit demo
@@ -44,6 +45,15 @@ test-lowering: $(LOWERING_VENV)/.lowering  ## Lower every plugin's graphs throug
 	$(LOWERING_VENV)/bin/python -m pytest tests/lowering/test_lowering.py
 	$(LOWERING_VENV)/bin/python -m tests.lowering.table $(PLUGINS)
 
+test-oldest: $(OLDEST_VENV)/.oldest  ## The suite with the oldest torch, transformers and diffusers that pyproject.toml admits: several GB
+	$(OLDEST_VENV)/bin/pytest -n $(JOBS) --no-loadscope-reorder
+
+$(OLDEST_VENV)/.oldest: pyproject.toml $(VENV)/.dev
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/pip install --quiet --upgrade pip
+	$(OLDEST_VENV)/bin/pip install --quiet $$($(BIN)/python -m tools.oldest torch transformers diffusers) --editable ".[dev]"
+	touch $@
+
 $(LOWERING_VENV)/.lowering: pyproject.toml
 	$(PYTHON) -m venv $(LOWERING_VENV)
 	$(LOWERING_VENV)/bin/pip install --quiet --upgrade pip
@@ -63,4 +73,4 @@ $(VENV)/.dev: pyproject.toml
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) $(LOWERING_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-artifact
+	rm -rf $(VENV) $(LOWERING_VENV) $(OLDEST_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-artifact

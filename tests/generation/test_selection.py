@@ -9,6 +9,7 @@ from transformers.generation import LogitsProcessor, LogitsProcessorList, Stoppi
 
 from neuronkit.errors import InputError
 from tests.generation.prompts import alone, new_tokens, padded, texts
+from tests.versions import at_least
 
 PROMPTS = texts(5, 9, 2, 7, seed=1)
 
@@ -128,18 +129,21 @@ def test_processors_of_another_dtype(model, reference):
 def test_numbers_of_prompts_with_several_answers(model, reference, lengths):
     """A function of the prompt's number sees that of the prompt, not of the answer."""
     batch = padded(texts(*lengths, seed=2))
-    given = {
-        "max_new_tokens": 5,
-        "do_sample": True,
-        "num_return_sequences": 2,
-        "prefix_allowed_tokens_fn": lambda number, _: list(range(10 + 20 * number, 16 + 20 * number)),
-    }
+    given = {"max_new_tokens": 5, "do_sample": True, "num_return_sequences": 2}
+
+    def allowed(number, _):
+        return list(range(10 + 20 * number, 16 + 20 * number))
+
+    def allowed_by_answer(number, ids):
+        return allowed(number // 2, ids)
+
+    theirs = allowed if at_least("transformers", "5.24") else allowed_by_answer  # earlier ones gave the answer's number
     torch.manual_seed(0)
-    expected = reference.generate(**batch, **given).tolist()
+    expected = reference.generate(**batch, **given, prefix_allowed_tokens_fn=theirs).tolist()
     torch.manual_seed(0)
-    assert model.generate(**batch, **given).tolist() == expected
+    assert model.generate(**batch, **given, prefix_allowed_tokens_fn=allowed).tolist() == expected
     torch.manual_seed(0)
-    found = list(model.generate_iter(**batch, **given))
+    found = list(model.generate_iter(**batch, **given, prefix_allowed_tokens_fn=allowed))
     assert [[new.token_id for new in found if new.index == row] for row in range(4)] == [row[6:] for row in expected]
 
 
@@ -300,7 +304,7 @@ def test_token_healing(model, reference, options):
         assert model.generate(**batch, **given).tolist() == expected.tolist()
         width = batch["input_ids"].shape[1]
         changed += int((expected[:, :width] != batch["input_ids"]).sum())
-    assert changed
+    assert changed or not at_least("transformers", "5.18")  # earlier ones find nothing that begins alike
 
 
 def test_token_healing_of_another_width(model):

@@ -14,6 +14,7 @@ from neuronkit.plugins import get_registry
 from neuronkit.testing.recording import offer_recording_backend
 from tests.plugins.encoder_table import RESULTS, TABLE, render
 from tests.plugins.encoders import AUTO_CLASSES, CONFIGS, PAIRS, eager_model, example, mapping_of, tiny_encoder
+from tests.versions import at_least
 
 NEIGHBOURS = ("convbert", "mobilebert")
 """Architectures in which a token sees its neighbours past the mask, in eager mode too."""
@@ -113,6 +114,8 @@ REAL |= {"esm": "fill-mask", "deberta": "text-classification"}
 @torch.no_grad()
 def test_exported_with_dynamic_axes(tmp_path, architecture, task):
     """Every architecture exports with dynamic batch and sequence, the lengths 1 and 2 included."""
+    if architecture == "deberta" and not at_least("torch", "2.10"):
+        pytest.skip("torch 2.9 exports DeBERTa's attention span with fixed axes only")
     path = tiny_encoder(tmp_path / "checkpoint", architecture, task)
     shapes = {"num_choices": 3} if task == "multiple-choice" else {}
     artifact = neuronkit.compile(path, tmp_path / "out", task=task, optlevel=1, sequence_length=32, **shapes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -12,6 +13,13 @@ from transformers.utils import ModelOutput
 
 from neuronkit.errors import InputError
 from neuronkit.generation.rows import CacheRows
+
+CACHE = next(
+    name
+    for name in ("cache", "past_key_values")
+    if name in inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+)
+"""What the mixin calls the cache: transformers renamed it within version 5."""
 
 
 class RowsCache(Cache):
@@ -102,12 +110,18 @@ class Bridge(GenerationMixin):
             return GenerationMixin.generate(self, input_ids, **kwargs)
 
     def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any) -> None:
-        model_kwargs["cache"] = RowsCache(self.rows)
+        model_kwargs[CACHE] = RowsCache(self.rows)
 
     def prepare_inputs_for_generation(
-        self, input_ids: torch.Tensor, next_sequence_length: int | None = None, cache: Any = None, **kwargs: Any
+        self,
+        input_ids: torch.Tensor,
+        next_sequence_length: int | None = None,
+        cache: Any = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Return the tokens that the cache does not hold yet."""
+        cache = past_key_values if cache is None else cache
         return {"input_ids": input_ids[:, cache.get_seq_length() :], "cache": cache}
 
     def forward(self, input_ids: torch.Tensor, cache: RowsCache, return_dict: bool = True) -> ModelOutput:
@@ -121,7 +135,7 @@ class Bridge(GenerationMixin):
         slots = torch.arange(cache.seen, cache.seen + tokens).clamp(max=length).repeat(count, 1)
         logits = self.rows.run(input_ids, slots, torch.full((count,), tokens - 1), min(cache.seen + tokens, length))
         cache.seen += tokens
-        return ModelOutput(logits=logits if self.rows.all_logits else logits[:, None], cache=cache)
+        return ModelOutput({"logits": logits if self.rows.all_logits else logits[:, None], CACHE: cache})
 
     __call__ = forward
 

@@ -22,7 +22,7 @@ from neuronkit_plugins.image.pipeline import ImagePipeline, image_sizes
 from neuronkit_plugins.image.plugin import ImagePlugin
 from neuronkit_plugins.image.shells import require_supported
 
-TESTED = "0.35 to 0.42"
+TESTED = "0.40 to 0.42"
 """The releases of diffusers whose aMUSEd pipelines are known to work; they are in its deprecated folder."""
 
 try:

@@ -49,11 +49,9 @@ def export_program(
     try:
         with torch.no_grad():
             program = torch.export.export(module, example, dynamic_shapes=(shapes,) if dims else None, strict=False)
-            if (
-                module.lowers_precision
-            ):  # the casts to be folded appear with the core operators; else it is a trace for nothing
-                with without_warnings_of_copies():
-                    program = program.run_decompositions({})
+            if module.lowers_precision:
+                # The casts to be folded appear with the core operators; else it is a trace for nothing.
+                program = _with_core_operators(program)
     except MemoryError:
         raise
     except Exception as error:
@@ -66,6 +64,19 @@ def export_program(
         return program, {}
     narrow = not inline_weights and memory_bound_bucket(graph, bucket, FEW_ROWS) is not None
     return program, _fold_weight_casts(program, inline=inline_weights, narrow=narrow)
+
+
+def _with_core_operators(program: ExportedProgram) -> ExportedProgram:
+    """
+    Decompose a program into core operators.
+
+    Beside example inputs, torch 2.9 writes checks of sizes into the program that it then cannot run (``name 'L' is not defined``).
+    """
+    example, program.example_inputs = program.example_inputs, None
+    with without_warnings_of_copies():
+        program = program.run_decompositions({})
+    program.example_inputs = example
+    return program
 
 
 @contextmanager

@@ -211,6 +211,10 @@ class WrittenLayer(CacheLayerMixin):
         """Return the number of slots."""
         return self.keys.shape[2]
 
+    def get_max_cache_shape(self) -> int:
+        """Return the number of slots: transformers renamed the method within version 5."""
+        return self.get_max_length()
+
 
 def output_embeddings(model: nn.Module) -> Any:
     """Return the layer from hidden states to logits."""

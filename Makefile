@@ -45,13 +45,13 @@ test-lowering: $(LOWERING_VENV)/.lowering  ## Lower every plugin's graphs throug
 	$(LOWERING_VENV)/bin/python -m pytest tests/lowering/test_lowering.py
 	$(LOWERING_VENV)/bin/python -m tests.lowering.table $(PLUGINS)
 
-test-oldest: $(OLDEST_VENV)/.oldest  ## The suite with the oldest torch, transformers and diffusers that pyproject.toml admits: several GB
+test-oldest: $(OLDEST_VENV)/.oldest  ## The suite with the oldest torch, transformers, diffusers and their like that pyproject.toml admits: several GB
 	$(OLDEST_VENV)/bin/pytest -n $(JOBS) --no-loadscope-reorder
 
 $(OLDEST_VENV)/.oldest: pyproject.toml $(VENV)/.dev
 	$(PYTHON) -m venv $(OLDEST_VENV)
 	$(OLDEST_VENV)/bin/pip install --quiet --upgrade pip
-	$(OLDEST_VENV)/bin/pip install --quiet $$($(BIN)/python -m tools.oldest torch transformers diffusers) --editable ".[dev]"
+	$(OLDEST_VENV)/bin/pip install --quiet $$($(BIN)/python -m tools.oldest torch transformers diffusers peft sentence-transformers) --editable ".[dev]"
 	touch $@
 
 $(LOWERING_VENV)/.lowering: pyproject.toml

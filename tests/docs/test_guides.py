@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from neuronkit_plugins.image import amused
 from tests.docs.programs import DOCS, run_steps
+from tools.oldest import oldest
 
 PICTURES = {
     "512": "32",
@@ -37,6 +39,14 @@ def test_installation(workplace):
     assert version.out.startswith("neuronkit ")
     assert "bert.question-answering" in plugins.out
     assert "neuron" in doctor.out
+
+
+def test_oldest_releases():
+    """The page and the message of aMUSEd name the lower bounds of pyproject.toml."""
+    page = (DOCS / "installation.md").read_text(encoding="utf-8")
+    requirements = oldest(["torch", "transformers", "diffusers", "peft", "sentence-transformers"])
+    assert [one for one in requirements if one.replace("==", " ") not in page] == []
+    assert amused.TESTED.startswith(f"{requirements[2].removeprefix('diffusers==')} to ")
 
 
 def test_migration(workplace, not_compiled):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tools.oldest import oldest
 
 from neuronkit_plugins.image import amused
 from tests.docs.programs import DOCS, run_steps
-from tools.oldest import oldest
 
 PICTURES = {
     "512": "32",

@@ -13,7 +13,7 @@ import neuronkit
 from neuronkit.cli import build_parser
 from neuronkit.cli.parser import UsageError
 from neuronkit.cli.printing import format_result, print_json, to_json
-from neuronkit.cli.run import _deliver, collect, read_piped
+from neuronkit.cli.run import _deliver, _Stdin, collect, read_piped
 
 QUESTION, CONTEXT = "where is the cat", "the cat lives near the river"
 pytestmark = pytest.mark.usefixtures("no_stdin")
@@ -58,6 +58,26 @@ def test_stdin_where_it_is_named():
     assert read("--text", "-", stdin="piped") == {"text": "piped"}
     assert read("--question", "q", "--context-file", "-", stdin="piped") == {"question": "q", "context": "piped"}
     assert read("--text-lines", "-", stdin="a\nb") == {"text": ["a", "b"]}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_stdin_is_utf_8(encoding, monkeypatch):
+    """Whatever the locale makes of it."""
+    for piped, expected in ((b"caf\xc3\xa9\r\n", "caf\u00e9"), (b"caf\xe9\n", None)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped), encoding, errors="surrogateescape"))
+        if expected is not None:
+            assert _Stdin()() == expected
+            continue
+        with pytest.raises(UsageError, match="stdin is not UTF-8 text: invalid continuation byte at byte 3"):
+            _Stdin()()
+
+
+def test_words_that_the_locale_cannot_decode():
+    """Python hands them over in escapes."""
+    assert read("--text", b"caf\xc3\xa9".decode("ascii", "surrogateescape")) == {"text": "caf\u00e9"}
+    assert read("--text", "caf\u00e9") == {"text": "caf\u00e9"}
+    with pytest.raises(UsageError, match="--text is not UTF-8 text: unexpected end of data at byte 3"):
+        read("--text", b"caf\xe9".decode("utf-8", "surrogateescape"))
 
 
 def test_stdin_where_nothing_else_is_given():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -150,7 +151,7 @@ def collect(arguments: argparse.Namespace, stdin: Callable[[], str | None]) -> d
     values: dict[str, Any] = {}
     for name in TEXTS:
         for text in getattr(arguments, name):
-            _add_text(values, name, _required(stdin(), f"--{name} -") if text == "-" else text)
+            _add_text(values, name, _required(stdin(), f"--{name} -") if text == "-" else _typed(name, text))
         for file in getattr(arguments, f"{name}_file"):
             _add_text(values, name, _read(file, stdin))
         for file in getattr(arguments, f"{name}_lines"):
@@ -192,7 +193,20 @@ class _Stdin:
         if self._read:
             raise UsageError("stdin can be only one of the inputs")
         self._read = True
-        return sys.stdin.read().removesuffix("\n") or None
+        if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the locale says
+            sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+        try:
+            return sys.stdin.read().removesuffix("\n") or None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"stdin is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def _typed(name: str, text: str) -> str:
+    """Return a word of the command line as text: Python escapes what its locale cannot decode."""
+    try:
+        return os.fsencode(text).decode("utf-8") if any("\udc80" <= letter <= "\udcff" for letter in text) else text
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def _add_text(values: dict[str, Any], name: str, text: str) -> None:

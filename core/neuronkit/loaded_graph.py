@@ -15,6 +15,7 @@ from neuronkit.errors import InputError
 from neuronkit.export.config import Graph, Input
 from neuronkit.padding import Trimmer
 from neuronkit.shape_names import BATCH
+from neuronkit_registry.names import closest
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Runner
@@ -123,15 +124,13 @@ class LoadedGraph:
                 tensors[index] = torch.full(shape, input.default, dtype=dtype)  # type: ignore[arg-type]
 
     def _unknown(self, inputs: Mapping[str, Any]) -> InputError:
-        from difflib import get_close_matches
-
         name = sorted(set(inputs) - self._names)[0]
         if any(input.name == name for input in self.graph.state):
             return InputError(
                 f"{name} is a state of graph {self.name!r}: the session keeps it, and a call cannot give it."
             )
-        close = get_close_matches(name, self._names, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        close = closest(name, self._names)
+        hint = f" Did you mean {close!r}?" if close else ""
         return InputError(
             f"Graph {self.name!r} has no input {name!r}.{hint} Its inputs: {', '.join(sorted(self._names))}."
         )

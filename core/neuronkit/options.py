@@ -8,7 +8,6 @@ attrs class; `option` adds help, limits and the stage at which a field is accept
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -18,6 +17,7 @@ import attrs
 from neuronkit.conversion import as_sizes, convert, schema_of
 from neuronkit.errors import OptionError
 from neuronkit.shape_names import SHAPE_NAMES
+from neuronkit_registry.names import closest
 
 Stage = Literal["compile", "call"]
 _META = "neuronkit"
@@ -264,8 +264,8 @@ def unknown_shape_error(name: str, known: Sequence[str]) -> str:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name, known, 1, 0.6)
-    hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(sorted(set(known)))}." if known else ""
+    close = closest(name, known)
+    hint = f" Did you mean {close}?" if close else f" Known: {', '.join(sorted(set(known)))}." if known else ""
     return f"{name}: unknown option.{hint}"
 
 

@@ -51,7 +51,7 @@ class Session:
         for loaded in self.graphs.values():
             loaded.bind(self.state)
         self._hook: Any = None
-        self._opened_with: dict[str, str | None] = {}
+        self._opened_with: tuple[str | None, str | None] = (None, None)
         self._replaced: set[str] = set()
 
     @property
@@ -83,7 +83,7 @@ class Session:
             placement: The placement that was asked for, for copies.
         """
         self._hook = hook
-        self._opened_with = {"task": task, "placement": placement}
+        self._opened_with = (task, placement)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """
@@ -99,7 +99,7 @@ class Session:
                 f"Weights of {', '.join(sorted(self._replaced))} were replaced after {self.artifact.path} was loaded, and a copy "
                 "would not have them.\nTry: load the artifact where the copy is needed, and replace them there."
             )
-        return reopen, (str(self.artifact.path), *self._opened_with.values())
+        return reopen, (str(self.artifact.path), *self._opened_with)
 
     def reset(self) -> None:
         """Fill every state with zeros, as it was at first."""

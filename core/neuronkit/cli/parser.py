@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from neuronkit_registry.names import closest
+
 UNDECLARED = (
     "An option that is not listed here is handed to the plugin: --name VALUE or --name=VALUE, repeated for a list; "
     "--name alone is true and --no-name false. VALUE may be a JSON list or object."
@@ -227,10 +229,8 @@ def parse_value(value: Any) -> Any:
 
 def closest_hint(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean ...?``, or nothing."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(name.replace("_", "-"), list(known), 1, 0.6)
-    return f" Did you mean {found[0]}?" if found else ""
+    found = closest(name.replace("_", "-"), known)
+    return f" Did you mean {found}?" if found else ""
 
 
 def _is_option(word: str) -> bool:

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -195,18 +195,25 @@ class _Stdin:
         self._read = True
         if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the locale says
             sys.stdin.reconfigure(encoding="utf-8", errors="strict")
-        try:
+        with _utf_8("stdin"):
             return sys.stdin.read().removesuffix("\n") or None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"stdin is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+@contextmanager
+def _utf_8(what: str) -> Iterator[None]:
+    """Say of bytes that are no text where they come from."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def _typed(name: str, text: str) -> str:
     """Return a word of the command line as text: Python escapes what its locale cannot decode."""
-    try:
-        return os.fsencode(text).decode("utf-8") if any("\udc80" <= letter <= "\udcff" for letter in text) else text
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    if not any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text
+    with _utf_8(f"--{name}"):
+        return os.fsencode(text).decode("utf-8")
 
 
 def _add_text(values: dict[str, Any], name: str, text: str) -> None:
@@ -219,11 +226,10 @@ def _read(file: str, stdin: Callable[[], str | None]) -> str:
     if file == "-":
         return _required(stdin(), "-")
     try:
-        return Path(file).expanduser().read_text(encoding="utf-8").removesuffix("\n")
+        with _utf_8(file):
+            return Path(file).expanduser().read_text(encoding="utf-8").removesuffix("\n")
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def _required(text: str | None, what: str) -> str:

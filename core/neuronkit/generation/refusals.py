@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from transformers import GenerationConfig
 
 from neuronkit.errors import InputError, NeuronkitError
 from neuronkit.models.base import NeuronBaseModel
+from neuronkit_registry.names import closest
 
 OUTPUTS = ("output_attentions", "output_hidden_states")
 """Options that ask for what the graph does not return."""
@@ -41,8 +41,8 @@ def require_known(unknown: Iterable[str], arguments: Collection[str]) -> None:
     """
     fields = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
     for name in sorted(unknown):
-        close = get_close_matches(name, [*arguments, *fields], 1, 0.6)
-        hint = f"Did you mean {close[0]}?" if close else f"A field of GenerationConfig, or {', '.join(arguments)}."
+        close = closest(name, [*arguments, *fields])
+        hint = f"Did you mean {close}?" if close else f"A field of GenerationConfig, or {', '.join(arguments)}."
         raise InputError(f"generate does not take {name!r}. {hint}")
 
 

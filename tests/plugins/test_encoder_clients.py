@@ -392,6 +392,29 @@ def test_encode(sentences, given):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
+def test_fewer_features(tmp_path):
+    """A checkpoint trained for fewer features says so, and callers ask for others, as in sentence-transformers."""
+    from sentence_transformers import SentenceTransformer
+
+    path = tiny_sentence_transformer(tmp_path)
+    settings = path / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "truncate_dim": 7}))
+    neuronkit.compile(path, tmp_path / "out", backend="recording", cache=False, sequence_length=64)
+    model, original = neuronkit.load(tmp_path / "out"), SentenceTransformer(str(path), device="cpu")
+    pipe = neuronkit.pipeline(tmp_path / "out")
+    assert model.embedding_dimension == original.get_embedding_dimension() == 7
+    for options in ({}, {"truncate_dim": 9}, {"normalize_embeddings": True}):
+        np.testing.assert_allclose(model.encode(TEXTS, **options), original.encode(TEXTS, **options), atol=1e-5)
+    assert len(model.encode("snow", output_value=None)["sentence_embedding"]) == 7
+    np.testing.assert_allclose(pipe(text=TEXTS), original.encode(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(pipe(text="snow", truncate_dim=3), original.encode("snow", truncate_dim=3), atol=1e-5)
+    model.truncate_dim = original.truncate_dim = 5
+    with model.truncate_embeddings(None), original.truncate_embeddings(None):
+        np.testing.assert_allclose(model.encode(TEXTS), original.encode(TEXTS), atol=1e-5)
+        assert model.embedding_dimension > 7
+    np.testing.assert_allclose(model.encode([*TEXTS, "snow"]), original.encode([*TEXTS, "snow"]), atol=1e-5)
+
+
 def test_encode_other_values(sentences):
     """Everything at once, nothing at all, and the errors."""
     model, _ = sentences

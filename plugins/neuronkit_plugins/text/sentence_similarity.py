@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,8 @@ from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.batching import run_batches, run_texts, tensors_of, tokenize
+from neuronkit_plugins.text.batching import tensors_of, tokenize
+from neuronkit_plugins.text.embedding import Encoder, embed
 from neuronkit_plugins.text.encoder import as_texts, check_names, load_backbone
 from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
 from neuronkit_plugins.text.pooling import optional_settings, read_modules
@@ -28,8 +30,6 @@ from neuronkit_plugins.text.sentence_module import SentenceModule, longest_text,
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 """How embeddings can be compared; the first is what a checkpoint that says nothing means."""
-WINDOW = 4096
-"""Texts that are tokenized at once; each window is sorted by length on its own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +37,9 @@ class SentenceSimilarityOptions(EncoderOptions):
     """What sentence similarity accepts."""
 
     normalize: bool = option(False, stage="call", help="Scale the embeddings to unit length, if the model does not.")
+    truncate_dim: int | None = option(
+        None, stage="call", minimum=1, help="Keep the first features only (default: as many as the checkpoint says)."
+    )
 
 
 @dataclass
@@ -68,8 +71,33 @@ class NeuronModelForSentenceTransformers(SentenceModule):
 
     @property
     def embedding_dimension(self) -> int:
-        """Features of a sentence embedding."""
+        """Features of a sentence embedding, as `encode` returns it."""
         return self.get_embedding_dimension()
+
+    def get_embedding_dimension(self) -> int:
+        """Return the features of a sentence embedding, as `encode` returns it."""
+        return self.features if self.truncate_dim is None else min(self.features, self.truncate_dim)
+
+    @property
+    def features(self) -> int:
+        """Features of a sentence embedding before any are cut."""
+        return super().get_embedding_dimension()
+
+    @cached_property
+    def truncate_dim(self) -> int | None:
+        """How many features `encode` keeps, the first ones; None keeps all. The checkpoint may say so; may be assigned."""
+        saved = optional_settings(self.model_save_dir / SETTINGS).get("truncate_dim")
+        return None if saved is None else int(saved)
+
+    @contextmanager
+    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """Keep another number of features while the context lasts."""
+        before = self.truncate_dim
+        self.truncate_dim = truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
 
     def encode(
         self,
@@ -105,7 +133,7 @@ class NeuronModelForSentenceTransformers(SentenceModule):
             convert_to_tensor: Return one tensor; goes before `convert_to_numpy`.
             device: Where a compiled model takes its tensors: the CPU.
             normalize_embeddings: Scale the sentence embeddings to unit length.
-            truncate_dim: Keep the first features only.
+            truncate_dim: Keep the first features only; None keeps as many as `truncate_dim` of the model says.
             pool: Refused: a compiled model runs in the process that it is called in.
             chunk_size: As `pool`.
             sentences: Older name of `inputs`.
@@ -123,12 +151,13 @@ class NeuronModelForSentenceTransformers(SentenceModule):
             self.to(device)
         texts, is_list = as_texts("inputs", sentences if inputs is None else inputs)
         texts = prepare(self.model_save_dir, texts, self._prompts.find(prompt, prompt_name))
-        encoder = _Encoder(self, batch_size, show_progress_bar=bool(show_progress_bar))
+        encoder = Encoder(self, batch_size, show_progress_bar=bool(show_progress_bar))
+        kept = self.truncate_dim if truncate_dim is None else truncate_dim
         if output_value != "sentence_embedding":
-            both = encoder.encode_tokens(texts)
+            both = encoder.encode_tokens(texts, kept)
             results = both if output_value is None else [one["token_embeddings"] for one in both]
             return results if is_list else results[0]
-        embeddings = encoder.encode(texts)[:, :truncate_dim]
+        embeddings = encoder.encode(texts)[:, :kept]
         if normalize_embeddings:
             embeddings = torch.nn.functional.normalize(embeddings, p=2, dim=-1)
         result = embeddings if is_list else embeddings[0]
@@ -251,46 +280,6 @@ def _check_encode(output_value: str | None, precision: str, batch_size: int) -> 
         raise InputError(f"batch_size must be at least 1 (got {batch_size}).")
 
 
-@attrs.frozen
-class _Encoder:
-    """Embeds any number of texts, a window of them at a time."""
-
-    model: NeuronModelForSentenceTransformers
-    batch_size: int
-    show_progress_bar: bool
-
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
-        embeddings = torch.zeros(len(texts), self.model.embedding_dimension)
-        for numbers, tensors in self._windows(texts):
-            embeddings[numbers] = embed(self.model, tensors, self.batch_size)
-        return embeddings
-
-    def encode_tokens(self, texts: Sequence[str]) -> list[dict[str, torch.Tensor]]:
-        names = ("token_embeddings", "sentence_embedding")
-        results: list[Any] = [None] * len(texts)
-        for numbers, tensors in self._windows(texts):
-            outputs = run_texts(self.model, tensors, self.batch_size, names)
-            for row, number in enumerate(numbers):
-                length = int(tensors["attention_mask"][row].sum())
-                own = {name: tensor[row, :length] for name, tensor in tensors.items()}
-                results[number] = {**own, **{name: outputs[name][row] for name in names}}
-        return results
-
-    def _windows(self, texts: Sequence[str]) -> Any:
-        # Characters tell roughly how many tokens there will be, so that a window holds texts of one kind.
-        order = sorted(range(len(texts)), key=lambda number: -len(texts[number]))
-        begins = range(0, len(order), WINDOW)
-        if self.show_progress_bar:
-            from transformers.utils.logging import tqdm
-
-            begins = tqdm(begins, desc="Windows")
-        for begin in begins:
-            numbers = order[begin : begin + WINDOW]
-            keywords: dict[str, Any] = {"truncation": True, "max_length": self.model.max_seq_length}
-            encoded = tokenize(self.model.tokenizer, [texts[number] for number in numbers], **keywords)
-            yield numbers, tensors_of(encoded)
-
-
 class SentenceSimilarity:
     """Every sentence-transformers checkpoint of a Transformer, a Pooling, and any of Dense and Normalize."""
 
@@ -347,9 +336,15 @@ class SentenceSimilarity:
         return tensors_of(tokenize(tokenizer, prepared, truncation=True, max_length=length)), is_list
 
     @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: SentenceSimilarityOptions) -> torch.Tensor:
-        """Embed the texts in batches of similar length."""
-        return embed(shell, tensors, options.batch_size)
+    def call(
+        self,
+        shell: NeuronModelForSentenceTransformers,
+        tensors: Mapping[str, torch.Tensor],
+        options: SentenceSimilarityOptions,
+    ) -> torch.Tensor:
+        """Embed the texts in batches of similar length, and keep as many features as are asked for."""
+        kept = shell.truncate_dim if options.truncate_dim is None else options.truncate_dim
+        return embed(shell, tensors, options.batch_size)[:, :kept]
 
     @hookimpl
     def shell(self, session: Any) -> NeuronModelForSentenceTransformers:
@@ -361,26 +356,6 @@ class SentenceSimilarity:
         """Return float32 arrays: ``[features]`` for a text, ``[texts, features]`` for a list."""
         embeddings = torch.nn.functional.normalize(outputs, p=2, dim=-1) if options.normalize else outputs
         return (embeddings if context else embeddings[0]).numpy()
-
-
-def embed(model: Any, tensors: Mapping[str, torch.Tensor], batch_size: int) -> torch.Tensor:
-    """
-    Run texts in batches of similar length, so that little padding is computed.
-
-    Args:
-        model: A `NeuronModelForSentenceTransformers`.
-        tensors: ``[texts, longest]`` by name, padded on the right; none for no texts.
-        batch_size: Texts that run together.
-
-    Returns:
-        float32 ``[texts, features]``, in the texts' order.
-    """
-    if not tensors:
-        return torch.zeros(0, model.embedding_dimension)
-    embeddings = torch.empty(len(tensors["attention_mask"]), model.embedding_dimension)
-    for rows, _, outputs in run_batches(model, tensors, batch_size):
-        embeddings[rows] = outputs["sentence_embedding"].float()
-    return embeddings
 
 
 plugin = SentenceSimilarity()

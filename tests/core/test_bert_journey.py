@@ -337,5 +337,8 @@ def test_inductor(compiled, eager, inline, tmp_path):
         assert largest_difference(shell, eager, make_inputs(rows, length)) <= 1e-4
     assert "instruction_sets" in shell.session.manifest.fingerprint
     assert (directory / "model.safetensors").exists() is not inline
-    assert [path.suffix for path in (directory / "encoder").rglob("*.so")] == [".so"]
+    (shared_object,) = (directory / "encoder").rglob("*.so")
+    assert b"GOMP_parallel" in shared_object.read_bytes(), (
+        "loops run on as many threads as there are, not on one as here"
+    )
     assert inline or loads_and_lets_go(directory, tmp_path)

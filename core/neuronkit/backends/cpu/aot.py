@@ -20,6 +20,7 @@ from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.backends.cpu.bands import place_bands
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.exporting import without_warnings_of_copies
+from neuronkit.backends.cpu.host import cores
 from neuronkit.backends.cpu.literals import name_literals
 from neuronkit.backends.cpu.packing import Packer, let_go, packable, take_turned
 from neuronkit.backends.cpu.products import place_products
@@ -60,6 +61,9 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "aot_inductor.precompile_headers": shutil.which("openssl") is not None,
         # Sums over several rows are bound by arithmetic (docs/decisions/0013).
         "cpp.enable_floating_point_contract_flag": "fast" if sums else "off",
+        # Otherwise the code asks for as many threads as this process happens to run, which is one where several compile.
+        "cpp.dynamic_threads": True,
+        "cpp.threads": cores(),
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,13 @@ def instruction_sets() -> tuple[str, ...]:
 def machine() -> str:
     """Return the machine's architecture, such as ``x86_64``."""
     return platform.machine()
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use, whatever number of threads it was told to run."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def has_arithmetic(precision: str) -> bool:

@@ -34,7 +34,7 @@ from neuronkit.declaration import choose_buckets, declare, read_request
 from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
-from neuronkit.export.identity import config_identity, module_identity, package_sources, plugin_identity
+from neuronkit.export.identity import canonical, config_identity, module_identity, package_sources, plugin_identity
 from neuronkit.export.layout import channels_last
 from neuronkit.export.source import Source
 from neuronkit.options import CompileOptions, Parsed, as_json
@@ -239,7 +239,7 @@ def _prepare(
             "emulated": options.auto_cast != "none" and engine.emulates(options.auto_cast_type),
             "weights": described,
         }
-        jobs.append(Work(graph, bucket, traced, content_key(parts)))
+        jobs.append(Work(graph, bucket, traced, content_key(canonical(parts))))
     return jobs
 
 

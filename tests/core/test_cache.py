@@ -18,13 +18,7 @@ from neuronkit.backends.base import CompiledGraph
 from neuronkit.buckets import Bucket
 from neuronkit.compilation import compile_model
 from neuronkit.errors import ValidationError
-from neuronkit.export.identity import (
-    SHAPELESS_FIELDS,
-    config_identity,
-    module_identity,
-    package_sources,
-    plugin_identity,
-)
+from neuronkit.export.identity import package_sources
 from tests.core.tide import TASK, load_tide, make_tide
 from tests.plugins.checkpoints import tiny_bert
 
@@ -148,41 +142,6 @@ def test_another_backend_s_code_misses(filled, tide_checkpoint, tmp_path, monkey
     assert not compile_tide(tide_checkpoint, tmp_path / "out")
 
 
-def test_a_model_s_own_code_counts(tmp_path, monkeypatch):
-    """Wherever it is: in a package that the plugin only uses, in a base class, below the module, in a table that it read."""
-    package = tmp_path / "acme_nets"
-    (package / "parts").mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "base.py").write_text("import torch\nclass Base(torch.nn.Module):\n    pass\n")
-    (package / "parts" / "sums.py").write_text("def total(x):\n    return x.sum()\n")
-    text = "from acme_nets.base import Base\nclass Net(Base):\n    table = None\n"
-    (tmp_path / "acme_nets_user.py").write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    from acme_nets_user import Net
-
-    net = Net()
-    _, sources = module_identity(net)
-    assert set(sources) == {"acme_nets.base", "acme_nets_user"}
-    assert set(sources["acme_nets.base"]) == {"__init__.py", "base.py", "parts/sums.py"}
-    assert set(sources["acme_nets_user"]) == {"acme_nets_user.py"}
-    net.table = {"scale": {"a": 1}}
-    first = module_identity(net)
-    net.table = {"scale": {"a": 2}}
-    assert module_identity(net) != first
-
-
-def test_a_plugin_may_be_a_module(tide_checkpoint, tmp_path, monkeypatch):
-    """Its source is its own."""
-    from neuronkit.export.source import resolve_source
-
-    (tmp_path / "acme_module_plugin.py").write_text("def export_config(): ...")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import acme_module_plugin
-
-    identity = plugin_identity(acme_module_plugin, resolve_source(tide_checkpoint))
-    assert (identity["class"], set(identity["source"])) == ("acme_module_plugin", {"acme_module_plugin.py"})
-
-
 @pytest.mark.parametrize("text", ["[]", "null", '{"label": "x", "record": {}}', '{"label": "x", "record": 3}', "{"])
 def test_a_damaged_record_is_no_entry(tmp_path, text):
     """The graph is compiled again, and the list does without it."""
@@ -250,27 +209,6 @@ def test_bert_sibling(own_cache, tmp_path):
     with torch.no_grad():
         expected = AutoModelForQuestionAnswering.from_pretrained(sibling).eval()(ids).start_logits
     torch.testing.assert_close(neuronkit.load(tmp_path / "out two")(ids).start_logits, expected, atol=1e-4, rtol=0)
-
-
-def test_shapeless_fields():
-    """The fields that change no graph, one by one; everything else counts."""
-    assert {
-        "_commit_hash",
-        "_name_or_path",
-        "architectures",
-        "dtype",
-        "finetuning_task",
-        "id2label",
-        "label2id",
-        "problem_type",
-        "task_specific_params",
-        "torch_dtype",
-        "transformers_version",
-    } == SHAPELESS_FIELDS
-    config = {"hidden_size": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-5, "pad_token_id": 0, "use_cache": True}
-    assert config_identity({**config, **dict.fromkeys(SHAPELESS_FIELDS, "x")}) == config
-    for field in config:
-        assert config_identity({**config, field: "other"}) != config_identity(config)
 
 
 def test_key_depends_on_content_alone():

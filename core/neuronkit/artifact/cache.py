@@ -52,8 +52,13 @@ class CacheEntry:
 
 
 def content_key(parts: Any) -> str:
-    """Return the SHA-256 of JSON-like data, independent of the order of its keys."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    """
+    Return the SHA-256 of JSON-like data, independent of the order of its keys.
+
+    Raises:
+        TypeError: There is something else in it, which would have a text of its own in every process.
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

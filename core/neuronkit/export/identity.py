@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import enum
+import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Mapping
-from functools import cache
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Set
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from types import ModuleType
+from pathlib import Path, PurePath
+from types import CodeType, ModuleType
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from neuronkit.export.source import Source
@@ -33,10 +37,15 @@ SHAPELESS_FIELDS = frozenset(
 )
 """Fields of a configuration that do not change the graph. Two checkpoints that differ only here share their graphs."""
 
-_SHAPELESS_ATTRIBUTES = SHAPELESS_FIELDS | {"name_or_path"}
-"""The same as attributes of a module: transformers keeps there the path that a model was loaded from."""
+_OF_NO_GRAPH = frozenset({"generation_config", "name_or_path"})
+"""Attributes of a module that do not change its graph: transformers keeps there where it was loaded from, and how it generates."""
+
+_HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, OrderedDict))
+"""Attributes in which torch keeps a module's hooks, by numbers that it counts for the whole process."""
 
 _SIMPLE = (str, int, float, bool, type(None))
+_NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, complex, bytes, range, slice)
+"""Values that their `repr` tells apart."""
 
 _LIBRARIES = ("torch", "transformers", "diffusers")
 """Packages whose code is told apart by their version."""
@@ -49,37 +58,76 @@ def config_identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def module_identity(module: nn.Module) -> list[Any]:
     """
-    Return the classes of a module tree with their plain attributes, in a canonical order, and the sources of their packages.
+    Return the classes of a module tree with their attributes, in a canonical order, and the sources of their packages.
 
     It tells apart what a configuration does not: a dropped pooler, another attention, the pooling of a wrapper, a changed forward.
+    Parameters and buffers are left to the signature of the weights.
     """
-    found = [[name, _class_name(owner), _plain(vars(owner))] for name, owner in module.named_modules()]
     modules = {base.__module__ for owner in module.modules() for base in type(owner).__mro__}
     own = sorted(name for name in modules if name.partition(".")[0] not in {*_LIBRARIES, *sys.stdlib_module_names})
-    return [found, {name: package_sources(name) for name in own}]
+    return [module_structure(module), {name: package_sources(name) for name in own}]
+
+
+def module_structure(module: nn.Module) -> list[Any]:
+    """Return the classes of a module tree with their attributes, in a canonical order."""
+    tree = tuple(id(owner) for owner in module.modules())
+    return [[name, _class_name(owner), _attributes(owner, tree)] for name, owner in module.named_modules()]
+
+
+def _attributes(module: nn.Module, tree: tuple[int, ...]) -> dict[str, Any]:
+    found = {}
+    for name, value in sorted(vars(module).items()):
+        if name in _HOOKS:
+            value = list(value.values())
+        if name not in _OF_NO_GRAPH:
+            found[name] = canonical(value, without=SHAPELESS_FIELDS | _OF_NO_GRAPH, inside=tree)
+    return found
+
+
+def canonical(value: Any, *, without: Set[str] = frozenset(), inside: tuple[int, ...] = ()) -> Any:
+    """
+    Return JSON-like data that tells a value apart from others, and is the same in every process.
+
+    Objects are told apart by their class and state, functions by their names, tensors by their dtype and shape. Where a class
+    keeps its state outside of Python's reach, and for paths, the class is all that counts.
+
+    Args:
+        value: Anything.
+        without: Names of fields and keys that do not count.
+        inside: The objects that hold this one, which ends a circle.
+    """
+    if isinstance(value, _SIMPLE) and type(value) in _SIMPLE:
+        return value
+    if isinstance(value, enum.Enum):
+        return [_class_name(value), value.name]
+    if isinstance(value, _NAMED):
+        return repr(value)
+    if isinstance(value, torch.Tensor):
+        return [_class_name(value), str(value.dtype), list(value.shape)]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    if id(value) in inside or isinstance(value, PurePath):
+        return _class_name(value)
+    part = functools.partial(canonical, without=without, inside=(*inside, id(value)))
+    if isinstance(value, Mapping):
+        return {str(name): part(item) for name, item in value.items() if name not in without}
+    if isinstance(value, (list, tuple)):
+        return [part(item) for item in value]
+    if isinstance(value, Set):
+        return sorted((part(item) for item in value), key=repr)
+    if isinstance(value, functools.partial):
+        return [part(value.func), part(value.args), part(value.keywords)]
+    state = object.__getstate__(value)
+    return [
+        _class_name(value),
+        *(part(fields) for fields in (state if isinstance(state, tuple) else [state]) if fields),
+    ]
 
 
 def _class_name(instance: object) -> str:
     return f"{type(instance).__module__}.{type(instance).__qualname__}"
-
-
-def _plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in sorted(attributes.items(), key=lambda item: str(item[0])):
-        if name in _SHAPELESS_ATTRIBUTES:
-            continue
-        if isinstance(value, _SIMPLE):
-            found[str(name)] = value
-        elif isinstance(value, (list, tuple)) and all(isinstance(item, _SIMPLE) for item in value):
-            found[str(name)] = list(value)
-        elif isinstance(value, Mapping):
-            if plain := _plain(value):
-                found[str(name)] = plain
-        elif inspect.isroutine(value) or inspect.isclass(value):
-            found[str(name)] = f"{value.__module__}.{value.__qualname__}"
-        elif attention := getattr(value, "_attn_implementation", None):
-            found[str(name)] = attention
-    return found
 
 
 def plugin_identity(plugin: object, source: Source) -> dict[str, Any]:
@@ -101,17 +149,45 @@ def plugin_identity(plugin: object, source: Source) -> dict[str, Any]:
 
 
 def package_sources(module_name: str) -> dict[str, str]:
-    """Return the digests of an imported module and of all code beside and below it, by file name."""
+    """
+    Return the digests of an imported module and of all code beside and below it, by file name.
+
+    What was typed into an interpreter or a notebook is in no file: what it defined until now counts.
+    """
     module = sys.modules[module_name]
     package = sys.modules.get(module.__package__ or "")
     folders = [Path(folder) for folder in getattr(package, "__path__", [])]
     files = {str(path.relative_to(folder)): path for folder in folders for path in sorted(folder.rglob("*.py"))}
-    if not files and (file := getattr(module, "__file__", None)):
+    if not files and (file := getattr(module, "__file__", None)) and Path(file).is_file():
         files = {Path(file).name: Path(file)}
+    if not files:
+        defined = sorted(_code_of(module, module_name, set()))
+        return {module_name: hashlib.sha256("\n".join(defined).encode()).hexdigest()}
     return {name: _digest_once(path) for name, path in files.items()}
 
 
-@cache
+def _code_of(owner: ModuleType | type, module_name: str, seen: set[int]) -> Iterator[str]:
+    """Yield what functions compute, and those of classes, that a module defined, and its plain values."""
+    for name, value in list(vars(owner).items()):
+        if isinstance(value, _SIMPLE) and not name.startswith("_"):  # a notebook's own names change with every cell
+            yield f"{name} = {value!r}"
+        function = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
+        if getattr(function, "__module__", None) != module_name or id(function) in seen:
+            continue
+        seen.add(id(function))
+        if inspect.isfunction(function):
+            yield f"{function.__qualname__} {_instructions(function.__code__)} {function.__defaults__}"
+        elif inspect.isclass(function):
+            yield f"{function.__qualname__} {[base.__qualname__ for base in function.__bases__]}"
+            yield from _code_of(function, module_name, seen)
+
+
+def _instructions(code: CodeType) -> str:
+    inner = [_instructions(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {inner}"
+
+
+@functools.cache
 def _digest_once(path: Path) -> str:
     """Return a digest of code; what this process runs does not change with the file."""
     return _sha256(path)

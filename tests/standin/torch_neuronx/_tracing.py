@@ -60,8 +60,9 @@ def trace(func: Any, example_inputs: Any, *extra: Any, **options: Any) -> torch.
     config = chosen["partitioner_config"]
     if config is not None:
         config.check(inner.inlined_graph)
-    workdir = Path(chosen["compiler_workdir"] or tempfile.mkdtemp(prefix="neuron-standin-"))
-    _compiler.compile(inner.inlined_graph, flags, workdir, partitioned=config is not None)
+    with tempfile.TemporaryDirectory(prefix="neuron-standin-") as temporary:
+        workdir = Path(chosen["compiler_workdir"] or temporary)
+        _compiler.compile(inner.inlined_graph, flags, workdir, partitioned=config is not None)
     aliases = _aliases(chosen["input_output_aliases"] or {}, flat, _leaves(result))
     inline = bool(chosen["inline_weights_to_neff"])
     names = [] if inline else [name for name, _ in _memory(flat) if name not in aliases]

@@ -41,14 +41,14 @@ def test_inspect_verifies(cli, artifact, tmp_path):
     """Weights too, whose digest is otherwise read once."""
     assert cli("inspect", artifact, "--verify", "--json").json["verified"] is True
     copy = shutil.copytree(artifact, tmp_path / "copy")
-    weights = copy / "model.safetensors"
+    weights = copy / "weights.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
     assert cli("inspect", copy).status == 0
     ended = cli("inspect", copy, "--verify")
     assert (ended.status, ended.out) == (1, "")
-    assert "model.safetensors of the artifact" in ended.err
+    assert "weights.safetensors of the artifact" in ended.err
     assert "was edited" in ended.err
     assert "Try: neuronkit compile --model" in ended.err
 

@@ -203,7 +203,7 @@ def test_validation_may_be_relaxed_or_switched_off(tide_checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "edited", "missing"])
-@pytest.mark.parametrize("pattern", ["**/*.pt2", "config.json", "model.safetensors"])
+@pytest.mark.parametrize("pattern", ["**/*.pt2", "config.json", "weights.safetensors"])
 def test_damaged_file(tide_copy, pattern, damage):
     """Size and digest of every file are compared, and the command that rebuilds it is shown."""
     (file,) = tide_copy.glob(pattern)
@@ -229,15 +229,15 @@ def test_damaged_file(tide_copy, pattern, damage):
 def test_weights_are_verified_once(tide_copy):
     """A file that was verified is known by size, time and inode; asking for it reads it again."""
     neuronkit.load(tide_copy)
-    file = tide_copy / "model.safetensors"
+    file = tide_copy / "weights.safetensors"
     status, content = file.stat(), file.read_bytes()
     with file.open("r+b") as opened:
         opened.write(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    with pytest.raises(ArtifactCorruptError, match=r"model.safetensors of the artifact .* was edited"):
+    with pytest.raises(ArtifactCorruptError, match=r"weights.safetensors of the artifact .* was edited"):
         verify(open_artifact(tide_copy), weights=True)
     os.utime(file)
-    with pytest.raises(ArtifactCorruptError, match=r"model.safetensors of the artifact .* was edited"):
+    with pytest.raises(ArtifactCorruptError, match=r"weights.safetensors of the artifact .* was edited"):
         neuronkit.load(tide_copy)
 
 

@@ -158,7 +158,7 @@ def test_artifact_layout(compiled):
     buckets = record["graphs"][0]["buckets"]
     listed = [file for bucket in buckets for file in bucket["files"]] + record["side_files"] + [record["weights"]]
     assert files == {file["file"] for file in listed} | {"neuronkit.json"}
-    assert {"config.json", "tokenizer.json", "model.safetensors"} <= files
+    assert {"config.json", "tokenizer.json", "weights.safetensors"} <= files
     for file in listed:
         content = (directory / file["file"]).read_bytes()
         assert (file["sha256"], file["size"]) == (hashlib.sha256(content).hexdigest(), len(content))
@@ -207,7 +207,7 @@ def test_config_has_the_neuron_section(compiled, checkpoint):
 def test_inline_weights_leave_no_file(compiled):
     """The weights are in the graph, and nowhere else."""
     directory = compiled(**DYNAMIC, inline_weights=True)
-    assert not (directory / "model.safetensors").exists()
+    assert not (directory / "weights.safetensors").exists()
     manifest = neuronkit.load(directory).session.manifest
     assert manifest.weights is None
     assert manifest.graphs[0].buckets[0].constants == []
@@ -315,11 +315,19 @@ def loads_and_lets_go(artifact, tmp_path):
     directory = shutil.copytree(artifact, tmp_path / "own")
     shell = neuronkit.load(directory)
     shell(**make_inputs(1, 3))
-    file = str(directory / "model.safetensors")
+    file = str(directory / "weights.safetensors")
     assert file in Path("/proc/self/maps").read_text()
     del shell
     gc.collect()
     return file not in Path("/proc/self/maps").read_text()
+
+
+def test_other_libraries_refuse_it(compiled):
+    """It has a checkpoint's configuration, and none of its weights under their names."""
+    from transformers import AutoModelForQuestionAnswering
+
+    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
+        AutoModelForQuestionAnswering.from_pretrained(compiled(**DYNAMIC))
 
 
 def test_weights_are_let_go(compiled, tmp_path):
@@ -336,7 +344,7 @@ def test_inductor(compiled, eager, inline, tmp_path):
     for rows, length in ((1, 1), (3, 20), (2, 64)):
         assert largest_difference(shell, eager, make_inputs(rows, length)) <= 1e-4
     assert "instruction_sets" in shell.session.manifest.fingerprint
-    assert (directory / "model.safetensors").exists() is not inline
+    assert (directory / "weights.safetensors").exists() is not inline
     (shared_object,) = (directory / "encoder").rglob("*.so")
     assert b"GOMP_parallel" in shared_object.read_bytes(), (
         "loops run on as many threads as there are, not on one as here"

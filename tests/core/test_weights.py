@@ -48,7 +48,7 @@ def test_round_trip(tmp_path):
         "also_tied": tied,
         "other_view": tied.t(),
     }
-    file = tmp_path / "model.safetensors"
+    file = tmp_path / "weights.safetensors"
     write(file, as_they_are(tensors))
     found = read(file)
     assert set(found) == set(tensors)
@@ -76,7 +76,7 @@ def test_converted_tensors_are_written_as_they_are_wanted(tmp_path):
     }
     fitted = {name: fit({name: tensor}, [needed])[name] for name, (tensor, needed) in wanted.items()}
     assert {name for name, tensor in fitted.items() if tensor.is_converted} == set(wanted) - {"kept"}
-    file = tmp_path / "model.safetensors"
+    file = tmp_path / "weights.safetensors"
     write(file, fitted)
     found = read(file)
     check(found, [needed for _, needed in wanted.values()])

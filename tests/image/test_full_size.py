@@ -101,6 +101,6 @@ def test_full_size_unets(write, tmp_path):
     assert report["status"] == "passed"
     assert {check["graph"] for check in report["checks"]} >= {"unet", "vae_encoder", "vae_decoder"}
     packed = (
-        (tmp_path / "out" / "model.safetensors").stat().st_size
+        (tmp_path / "out" / "weights.safetensors").stat().st_size
     )  # where oneDNN packs weights, comparing takes a copy
     assert most < min(MOST_BYTES, packed + 2 * 2**30)

@@ -13,7 +13,7 @@ from torch import nn
 
 from neuronkit.artifact.manifest import Check, CompiledGraphRecord, File, Validation
 from neuronkit.artifact.store import describe
-from neuronkit.artifact.weights_file import read, write
+from neuronkit.artifact.weights_file import WEIGHTS, read, write
 from neuronkit.backends.base import Backend, Runner
 from neuronkit.buckets import Bucket
 from neuronkit.errors import ValidationError
@@ -200,6 +200,6 @@ def write_and_validate(
 
 
 def _write_weights(directory: Path, tensors: Mapping[str, Fitted]) -> File:
-    file = directory / "model.safetensors"
+    file = directory / WEIGHTS
     write(file, tensors)
     return describe(file, directory)

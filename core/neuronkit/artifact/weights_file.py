@@ -12,6 +12,9 @@ import torch
 
 from neuronkit.weights import Constant, Fitted, raw_bytes
 
+WEIGHTS = "weights.safetensors"
+"""Not a checkpoint's name: other libraries would find none of their weights in it, and go on with random ones."""
+
 _DTYPES = {
     "float64": "F64",
     "float32": "F32",

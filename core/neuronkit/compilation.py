@@ -25,12 +25,13 @@ from neuronkit.artifact.manifest import (
     Validation,
 )
 from neuronkit.artifact.reader import Artifact, remember
+from neuronkit.artifact.references import Reference, references_of
 from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory, require_free
-from neuronkit.artifact.validation import Reference, references_of, write_and_validate
+from neuronkit.artifact.validation import write_and_validate
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket
-from neuronkit.declaration import choose_buckets, declare, read_request
+from neuronkit.declaration import choose_buckets, declare, read_request, refuse_shared_states
 from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
@@ -101,6 +102,7 @@ def compile_model(
     if options.auto_cast != "none" and engine.emulates(options.auto_cast_type):
         progress(f"note: no {options.auto_cast_type} arithmetic here: products in fp32 on operands rounded to it")
 
+    refuse_shared_states(config.graphs, engine.capabilities)
     works = []
     for declared in config.graphs:
         graph = in_precision(settle_weights(declared, options, engine), options, engine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from neuronkit.backends.base import Capabilities
 from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
-from neuronkit.errors import OptionError
+from neuronkit.errors import ExportConfigError, OptionError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import make_manager, options_class
@@ -106,6 +106,26 @@ def choose_buckets(
         return buckets
     own = memory_bound_bucket(graph, buckets[0], capabilities.few_rows)
     return (own, *buckets) if own else buckets
+
+
+def refuse_shared_states(graphs: Sequence[Graph], capabilities: Capabilities) -> None:
+    """
+    Refuse graphs that share a state where each keeps its own on the device.
+
+    Raises:
+        ExportConfigError: Two graphs declare a state of the same name, and the backend's graphs cannot share one.
+    """
+    if not capabilities.state_on_device:
+        return
+    owners: dict[str, str] = {}
+    for graph in graphs:
+        for state in graph.state:
+            if (first := owners.setdefault(state.name, graph.name)) != graph.name:
+                raise ExportConfigError(
+                    f"Graphs {first!r} and {graph.name!r} share the state {state.name!r}, and on this backend every graph keeps "
+                    "states of its own on the device, which no other can read.\n"
+                    "Try: one graph that does the work of both, or an output of the first that is an input of the second."
+                )
 
 
 def resolve_key(source: Source, task: str | None) -> str:

@@ -13,9 +13,10 @@ from neuronkit import weights
 from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.manifest import Manifest
 from neuronkit.artifact.reader import Artifact
+from neuronkit.artifact.references import references_of
 from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory
-from neuronkit.artifact.validation import references_of, write_and_validate
+from neuronkit.artifact.validation import write_and_validate
 from neuronkit.buckets import Bucket
 from neuronkit.compilation import source_record
 from neuronkit.errors import WeightsError

@@ -2,6 +2,8 @@
 
 BATCH = "batch"
 """The axis whose rows are independent of each other: it may be split over calls, and is padded with copies of row 0."""
+NEVER_PADDED = ("height", "width")
+"""The axes in which a call has a compiled size: padding would change an image everywhere."""
 AXES_OF_SHAPES = {
     "batch_size": BATCH,
     "sequence_length": "sequence",

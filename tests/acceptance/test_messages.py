@@ -19,8 +19,9 @@ from neuronkit import NeuronkitError, errors, weights
 from neuronkit.artifact.hub import push_artifact
 from neuronkit.artifact.manifest import File
 from neuronkit.artifact.reader import Artifact, verify
+from neuronkit.artifact.references import Reference
 from neuronkit.artifact.store import atomic_directory, require_free
-from neuronkit.artifact.validation import Reference, compare
+from neuronkit.artifact.validation import compare
 from neuronkit.backends.cpu.host import require_compiler
 from neuronkit.buckets import Bucket, BucketTable
 from neuronkit.export import ExportConfig, Graph, Input, Output

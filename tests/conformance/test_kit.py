@@ -149,7 +149,7 @@ def test_without_pytest(monkeypatch):
 
 
 def test_results_that_depend_on_the_padding(case):
-    """The gate of `compile` runs full buckets, so it takes a shorter call to see it."""
+    """As the gate of `compile` does, without which the kit compiles."""
     said = broken(Suite.test_forward_equals_eager, case("counting"))
     assert said.startswith("Graph 'echo' at {'batch': 1, 'sequence': 8}: echoed differs from eager by 4")
 

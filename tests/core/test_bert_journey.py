@@ -187,7 +187,9 @@ def test_manifest(compiled, checkpoint):
     assert (validation["status"], validation["tolerance"]) == ("passed", 1e-4)
     assert [check["sizes"] for check in validation["checks"]] == [
         {"batch": 2, "sequence": 16},
+        {"batch": 1, "sequence": 10},
         {"batch": 2, "sequence": 32},
+        {"batch": 1, "sequence": 21},
     ]
     assert max(max(check["max_abs_diff"].values()) for check in validation["checks"]) <= 1e-4
     assert record["rebuild"] == (

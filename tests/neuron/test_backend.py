@@ -9,15 +9,17 @@ import attrs
 import pytest
 import torch
 
+from neuronkit.backends import cpu
 from neuronkit.backends.base import replicas
 from neuronkit.backends.neuron import NeuronBackend, backend
 from neuronkit.backends.neuron.errors import NeuronDeviceError, NeuronPackageError
 from neuronkit.backends.neuron.placement import Placement
 from neuronkit.backends.neuron.running import read_record
-from neuronkit.errors import CompileError, OptionError
+from neuronkit.declaration import refuse_shared_states
+from neuronkit.errors import CompileError, ExportConfigError, OptionError
 from neuronkit.options import CompileOptions
 from neuronkit.weights import fit, make_once, module_tensors
-from tests.neuron.toys import BUCKET, Encoder, encoder_graph, traced
+from tests.neuron.toys import BUCKET, Encoder, cached_graph, encoder_graph, traced
 
 
 def weights_of(compiled, module=None):
@@ -274,3 +276,15 @@ def test_two_sessions_of_a_process_load_at_once(toy, inf2, call):
     from torch_neuronx._runtime import MODELS
 
     assert [MODELS[runner._script.model.handle].cores for runner in runners] == [[0], [1]] * 3
+
+
+def test_graphs_that_share_a_state_are_refused():
+    """Each would write into its own, and read zeros where the other wrote."""
+    graph = cached_graph()
+    both = [graph, attrs.evolve(graph, name="encoder")]
+    refuse_shared_states([graph], backend.capabilities)
+    refuse_shared_states(both, cpu.backend.capabilities)
+    with pytest.raises(
+        ExportConfigError, match=r"^Graphs 'decoder' and 'encoder' share the state 'cache', and on this backend"
+    ):
+        refuse_shared_states(both, backend.capabilities)

@@ -96,6 +96,7 @@ def check_model(model: str | Path, *, task: str | None = None, given: Mapping[st
     Raises:
         OptionError: A shape or an option is unknown, missing or wrong.
         SourceError: The model was not found.
+        ExportConfigError: Its graphs share a state.
         neuronkit_registry.PluginError: No plugin can export it.
 
     """
@@ -136,11 +137,12 @@ class Prepared:
 def prepare(model: str | Path, *, task: str | None = None, given: Mapping[str, Any] | None = None) -> Prepared:
     """Load a model and have its plugin say what there is to compile; see `check_model`."""
     from neuronkit.backends.neuron import backend
-    from neuronkit.declaration import choose_buckets, declare, read_request
+    from neuronkit.declaration import choose_buckets, declare, read_request, refuse_shared_states
 
     request = read_request(model, task, dict(given or {}))
     target = parse_target(request.parsed.compile.target or DEFAULT_TARGET)
     shapes, config, module = declare(request)
+    refuse_shared_states(config.graphs, backend.capabilities)
     works = [
         (graph, bucket, (graph.wrap(module) if graph.wrap else module).eval())
         for graph in config.graphs

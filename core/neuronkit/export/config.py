@@ -72,8 +72,8 @@ class Input:
             default is 1 is a mask, and is seeded as one when the compiled graph is validated.
         state: The graph changes the tensor in place and keeps it between calls (a KV cache). The session makes it, filled with
             zeros, and feeds it: a caller never gives it, and it is neither padded nor cut. Its axes are ``batch`` or fixed.
-            Graphs of one session that declare a state of the same name share it. A floating state is kept in the precision
-            that the graph is compiled for.
+            Graphs of one session that declare a state of the same name share it; on Neuron that is refused. A floating state is
+            kept in the precision that the graph is compiled for.
         high: Exclusive upper bound of the integers that validation may put in; None takes the checkpoint's own
             (``vocab_size`` for ``input_ids``, ``type_vocab_size`` for ``token_type_ids``), or else 2.
     """

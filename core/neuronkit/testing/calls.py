@@ -10,17 +10,13 @@ import attrs
 import torch
 
 from neuronkit.artifact.reader import open_artifact
-from neuronkit.artifact.validation import Reference, reference
+from neuronkit.artifact.references import Reference, difference, reference, shorter
+from neuronkit.artifact.validation import scale
 from neuronkit.buckets import Bucket
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.loading import open_with_plugin
 from neuronkit.session import Session
-from neuronkit.shape_names import BATCH
-
-_EXACT = ("height", "width")
-"""The axes that are never padded, so that a call has the compiled size."""
-_SIZE_OF = 3
 
 Call = Mapping[str, Any]
 """``graph``, ``inputs`` and ``state``: what `run_all` takes, and what a file can hold."""
@@ -29,14 +25,6 @@ Call = Mapping[str, Any]
 def load_session(artifact: Path) -> Session:
     """Open an artifact through the hooks of its plugin."""
     return open_with_plugin(open_artifact(artifact))
-
-
-def shorter(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return sizes of a call that a bucket of `sizes` serves by padding, along every axis that may be padded."""
-    return {
-        axis: size if axis in _EXACT else max(1, size - 1 if axis == BATCH else size * 2 // _SIZE_OF)
-        for axis, size in sizes.items()
-    }
 
 
 def expected_calls(
@@ -131,9 +119,7 @@ def differences(
     expected: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor], atol: float, *, relative: bool
 ) -> list[Difference]:
     """Compare outputs of equal shapes; see `neuronkit.export.Tolerance` for `relative`."""
-    found = []
-    for name, wanted in expected.items():
-        scale = max(1.0, wanted.float().abs().max().item()) if relative and wanted.numel() else 1.0
-        largest = (wanted.float() - got[name].float()).abs().max().item() if wanted.numel() else 0.0
-        found.append(Difference(name, largest, atol * scale))
-    return found
+    return [
+        Difference(name, difference(wanted, got[name]), atol * (scale(wanted) if relative else 1.0))
+        for name, wanted in expected.items()
+    ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import neuronkit
-from neuronkit.artifact.validation import Reference
+from neuronkit.artifact.references import Reference
 from neuronkit.export.config import ExportConfig
 from neuronkit.precision import is_relative, tolerance
 from neuronkit.running import Pipeline

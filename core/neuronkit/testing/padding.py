@@ -7,11 +7,11 @@ from typing import Literal
 
 import torch
 
+from neuronkit.artifact.references import shorter
 from neuronkit.export.config import Axis, Output, axis_size
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.padding import Trimmer, pad
 from neuronkit.session import Session
-from neuronkit.testing.calls import shorter
 
 _SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 

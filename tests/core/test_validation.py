@@ -1,0 +1,145 @@
+"""The validation gate: what is compared with the eager model, and what a plugin's declaration must be true about."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from torch import nn
+
+import neuronkit
+from neuronkit.artifact.references import difference
+from neuronkit.artifact.validation import scale
+from neuronkit.errors import ExportConfigError, ValidationError
+from neuronkit.export import Output
+from tests.core.tide import KEY, TASK, Tide
+
+SHAPES = {"batch_size": 2, "sequence_length": 9}
+SCORES = Output("scores", ["batch", 3])
+
+
+class Around(nn.Module):
+    """A function of what the model gives: levels [batch, sequence, 3] and scores [batch, 3]."""
+
+    def __init__(self, model, change):
+        super().__init__()
+        self.model = model
+        self.change = change
+
+    def forward(self, readings, counted):
+        return self.change(self.model(readings, counted), counted)
+
+
+def compile_changed(checkpoint, output, change, *outputs, **options):
+    """Compile the graph with another module around the model, and other outputs."""
+
+    class Changed(Tide):
+        @neuronkit.hookimpl
+        def export_config(self, source):
+            config = super().export_config(source)
+            (graph,) = config.graphs
+            changed = attrs.evolve(graph, wrap=lambda model: Around(model, change), outputs=list(outputs))
+            return attrs.evolve(config, graphs=[changed], output_class=None)
+
+    with neuronkit.get_registry().temporary(Changed(), KEY):
+        options = {"optlevel": 1, "cache": False, **SHAPES, **options}
+        return neuronkit.compile(checkpoint, output, task=TASK, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "output", "shape", "declared"),
+    [
+        (lambda made, _: (made["levels"],), Output("levels", ["sequence", "batch", 3]), (2, 9, 3), (9, 2, 3)),
+        (lambda made, _: (made["levels"],), Output("levels", ["batch", 3]), (2, 9, 3), (2, 3)),
+        (lambda made, _: (made["scores"],), Output("scores", ["batch", 4]), (2, 3), (2, 4)),
+        (lambda made, _: (made["levels"][:, 1:],), Output("levels", ["batch", "sequence", 3]), (2, 8, 3), (2, 9, 3)),
+    ],
+    ids=["order of axes", "rank", "fixed size", "named size"],
+)
+def test_outputs_have_their_declared_axes(registered, tide_checkpoint, tmp_path, change, output, shape, declared):
+    with pytest.raises(ExportConfigError) as caught:
+        compile_changed(tide_checkpoint, tmp_path / "out", change, output, static=True)
+    assert str(caught.value) == (
+        f"Graph 'tide' at {{'batch': 2, 'sequence': 9}}: the output {output.name!r} has shape {shape}, and its axes "
+        f"{list(output.axes)} say {declared}.\n"
+        "Try: the axes that it has, in their order, and the outputs in the order in which the module returns them."
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"static": True}, {"static": True, "batch_size": 1}], ids=str)
+def test_an_output_of_no_row_depends_on_none(registered, tide_checkpoint, tmp_path, options):
+    """What is computed over the batch would be another thing for every way to divide it over calls."""
+    with pytest.raises(
+        ExportConfigError, match=r"the output 'mean' has no axis 'batch', and depends on the rows of a call\."
+    ):
+        compile_changed(
+            tide_checkpoint, tmp_path / "out", lambda made, _: (made["scores"].mean(0),), Output("mean", [3]), **options
+        )
+    table = compile_changed(
+        tide_checkpoint,
+        tmp_path / "table",
+        lambda made, _: (made["scores"], made["scores"].new_ones(3)),
+        SCORES,
+        Output("table", [3]),
+        **options,
+    )
+    assert neuronkit.load(table.path)(readings=torch.ones(70, 4, dtype=torch.int64))["table"].tolist() == [1, 1, 1]
+
+
+def test_what_is_padded_does_not_count(registered, tide_checkpoint, tmp_path):
+    """A fixed bucket is compared at its own sizes and in a call that is padded to them."""
+
+    def over_everything(made, counted):
+        return (made["levels"].sum(1),)
+
+    with pytest.raises(
+        ValidationError, match=r"at \{'batch': 1, 'sequence': 6\}: scores differs (?s:.*)what is padded must not count"
+    ):
+        compile_changed(tide_checkpoint, tmp_path / "out", over_everything, SCORES, static=True)
+    compile_changed(tide_checkpoint, tmp_path / "out", over_everything, SCORES)
+    mended = compile_changed(
+        tide_checkpoint,
+        tmp_path / "mended",
+        lambda made, counted: ((made["levels"] * counted[..., None]).sum(1),),
+        SCORES,
+        static=True,
+    )
+    assert [check.sizes["sequence"] for check in mended.manifest.validation.checks] == [9, 6]
+
+
+def test_infinities_that_are_equal(registered, tide_checkpoint, tmp_path):
+    """Scores of masked positions, say."""
+
+    def masked(made, counted):
+        return (made["levels"][..., 0].masked_fill(counted == 0, float("-inf")),)
+
+    output = Output("pointer", ["batch", "sequence"])
+    artifact = compile_changed(tide_checkpoint, tmp_path / "out", masked, output)
+    assert artifact.manifest.validation.max_abs_diff < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "expected"),
+    [
+        ([1.0, -torch.inf], [1.5, -torch.inf], 0.5),
+        ([1.0, torch.inf], [1.0, -torch.inf], torch.inf),
+        ([torch.inf], [0.0], torch.inf),
+        ([2.0], [2.0], 0.0),
+        ([], [], 0.0),
+    ],
+)
+def test_difference(wanted, got, expected):
+    assert difference(torch.tensor(wanted), torch.tensor(got)) == expected
+
+
+def test_nan_is_a_difference():
+    """Even from itself: a graph that gives none is no graph."""
+    assert not difference(torch.tensor([torch.nan]), torch.tensor([torch.nan])) <= 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [([-3.0, torch.inf, torch.nan], 3), ([torch.inf], 1), ([0.5], 1), ([], 1)]
+)
+def test_scale(wanted, expected):
+    assert scale(torch.tensor(wanted)) == expected

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 
 import pytest
 
@@ -198,15 +200,39 @@ def test_decoder_and_diffusion_install_compile_run_and_pass_their_own_tests(task
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_a_package_imports_of_neuronkit_is_there(task, tmp_path):
-    """Packages import from the built-in plugins, too: renaming there what they were written with breaks them."""
-    imported = [
-        (node.module, name.name)
-        for path in generated.generate(task, tmp_path).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in LAYERS
-        for name in node.names
-    ]
-    assert imported
-    for module, name in imported:
-        assert hasattr(importlib.import_module(module), name), f"{module} has no {name}"
+def test_what_a_package_uses_of_neuronkit_is_there(task, tmp_path):
+    """
+    Packages import from the built-in plugins, too: renaming there what they were written with breaks them.
+
+    So does another parameter: their calls have to fit what they call.
+    """
+    calls = 0
+    for path in generated.generate(task, tmp_path).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        imported = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in LAYERS:
+                module = importlib.import_module(str(node.module))
+                for name in node.names:
+                    assert hasattr(module, name.name), f"{node.module} has no {name.name}"
+                    imported[name.asname or name.name] = getattr(module, name.name)
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in imported:
+                assert mistake_of(call, imported[call.func.id]) is None, f"{path.name}: {ast.unparse(call)}"
+                calls += 1
+    assert calls
+
+
+def mistake_of(call: ast.Call, called: Callable[..., object]) -> str | None:
+    """Return why the arguments that a program writes do not fit, or None; those that it unpacks may be any."""
+    if isinstance(called, type) and issubclass(called, Exception):
+        return None  # takes anything, and has no signature
+    signature = inspect.signature(called)
+    positional = [one for one in call.args if not isinstance(one, ast.Starred)]
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    whole = len(positional) == len(call.args) and len(keywords) == len(call.keywords)
+    try:
+        (signature.bind if whole else signature.bind_partial)(*positional, **keywords)
+    except TypeError as error:
+        return str(error)
+    return None

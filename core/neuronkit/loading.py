@@ -28,11 +28,16 @@ def find_artifact(model: str | Path, options: SourceOptions, *, trust_artifact: 
         ArtifactUntrustedError: It would come from the hub, and `trust_artifact` is False.
         SourceError: The hub could not be reached.
     """
-    from neuronkit.export.source import download
+    from neuronkit.export.source import download, is_hub_id
 
     path = Path(model).expanduser()
     if not path.is_dir():
-        if not trust_artifact and not path.is_absolute():
+        if not is_hub_id(str(model)):
+            raise ArtifactNotFoundError(
+                f"There is no directory {str(model)!r}, and it is not a hub id either.\n"
+                "Try: the directory that `neuronkit compile` wrote."
+            )
+        if not trust_artifact:
             raise ArtifactUntrustedError(
                 f"There is no directory {str(model)!r}, and an artifact from the hub holds native code that runs unchecked.\n"
                 "Try: trust_artifact=True (--trust-artifact), if you trust who made it."

@@ -278,6 +278,20 @@ def test_checkpoint_instead_of_artifact(tide_checkpoint, tmp_path):
         neuronkit.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["./missing", "../a/b/c", "/nowhere/missing", "~/missing", "a/b/c", "acme/ti--des"])
+@pytest.mark.parametrize("trust_artifact", [False, True])
+def test_path_that_leads_nowhere(name, trust_artifact, tmp_path):
+    """It is not taken for a hub id, so that no trust is asked for; the hub is not asked for such a checkpoint either."""
+    with pytest.raises(ArtifactNotFoundError) as raised:
+        neuronkit.load(name, trust_artifact=trust_artifact)
+    assert str(raised.value) == (
+        f"There is no directory {name!r}, and it is not a hub id either.\n"
+        "Try: the directory that `neuronkit compile` wrote."
+    )
+    with pytest.raises(SourceError, match=r"There is no directory '.*', and it is not a hub id either"):
+        neuronkit.compile(name, tmp_path / "output")
+
+
 def test_hub_needs_trust():
     """A name that is no directory would be downloaded, and is native code."""
     with pytest.raises(ArtifactUntrustedError, match=r"There is no directory 'acme/tides', (?s:.*)trust_artifact=True"):

@@ -271,6 +271,12 @@ def _single_file(path: Path, options: SourceOptions) -> Source:
     return Source(model=str(path), path=directory, config=_read_config(directory), options=options, file=path)
 
 
+def is_hub_id(model: str) -> bool:
+    """Return whether a text has the form of a hub id: ``name`` or ``org/name``."""
+    name = r"\w([\w.-]*\w)?"
+    return re.fullmatch(rf"(?!.*(--|\.\.)){name}(/{name})?", model) is not None
+
+
 def download(
     model: str, options: SourceOptions, *, everything: bool = False, patterns: list[str] | None = None
 ) -> Path:
@@ -286,7 +292,7 @@ def download(
     Raises:
         SourceError: It is no hub id, or the hub did not give it.
     """
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
+    if not is_hub_id(model):
         raise SourceError(f"There is no directory {model!r}, and it is not a hub id either.")
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError

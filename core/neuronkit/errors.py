@@ -70,7 +70,7 @@ class ArtifactMismatchError(ArtifactError):
 
 
 class ArtifactWriteError(ArtifactError, OSError):
-    """An artifact could not be written: no space, no permission. Nothing was left behind."""
+    """An artifact, or the package of a new plugin, could not be written: no space, no permission. Nothing was left behind."""
 
 
 class ArtifactUploadError(ArtifactError, OSError):

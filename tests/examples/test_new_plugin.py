@@ -150,6 +150,17 @@ def test_refuses_a_directory_that_is_not_empty(new_plugin, tmp_path):
     assert new_plugin("acme-bert", "--task", "fill-mask")[0] == 0
 
 
+def test_refuses_a_place_that_cannot_be_written(capsys, tmp_path):
+    """A message, and no traceback."""
+    (tmp_path / "file").touch()
+    assert (
+        main(["new-plugin", "acme-bert", "--task", "fill-mask", "--directory", str(tmp_path / "file" / "below")]) == 1
+    )
+    below = tmp_path / "file" / "below" / "acme-bert"
+    assert capsys.readouterr() == ("", f"error: Cannot write beside {below}: Not a directory.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("task", ENCODERS)
 def test_encoders_run(task, new_plugin, tmp_path, monkeypatch, recording_backend):
     """Every template, without a compiler; one of each kind goes through pip and the conformance kit."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +10,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from neuronkit import __version__
+from neuronkit.artifact.store import atomic_directory
 from neuronkit.errors import OutputExistsError
 from neuronkit.plugins import MODELS
 from neuronkit.scaffold.names import Names
@@ -115,21 +113,15 @@ def write_package(texts: dict[str, str], directory: Path) -> None:
         directory: The package's, which must not exist or be empty.
 
     Raises:
-        OutputExistsError: There is something already, or the directory cannot be written.
+        OutputExistsError: There is something already.
+        ArtifactWriteError: The disk is full, or the directory cannot be written.
     """
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         raise OutputExistsError(
             f"{directory} exists already; nothing was written. Try: another name, or --directory of another place"
         )
-    directory = directory.absolute()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with atomic_directory(directory) as temporary:
         for path, text in texts.items():
             file = temporary / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-        temporary.chmod(0o755)
-        os.replace(temporary, directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

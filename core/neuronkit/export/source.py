@@ -150,6 +150,8 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
         SourceError: There is no such directory, the hub could not be reached, or there is no configuration in it.
     """
     options = options or SourceOptions()
+    if options.config:
+        options = attrs.evolve(options, config=str(Path(options.config).expanduser()))
     path = Path(model).expanduser()
     if path.is_file():
         return _single_file(path, options)
@@ -251,7 +253,7 @@ def _single_file(path: Path, options: SourceOptions) -> Source:
     if path.suffix not in _SINGLE_FILES:
         raise SourceError(f"{path} is a file, but no checkpoint: it should end with {' or '.join(_SINGLE_FILES)}.")
     if options.config:
-        directory = Path(options.config).expanduser()
+        directory = Path(options.config)
     elif options.local_files_only:
         raise SourceError(
             f"{path} holds weights alone. Try: --config DIR, a directory with the model_index.json and the configurations of "

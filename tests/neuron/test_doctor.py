@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 
 import attrs
 import pytest
 
+from neuronkit.backends.cpu.host import require_compiler
 from neuronkit.backends.neuron.host import Host
 from neuronkit.backends.neuron.sdk import Sdk
 from neuronkit.cli import main
 from neuronkit.diagnosis import doctor
 from neuronkit.diagnosis.doctor import QUESTIONS, Surroundings, examine, processes
+from neuronkit.errors import CompilerNotFoundError
 from tests.standin.simulation import build_machine, write
 
 GOOD = Sdk("2.9.0.2.15.32035", "2.26.6360.0", "xla", "xla")
@@ -117,6 +120,32 @@ def test_torch_must_pair_with_torch_neuronx(ask, torch_is):
 
 def test_a_compiler_off_the_path_is_a_warning(ask):
     assert ask(packages=GOOD)["neuronx-cc"].status == "warning"
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen", "status", "detail"),
+    [
+        (["g++"], None, "ok", "{bin}/g++"),
+        (["clang++"], "", "ok", "{bin}/clang++"),
+        (["g++", "c++-9"], "c++-9", "ok", "{bin}/c++-9"),
+        (["g++"], "/nowhere/clang", "problem", "CXX=/nowhere/clang cannot be run; {needed}"),
+        ([], None, "absent", "no g++ or clang++; {needed}"),
+    ],
+)
+def test_the_host_compiler_is_the_one_that_compiling_takes(ask, tmp_path, monkeypatch, there, chosen, status, detail):
+    """Only what ``CXX`` names, where it is set."""
+    for name in there:
+        write(tmp_path / "bin" / name, "")
+        (tmp_path / "bin" / name).chmod(0o755)
+    variables = {"PATH": str(tmp_path / "bin")} | ({} if chosen is None else {"CXX": chosen})
+    finding = ask(variables=variables)["c++"]
+    needed = "the cpu backend needs one above --optlevel 1"
+    assert (finding.status, finding.detail) == (status, detail.format(bin=tmp_path / "bin", needed=needed))
+    monkeypatch.delenv("CXX", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CompilerNotFoundError) if status != "ok" else nullcontext():
+        require_compiler()
 
 
 def test_an_instance_without_its_devices(ask):

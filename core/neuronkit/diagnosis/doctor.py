@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import attrs
 
+from neuronkit.backends.cpu.host import find_compiler
 from neuronkit.backends.neuron import sdk
 from neuronkit.backends.neuron.host import Host
 from neuronkit.backends.neuron.placement import parse_cores
@@ -277,12 +278,14 @@ def _cache(where: Surroundings) -> Finding:
 
 
 def _host_compiler(where: Surroundings) -> Finding:
-    for name in filter(None, (where.variables.get("CXX"), "g++", "clang++")):
-        if path := shutil.which(name, path=where.variables.get("PATH")):
-            return Finding("c++", "ok", path)
-    return Finding(
-        "c++", "absent", "no g++ or clang++; the cpu backend needs one above --optlevel 1", "apt-get install g++"
-    )
+    if path := find_compiler(where.variables):
+        return Finding("c++", "ok", path)
+    needed = "the cpu backend needs one above --optlevel 1"
+    if chosen := where.variables.get("CXX"):
+        return Finding(
+            "c++", "problem", f"CXX={chosen} cannot be run; {needed}", "unset CXX, or CXX=<another compiler>"
+        )
+    return Finding("c++", "absent", f"no g++ or clang++; {needed}", "apt-get install g++")
 
 
 QUESTIONS: tuple[Callable[[Surroundings], Finding], ...] = (

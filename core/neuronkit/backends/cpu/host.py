@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -70,16 +71,26 @@ def precisions() -> set[torch.dtype]:
     return {torch.float32, *(dtype for dtype, precision in lower.items() if has_arithmetic(precision))}
 
 
+def _compilers(variables: Mapping[str, str]) -> list[str]:
+    """Return the C++ compilers that may be used: what ``CXX`` names, or else the usual ones."""
+    return [chosen] if (chosen := variables.get("CXX")) else ["g++", "clang++"]
+
+
+def find_compiler(variables: Mapping[str, str]) -> str | None:
+    """Return the path of the C++ compiler; None where none of them can be run."""
+    found = (shutil.which(name, path=variables.get("PATH")) for name in _compilers(variables))
+    return next(filter(None, found), None)
+
+
 def require_compiler() -> None:
     """
     Refuse to start when there is no C++ compiler.
 
     Raises:
-        CompilerNotFoundError: Neither ``CXX`` nor ``g++`` nor ``clang++`` can be run.
+        CompilerNotFoundError: ``CXX``, or where it is not set ``g++`` and ``clang++``, cannot be run.
     """
-    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
-    if not any(shutil.which(candidate) for candidate in candidates):
+    if find_compiler(os.environ) is None:
         raise CompilerNotFoundError(
-            f"No C++ compiler found (looked for {', '.join(candidates)}): the cpu backend needs one to compile.\n"
+            f"No C++ compiler found (looked for {', '.join(_compilers(os.environ))}): the cpu backend needs one to compile.\n"
             "Try: apt-get install g++, or --optlevel 1, which runs the exported program without compiling it."
         )

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import neuronkit
+from neuronkit.cli.probing import probe
 from tests.cli.conftest import TIDE
 
 FIELDS = [
@@ -167,6 +168,19 @@ def test_check(cli, bad_plugins, talkative, registry):
     assert "SystemExit" in reasons["acme-leaves"]
     assert "has no attribute 'plugin'" in reasons["acme-empty"]
     assert all("NEURONKIT_DISABLE_PLUGINS=" in of_package(found, package)["hint"] for package in BAD)
+
+
+def test_what_to_type_after_a_built_in_plugin_that_hangs():
+    """One key is set aside, and not neuronkit."""
+    record = neuronkit.get_registry()["bert.question-answering"]
+    (outcome,) = probe([record], apart=True, with_options=False, seconds=0)
+    assert (outcome.info.status, outcome.info.reason) == (
+        "broken",
+        "Importing it took more than 0 s, and was given up",
+    )
+    assert outcome.info.hint == (
+        "pip install --upgrade neuronkit, or set NEURONKIT_DISABLE_PLUGINS=bert.question-answering@neuronkit to ignore it"
+    )
 
 
 def test_check_of_a_good_one(cli, talkative, registry):

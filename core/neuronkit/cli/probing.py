@@ -22,6 +22,7 @@ from typing import IO, Any
 import attrs
 
 from neuronkit_registry import ENABLED, Origin, PluginInfo, Status
+from neuronkit_registry.loading import ignoring
 
 
 @attrs.frozen
@@ -145,7 +146,7 @@ class _Children:
         noise.seek(0)
         lines = noise.read().strip().splitlines()
         reason += f"; its last words were: {lines[-1].strip()}" if lines else ""
-        hint = f"pip install --upgrade {record.package}, or set NEURONKIT_DISABLE_PLUGINS={record.package} to ignore it"
+        hint = f"pip install --upgrade {record.package}{ignoring(record)}"
         return Outcome(attrs.evolve(record, status=Status.BROKEN, reason=reason, hint=hint))
 
 

@@ -35,13 +35,21 @@ def convert(value: Any, hint: Any) -> Any:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
             raise ValueError(f"must be a list (got {value!r}).")
-        return origin(convert(item, arguments[0] if arguments else Any) for item in items)
+        hints = _fixed_items(origin, arguments) or [arguments[0] if arguments else Any] * len(items)
+        if len(items) != len(hints):
+            raise ValueError(f"must be a list of {len(hints)} (got {value!r}).")
+        return origin(map(convert, items, hints))
     converter = _CONVERTERS.get(hint)
     if converter is not None:
         return converter(value)
     if isinstance(hint, type) and not isinstance(value, hint):
         raise ValueError(f"must be {hint.__name__} (got {value!r}).")
     return value
+
+
+def _fixed_items(origin: Any, arguments: tuple[Any, ...]) -> list[Any]:
+    """Return the types of a tuple's items, where each has its own; none for a list, and for a tuple of any length."""
+    return [] if origin is list or Ellipsis in arguments else list(arguments)
 
 
 def _convert_union(value: Any, arguments: tuple[Any, ...]) -> Any:
@@ -121,5 +129,9 @@ def schema_of(hint: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin in (list, tuple):
-        return {"type": "array", "items": schema_of(arguments[0])} if arguments else {"type": "array"}
+        if own := _fixed_items(origin, arguments):
+            items = {"prefixItems": [schema_of(item) for item in own], "minItems": len(own), "maxItems": len(own)}
+        else:
+            items = {"items": schema_of(arguments[0])} if arguments else {}
+        return {"type": "array", **items}
     return {"type": _JSON_TYPES[hint]} if hint in _JSON_TYPES else {}

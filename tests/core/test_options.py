@@ -32,6 +32,8 @@ class Options:
     mode: Literal["fast", "slow"] = option("fast", stage="compile")
     steps: int = option(4, minimum=1, maximum=8)
     scales: list[float] = option(attrs.Factory(list))
+    spans: tuple[int, ...] = option((1,), stage="call")
+    place: tuple[str, int] = option(("en", 0), stage="call")
     top_k: int | None = option(1, stage="call")
     quiet: bool = False
 
@@ -162,6 +164,35 @@ def test_values(name, value, expected):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("spans", "1,2,3", (1, 2, 3)),
+        ("spans", [], ()),
+        ("place", "fr,7", ("fr", 7)),
+        ("place", ["7", 7], ("7", 7)),
+    ],
+)
+def test_tuples(name, value, expected):
+    """All items of one type, or each of its own."""
+    assert getattr(build(Options, {name: value}, "call"), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("spans", "1,x", "spans: must be a whole number (got 'x')."),
+        ("place", "7,fr", "place: must be a whole number (got 'fr')."),
+        ("place", "fr", "place: must be a list of 2 (got 'fr')."),
+        ("place", ("fr", 1, 2), "place: must be a list of 2 (got ('fr', 1, 2))."),
+    ],
+)
+def test_wrong_tuples(name, value, message):
+    """As for other values, and there must be as many as are declared."""
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
+        build(Options, {name: value}, "call")
+
+
+@pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("static", 1, "static: must be true or false (got 1)."),
@@ -183,7 +214,7 @@ def test_wrong_values(name, value, message):
 def test_stages():
     """An option of one stage is refused at the other, with the reason."""
     assert names(Options, "compile") == ["folder", "mode", "steps", "scales", "quiet"]
-    assert names(Options, "call") == ["steps", "scales", "top_k", "quiet"]
+    assert names(Options, "call") == ["steps", "scales", "spans", "place", "top_k", "quiet"]
     assert build(Options, {"top_k": "none"}, "call").top_k is None
     with pytest.raises(
         OptionError, match=r"^folder: accepted at compile time only\.\ntopk: unknown option\. Did you mean top_k\?$"
@@ -216,6 +247,8 @@ def test_as_json():
         "mode": "fast",
         "steps": 4,
         "scales": [],
+        "spans": [1],
+        "place": ["en", 0],
         "top_k": 1,
         "quiet": False,
     }
@@ -233,6 +266,9 @@ def test_schema(options_class):
             "type",
             "anyOf",
             "items",
+            "prefixItems",
+            "minItems",
+            "maxItems",
             "enum",
             "minimum",
             "maximum",
@@ -257,6 +293,20 @@ def test_schema_of_some_fields():
     assert properties["mode"] == {"enum": ["fast", "slow"], "default": "fast", "x-stage": "compile"}
     assert properties["steps"] == {"type": "integer", "default": 4, "minimum": 1, "maximum": 8, "x-stage": None}
     assert properties["scales"] == {"type": "array", "items": {"type": "number"}, "x-stage": None}
+    assert properties["spans"] == {
+        "type": "array",
+        "items": {"type": "integer"},
+        "default": [1],
+        "x-stage": "call",
+    }
+    assert properties["place"] == {
+        "type": "array",
+        "prefixItems": [{"type": "string"}, {"type": "integer"}],
+        "minItems": 2,
+        "maxItems": 2,
+        "default": ["en", 0],
+        "x-stage": "call",
+    }
     assert properties["quiet"] == {"type": "boolean", "default": False, "x-stage": None}
     assert json_schema(Strict)["required"] == ["token"]
 

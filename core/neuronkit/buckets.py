@@ -59,7 +59,7 @@ class Bucket:
 
 def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: bool) -> tuple[Bucket, ...]:
     """
-    Return a graph's buckets: the product of the sizes of its axes, where ``height`` and ``width`` pair up.
+    Return a graph's buckets: the product of the sizes of its axes, where ``height`` and ``width`` pair up if both are fixed.
 
     Args:
         graph: Its `sizes` override the shapes.
@@ -76,6 +76,8 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
     given = {AXES_OF_SHAPES.get(name, name): sorted(set(sizes)) for name, sizes in shapes.items()}
     given |= {AXES_OF_SHAPES.get(name, name): list(sizes) for name, sizes in shapes.items() if name in _PAIRED}
     given |= {axis: [size] if isinstance(size, int) else list(size) for axis, size in graph.sizes.items()}
+    free = set(graph.hints.dynamic_axes) if dynamic else set()
+    paired = set(_PAIRED) <= set(graph.axes) - free
     bounds: dict[str, tuple[int, int]] = {}
     choices: list[list[dict[str, int]]] = []
     for axis in graph.axes:
@@ -85,11 +87,11 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
             raise OptionError(
                 f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size."
             )
-        if dynamic and axis in graph.hints.dynamic_axes:
+        if axis in free:
             largest = max(*sizes, graph.hints.max_batch) if axis == BATCH and not graph.state else max(sizes)
             bounds[axis] = (1, largest)
             choices.append([{axis: largest}])
-        elif axis in _PAIRED and all(other in graph.axes for other in _PAIRED):
+        elif paired and axis in _PAIRED:
             if axis == _PAIRED[0]:
                 choices.append(_pair(sizes, given.get(_PAIRED[1]) or []))
         else:

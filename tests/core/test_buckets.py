@@ -75,6 +75,19 @@ def test_hints_say_what_may_be_dynamic():
     assert [bucket.label for bucket in buckets] == ["batch1-64_sequence16", "batch1-64_sequence32"]
 
 
+@pytest.mark.parametrize("free", ["height", "width"])
+def test_one_of_height_and_width_is_dynamic(free):
+    """Then there is nothing to pair: the fixed one has a bucket for each of its sizes."""
+    graph = graph_of("batch", "height", "width", hints=CompilerHints(dynamic_axes=[free]))
+    shapes = {"batch_size": [1], "height": [32, 64, 16], "width": [64, 32]}
+    buckets = make_buckets(graph, shapes, True)
+    fixed = [(1, 64, 32), (1, 64, 64)] if free == "height" else [(1, 16, 64), (1, 32, 64), (1, 64, 64)]
+    assert sizes_of(buckets) == fixed
+    assert all(bucket.bounds == {free: (1, 64)} for bucket in buckets)
+    chosen = BucketTable(buckets, {}).choose({"batch": 1, "height": 32, "width": 32, free: 5})
+    assert chosen is next(bucket for bucket in buckets if 32 in bucket.sizes.values())
+
+
 def test_sizes_of_the_graph_override():
     """A plugin computes what does not equal a shape; an axis of its own name is fed by the shape of that name."""
     graph = graph_of("batch", "height", "width", "depth", sizes={"height": 8, "width": [4]})

@@ -180,7 +180,7 @@ def compile_model(
     if manifest.weights is not None:
         remember(target / manifest.weights.file, manifest.weights)
     progress(f"{target} written ({time.perf_counter() - started:.1f} s)")
-    return Artifact(target, manifest)
+    return Artifact(target.absolute(), manifest)
 
 
 def _spare_the_model(source: Source, target: Path) -> None:

@@ -127,6 +127,15 @@ def test_a_relative_path_outlives_a_change_of_directory(tide_artifact, tmp_path,
         read_config(Path("nowhere"))
 
 
+def test_what_compile_returns_outlives_a_change_of_directory(tide_checkpoint, tmp_path, monkeypatch):
+    """Its path is absolute, as that of an artifact that was opened; the command that rebuilds it is as it was typed."""
+    monkeypatch.chdir(tmp_path)
+    artifact = compile_tide(tide_checkpoint, "here", validate=False)
+    assert artifact.path == tmp_path / "here"
+    assert artifact == open_artifact("here")
+    assert artifact.manifest.rebuild.endswith(" here")
+
+
 def test_a_pipeline_of_a_loaded_model_takes_nothing_else(tide_artifact):
     """What was loaded is not loaded again."""
     model = neuronkit.load(tide_artifact)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from neuronkit.cli.flags import add_options, given
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from neuronkit.compilation import compile_model
 
     with redirect_stdout(sys.stderr), reporting("compiling", quiet=arguments.quiet) as progress:
-        artifact = compile_model(
+        compile_model(
             arguments.model,
             arguments.output,
             task=arguments.task,
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             given=values,
             progress=progress,
         )
-    print(artifact.path)
+    print(Path(arguments.output).expanduser())
     return 0
 
 

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         pipe = pipeline(artifact.path)
         report = _compare(pipe, checkpoint, max(arguments.repeats, 3))
-    report = {"artifact": artifact.path.absolute(), **report}
+    report = {"artifact": artifact.path, **report}
     if arguments.json:
         print_json(report)
     else:

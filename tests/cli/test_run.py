@@ -113,6 +113,15 @@ def test_stdin_is_read_once(cli, monkeypatch):
     assert "stdin can be only one of the inputs" in ended.err
 
 
+def test_question_from_stdin_may_be_all(cli, artifact, monkeypatch):
+    """Whether something is missing then is for the plugin to say: stdin was read, and is no context."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(QUESTION))
+    ended = cli("run", artifact, "--question", "-")
+    assert ended.status == 1
+    assert "context" in ended.err
+    assert "stdin" not in ended.err
+
+
 def test_answer(cli, artifact):
     """The same as the library's, for people and as JSON."""
     expected = neuronkit.pipeline(artifact)(question=QUESTION, context=CONTEXT)

@@ -108,7 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
                 require_image_ending(Path(arguments.output).expanduser())
             except InputError as error:
                 raise UsageError(f"--output: {error}") from error
-        result = pipe(**values, **read_piped(values, pipe.option_names, stdin))
+        piped = {} if stdin.was_read else read_piped(values, pipe.option_names, stdin)
+        result = pipe(**values, **piped)
         if isinstance(result, Iterator):
             if not arguments.json and not arguments.output:
                 _print_pieces(result, stdout)
@@ -185,14 +186,14 @@ class _Stdin:
     """What is piped into the process, read at most once."""
 
     def __init__(self) -> None:
-        self._read = False
+        self.was_read = False
 
     def __call__(self) -> str | None:
         if sys.stdin is None or sys.stdin.isatty():
             return None
-        if self._read:
+        if self.was_read:
             raise UsageError("stdin can be only one of the inputs")
-        self._read = True
+        self.was_read = True
         if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the locale says
             sys.stdin.reconfigure(encoding="utf-8", errors="strict")
         with _utf_8("stdin"):

@@ -273,21 +273,22 @@ class Registry(Mapping[str, PluginInfo]):
             self._outcomes = dict(state.outcomes)
 
     def _look(self) -> View:
-        if self._view is None:
+        view = self._view  # which another thread's `refresh` may take away at any time
+        if view is None:
             settings = read_settings(os.environ if self._environ is None else self._environ)
             found: Scan = scan(self.family.namespace, self._path)
             records = policy.assess(found.declarations, self.family, settings)
             problems = [*found.problems, *policy.find_problems(found.declarations, self.family, settings)]
-            self._view = View(settings, found.declarations, tuple(records), tuple(problems))
-        return self._view
+            self._view = view = View(settings, found.declarations, tuple(records), tuple(problems))
+        return view
 
     def _settled(self) -> list[PluginInfo]:
         """Return the records after the conflict rules, run-time ones last, as if nothing had been imported."""
-        view, registrations = self._look(), self._registrations
-        if self._decided is None or self._decided[0] is not view or self._decided[1] is not registrations:
+        view, registrations, decided = self._look(), self._registrations, self._decided
+        if decided is None or decided[0] is not view or decided[1] is not registrations:
             candidates = [*view.records, *(item.info for item in registrations)]
-            self._decided = view, registrations, policy.settle(candidates, view.settings)
-        return self._decided[2]
+            self._decided = decided = view, registrations, policy.settle(candidates, view.settings)
+        return decided[2]
 
     def _overlay(self, record: PluginInfo) -> PluginInfo:
         """Add to a settled record what came of importing it."""

@@ -537,6 +537,21 @@ def test_try_load_of_a_shadowed_plugin(fake_dist: FakeDist, make_registry: MakeR
     assert registry[KEY].package == "neuronkit"
 
 
+class Forgetful(Registry):
+    """A registry that another thread refreshes the moment that it has looked."""
+
+    _view = property(lambda self: None, lambda self, view: None)  # type: ignore[assignment]
+
+
+def test_refresh_while_another_thread_looks(fake_dist: FakeDist, site: Path) -> None:
+    fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": GOOD})
+    registry = Forgetful(MODELS, environ={}, path=[str(site)])
+
+    assert list(registry) == [KEY]
+    assert registry.settings.strict is False
+    assert registry.resolve(KEY).info.package == "acme"
+
+
 def test_many_threads_get_one_plugin(fake_dist: FakeDist, make_registry: MakeRegistry) -> None:
     slow = "import time\ntime.sleep(0.05)\n"
     fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": slow + "from acme_good import *", "acme_good": GOOD})

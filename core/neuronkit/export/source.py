@@ -18,20 +18,6 @@ CONFIG_FILES = ("config.json", "model_index.json")
 """Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
 MODULES_FILE = "modules.json"
 """Where a sentence transformer names its modules."""
-_WEIGHT_SUFFIXES = {
-    ".bin",
-    ".ckpt",
-    ".gguf",
-    ".h5",
-    ".msgpack",
-    ".onnx",
-    ".ot",
-    ".pb",
-    ".pt",
-    ".pth",
-    ".safetensors",
-    ".tflite",
-}
 _HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
 _CONFIG_PATTERNS = ["*.json", "*.txt", "*.model"]
 _SINGLE_FILES = (".safetensors", ".ckpt")
@@ -132,7 +118,6 @@ class Source:
                 and not hidden
                 and len(relative.parts) <= 2
                 and not (self.path / relative.parts[0] / MANIFEST).is_file()  # another artifact, in a folder of its own
-                and file.suffix not in _WEIGHT_SUFFIXES
             ):
                 found.append(relative)
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
@@ -235,7 +234,7 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
 
 def _import(target: str) -> Any:
     module, _, name = target.partition(":")
-    found: Any = sys.modules.get(module) or import_module(module)
+    found: Any = import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
     return found

@@ -7,27 +7,22 @@ pytest plugin with fixtures for tests of one's own; nothing in it is automatic. 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuronkit.testing.conformance import PluginConformance
 
-_HOMES = {
-    "PluginConformance": "neuronkit.testing.conformance",
-}
-
 __all__ = ["PluginConformance"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'neuronkit.testing' has no attribute {name!r}")
     try:
-        value = getattr(import_module(_HOMES[name]), name)
+        from neuronkit.testing.conformance import PluginConformance
     except ModuleNotFoundError as error:
         if error.name != "pytest":
             raise
         raise ImportError('neuronkit.testing needs pytest.\nTry: pip install "neuronkit[testing]"') from error
-    globals()[name] = value
-    return value
+    globals()[name] = PluginConformance
+    return PluginConformance

@@ -106,7 +106,12 @@ class Source:
         return min(int(limit) for limit in allowed if isinstance(limit, int) and limit > 0)
 
     def side_files(self) -> list[Path]:
-        """Return the files beside the weights (tokenizer, configuration, chat template), relative to `path`, sorted."""
+        """
+        Return the files beside the weights (tokenizer, configuration, chat template), relative to `path`, sorted.
+
+        They are those of `path` itself and of the folders in it, no deeper. Hidden ones are left out, indices of weights in
+        several files, and what lies in a folder that is another artifact.
+        """
         found = []
         for file in sorted(self.path.rglob("*")):
             relative = file.relative_to(self.path)

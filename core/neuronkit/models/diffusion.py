@@ -241,7 +241,7 @@ class NeuronDiffusionPipeline(OfArtifact):
 
     @property
     def data_parallel_mode(self) -> str:
-        """Which components are on several cores: ``"none"``, ``"unet"`` or ``"all"``."""
+        """Which components are on several cores: ``"none"``, ``"unet"`` (of aMUSEd ``"transformer"``) or ``"all"``."""
         return str(self.session.manifest.plugin_options.get("data_parallel_mode", "none"))
 
     def for_arguments(self, arguments: Mapping[str, Any]) -> Any:

@@ -40,8 +40,8 @@ class Sketch:
     raw: Mapping[str, Any]
     bad_raw: tuple[Mapping[str, Any], ...]
     result: str
-    shapes: Mapping[str, int] = {"sequence_length": 64}
-    test_shapes: Mapping[str, int] = {"batch_size": 2, "sequence_length": 48}
+    shapes: Mapping[str, int] = attrs.field(factory=lambda: {"sequence_length": 64})
+    test_shapes: Mapping[str, int] = attrs.field(factory=lambda: {"batch_size": 2, "sequence_length": 48})
     modules: tuple[str, ...] = ("model", "sample")
     is_pipeline: bool = False
     extra: str = ""

@@ -72,7 +72,9 @@ def fake_dist(site: Path) -> FakeDist:
     ``fake_dist("acme", {"acme.fill-mask": "acme:plugin"}, modules={"acme": "..."}, version="1.0", requires=["neuronkit<2"])``.
     """
 
-    def write(name: str, plugins: Mapping[str, str] = {}, *, into: Path | None = None, **details: object) -> Path:
+    def write(
+        name: str, plugins: Mapping[str, str] | None = None, *, into: Path | None = None, **details: object
+    ) -> Path:
         written = write_distribution(into or site, name, plugins, **details)  # type: ignore[arg-type]
         importlib.invalidate_caches()
         return written

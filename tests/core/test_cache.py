@@ -178,6 +178,42 @@ def test_clearing_leaves_what_is_in_use(tmp_path):
     assert list((tmp_path / "graphs").iterdir()) == []
 
 
+def clear_in_another_process(root):
+    """What ``neuronkit cache clear`` does."""
+    code = "import sys; from neuronkit.cli import main; sys.exit(main(['cache', 'clear']))"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "NEURONKIT_CACHE": str(root)}, check=True)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_clearing_leaves_what_is_being_written(own_cache, tmp_path, private):
+    """The files of a graph, and those that its compiler shares with others, with ``--no-cache`` too."""
+    compiler = own_cache / "inductor" / "kernel.cpp"
+
+    def compile(directory):
+        compiler.parent.mkdir(parents=True)
+        compiler.write_text("")
+        (directory / "first").write_text("")
+        clear_in_another_process(own_cache)
+        assert compiler.exists()
+        (directory / "second").write_text("")
+        return CompiledGraph(directory, "first")
+
+    cache = GraphCache(tmp_path / "private") if private else GraphCache()
+    entry = cache.get_or_compile("key", "label", Bucket({}), compile)
+    assert [file.file for file in entry.record.files] == ["first", "second"]
+    clear_in_another_process(own_cache)
+    assert not compiler.parent.exists()
+
+
+def test_clearing_removes_what_was_left_half_written(tmp_path):
+    """By a process that was killed."""
+    left = tmp_path / "graphs" / ".key.writing-abcdefgh"
+    left.mkdir(parents=True)
+    (tmp_path / "graphs" / "key.lock").touch()
+    GraphCache(tmp_path).clear()
+    assert list((tmp_path / "graphs").iterdir()) == []
+
+
 def test_validation_after_a_hit_tells_where_the_graph_came_from(filled, tide_checkpoint, tmp_path):
     """What is wrong may be an old graph rather than the tolerance."""
     from tests.core.tide import KEY, Tide, Wrong

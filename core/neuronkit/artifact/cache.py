@@ -8,6 +8,7 @@ graph here.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ import attrs
 from cattrs import BaseValidationError
 
 from neuronkit.artifact.manifest import CompiledBucket, File, structure, unstructure
-from neuronkit.artifact.store import atomic_directory, describe, file_digest
+from neuronkit.artifact.store import atomic_directory, clear_up, describe, file_digest
 from neuronkit.backends.base import CompiledGraph
 from neuronkit.buckets import Bucket
 from neuronkit.environment import cache_directory
@@ -124,7 +125,11 @@ class GraphCache:
         if entry := self._read(directory):
             return attrs.evolve(entry, hit=True)
         with atomic_directory(directory, force=True) as temporary:
-            record = make_record(compile(temporary), bucket)
+            shared = cache_directory()  # also of a private cache: the compilers' caches lie there
+            with suppress(OSError):
+                shared.mkdir(parents=True, exist_ok=True)
+            with _locked(shared, fcntl.LOCK_SH):
+                record = make_record(compile(temporary), bucket)
             text = json.dumps({"label": label, "record": unstructure(record)}, indent=1)
             (temporary / _RECORD).write_text(text, encoding="utf-8")
         return CacheEntry(key, directory, record, label)
@@ -144,22 +149,57 @@ class GraphCache:
         return sorted((entry for entry in found if entry), key=lambda entry: (entry.label, entry.key))
 
     def size(self) -> int:
-        """Return the bytes on disk, compiler caches included."""
-        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+        """Return the bytes on disk, compiler caches included; what others remove meanwhile does not count."""
+        total = 0
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    total += os.stat(os.path.join(folder, name)).st_size
+        return total
 
     def clear(self) -> None:
-        """Remove every compiled graph that nobody is using or compiling, the compiler's caches and logs."""
+        """
+        Remove every compiled graph that nobody is using or compiling, what was left half written, and logs.
+
+        The compiler's caches go when no process is compiling anything.
+        """
         from filelock import FileLock, Timeout
 
-        for path in self._graphs.glob("*"):
-            if path.is_dir():
-                with suppress(Timeout), FileLock(self._graphs / f"{path.name}.lock", timeout=0):
-                    shutil.rmtree(path, ignore_errors=True)
-        for path in self._graphs.glob("*.lock"):
-            with suppress(Timeout), FileLock(path, timeout=0):
-                path.unlink(missing_ok=True)
-        for name in ("inductor", "logs", "validated"):
+        # An entry is called KEY, its lock KEY.lock, and what is being written .KEY.writing-xxxxxxxx.
+        for key in {path.name.strip(".").partition(".")[0] for path in self._graphs.glob("*")}:
+            lock = self._graphs / f"{key}.lock"
+            with suppress(Timeout), FileLock(lock, timeout=0):
+                shutil.rmtree(self._graphs / key, ignore_errors=True)
+                clear_up(self._graphs / key)
+                lock.unlink(missing_ok=True)
+        for name in ("logs", "validated"):
             shutil.rmtree(self.root / name, ignore_errors=True)
+        with _locked(self.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+            if alone:
+                shutil.rmtree(self.root / "inductor", ignore_errors=True)
+
+
+@contextmanager
+def _locked(root: Path, kind: int) -> Iterator[bool]:
+    """
+    Lock a cache's directory: shared while compiling, with or without its entries, and alone to remove the compilers' caches.
+
+    Yields whether it is locked. A directory that cannot be opened holds nothing to lock.
+    """
+    try:
+        descriptor = os.open(root, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, kind)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

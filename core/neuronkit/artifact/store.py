@@ -68,7 +68,7 @@ def atomic_directory(output: Path, *, force: bool = False) -> Iterator[Path]:
     output = output.resolve()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        _clear_up(output)
+        clear_up(output)
         temporary, lock = _begin(output, _WRITING)
     except OSError as error:
         raise ArtifactWriteError(f"Cannot write beside {output}: {error.strerror}.") from error
@@ -165,7 +165,7 @@ def _settle(aside: Path, output: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _clear_up(output: Path) -> None:
+def clear_up(output: Path) -> None:
     """Remove what processes left that were killed while they wrote: nobody has a lock on it."""
     made = re.compile(rf"\.{re.escape(output.name)}\.({_WRITING}|{_REPLACED})[a-z0-9_]{{8}}")
     for left in output.parent.iterdir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import re
 from pathlib import Path
@@ -128,3 +129,74 @@ def test_an_artifact_is_not_copied_into_itself(tmp_path):
     write(tmp_path / "out")
     with pytest.raises(ArtifactWriteError, match="which would be copied into itself"):
         copy_artifact(tmp_path / "out", tmp_path / "out" / "copy")
+
+
+def make_artifact(directory):
+    """Write something with a large file, and a small one in a folder."""
+    (directory / "scheduler").mkdir(parents=True)
+    (directory / "weights").write_text("large")
+    (directory / "scheduler" / "config.json").write_text("old")
+    return directory
+
+
+def contents(directory):
+    """Return the text of every file by its name."""
+    return {path.relative_to(directory).as_posix(): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_an_artifact_takes_its_own_place(tmp_path):
+    """What is large is neither copied nor touched, and a session that has it open goes on with it."""
+    artifact = make_artifact(tmp_path / "out")
+    before = {name: (artifact / name).stat().st_ino for name in contents(artifact)}
+    with (artifact / "weights").open() as opened:
+        copy_artifact(
+            artifact,
+            artifact,
+            change=lambda copy: (copy / "scheduler/config.json").write_text("new"),
+            fixed={"weights"},
+        )
+        assert opened.read() == "large"
+    assert contents(artifact) == {"weights": "large", "scheduler/config.json": "new"}
+    assert (artifact / "weights").stat().st_ino == before["weights"]
+    assert (artifact / "weights").stat().st_nlink == 1
+    assert (artifact / "scheduler/config.json").stat().st_ino != before["scheduler/config.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_artifact_that_cannot_be_changed_stays_as_it_was(tmp_path):
+    """Whatever was written of the change."""
+    artifact = make_artifact(tmp_path / "out")
+
+    def change(copy):
+        (copy / "scheduler" / "config.json").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ArtifactWriteError, match=r"Could not write .*out: No space left on device .*Nothing was left"):
+        copy_artifact(artifact, artifact, change=change, fixed={"weights"})
+    assert contents(artifact) == {"weights": "large", "scheduler/config.json": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_without_hard_links_files_are_copied(tmp_path, monkeypatch):
+    """As on a file system that has none."""
+    artifact = make_artifact(tmp_path / "out")
+
+    def refuse(path, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    copy_artifact(artifact, artifact, fixed={"weights"})
+    assert contents(artifact) == {"weights": "large", "scheduler/config.json": "old"}
+
+
+def test_a_full_disk_while_copying(tmp_path, monkeypatch):
+    """It is told as such, although several files could not be written."""
+    artifact = make_artifact(tmp_path / "out")
+
+    def refuse(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store.shutil, "copy2", refuse)
+    with pytest.raises(ArtifactWriteError, match=r"Could not write .*copy: No space left on device"):
+        copy_artifact(artifact, tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import re
+from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -13,9 +15,11 @@ import torch
 from PIL import Image
 
 import neuronkit
+from neuronkit.artifact.reader import open_artifact, verify
 from neuronkit.errors import (
     ArtifactMismatchError,
     ArtifactNotFoundError,
+    ArtifactWriteError,
     FixedGraphError,
     InputError,
     OptionError,
@@ -367,6 +371,25 @@ def test_saved_with_what_was_replaced(pair, artifact, tmp_path):
     for name in ("scheduler/scheduler_config.json", "model_index.json"):
         assert (tmp_path / "sibling" / name).read_bytes() == (tmp_path / "saved" / name).read_bytes()
     assert of_what(tmp_path / "sibling") == of_what(tmp_path / "saved")
+
+
+class Full(diffusers.EulerDiscreteScheduler):
+    """A scheduler that fills the disk."""
+
+    def save_pretrained(self, directory, **_):
+        Path(directory).mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_save_that_fails_leaves_the_artifact(compiled, tmp_path):
+    """Also where it is the artifact's own directory."""
+    compiled.save_pretrained(tmp_path / "saved")
+    loaded = open_quietly(tmp_path / "saved")
+    loaded.scheduler = Full.from_config(loaded.scheduler.config)
+    with pytest.raises(ArtifactWriteError, match=r"No space left on device.* Nothing was left behind\."):
+        loaded.save_pretrained(tmp_path / "saved")
+    verify(open_artifact(tmp_path / "saved"), weights=True)
+    assert of_what(tmp_path / "saved") == of_what(compiled.session.artifact.path)
 
 
 def test_saved_as_it_is(compiled, artifact, tmp_path):

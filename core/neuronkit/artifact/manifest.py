@@ -184,8 +184,11 @@ class Manifest:
 
     def files(self) -> list[File]:
         """Return every file but the manifest and the weights."""
-        graphs = [file for graph in self.graphs for bucket in graph.buckets for file in bucket.files]
-        return graphs + self.side_files
+        return self.graph_files() + self.side_files
+
+    def graph_files(self) -> list[File]:
+        """Return the files of all graphs."""
+        return [file for graph in self.graphs for bucket in graph.buckets for file in bucket.files]
 
 
 def structure(record: Any, kind: type[T]) -> T:

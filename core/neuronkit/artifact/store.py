@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,33 +116,60 @@ def _lock(directory: Path) -> int | None:
 
 
 def copy_artifact(
-    source: Path, target: Path, *, force: bool = False, change: Callable[[Path], None] = lambda _: None
+    source: Path,
+    target: Path,
+    *,
+    force: bool = False,
+    change: Callable[[Path], None] = lambda _: None,
+    fixed: Container[str] = (),
 ) -> None:
     """
     Copy an artifact, whole or not at all.
 
     Args:
         source: The artifact.
-        target: The directory to write; the artifact itself is only changed.
+        target: The directory to write; where it is the artifact itself, the copy takes its place.
         force: Replace what is there.
         change: Gets the copy before anybody else sees it.
+        fixed: Files, by their names in the artifact, that `change` leaves alone. Where the copy takes the artifact's place they
+            are hard links, if the file system has them, so that nothing large is copied; nobody may write into them.
 
     Raises:
         OutputExistsError: The target is not empty, and not the artifact itself, and `force` is False.
         ArtifactWriteError: The disk is full, or the directory cannot be written, or it lies inside of the artifact.
     """
-    if target.is_dir() and target.resolve() == source.resolve():
-        change(target)
-        return
     if source.resolve() in target.resolve().parents:
         raise ArtifactWriteError(f"{target} lies inside of {source}, which would be copied into itself.")
-    with atomic_directory(target, force=force) as temporary:
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
+    itself = target.is_dir() and target.resolve() == source.resolve()
+    with atomic_directory(target, force=force or itself) as temporary:
+        _copy_files(source, temporary, fixed if itself else ())
         if (temporary / manifests.MANIFEST).is_file():
             manifest = manifests.read(temporary)
             rebuild = shlex.join([*shlex.split(manifest.rebuild)[:-1], str(target)])  # its last word is where
             manifests.dump(attrs.evolve(manifest, rebuild=rebuild), temporary)
         change(temporary)
+
+
+def _copy_files(source: Path, target: Path, linked: Container[str]) -> None:
+    """Copy a directory; the files of these names become hard links, if that can be."""
+    for folder, _, names in os.walk(source, followlinks=True):
+        placed = target / Path(folder).relative_to(source)
+        placed.mkdir(exist_ok=True)
+        for name in names:
+            file = Path(folder) / name
+            if file.relative_to(source).as_posix() not in linked or not _link(file, placed / name):
+                shutil.copy2(file, placed / name)
+
+
+def _link(file: Path, target: Path) -> bool:
+    """Make a hard link, and tell whether there is one; what a symbolic link leads to belongs to somebody else."""
+    if file.is_symlink():
+        return False
+    try:
+        target.hardlink_to(file)
+    except OSError:
+        return False
+    return True
 
 
 def _replace(temporary: Path, output: Path) -> None:

@@ -199,10 +199,11 @@ class NeuronDiffusionPipeline(OfArtifact):
         return made
 
     def _save_own(self, directory: Path) -> None:
-        parts, index = self._replaced()
-        replace_parts(directory, parts, index)
-        if directory.samefile(self.session.artifact.path):
-            self._loaded = {**self._loaded, **parts}
+        replace_parts(directory, *self._replaced())
+
+    def _own_is_saved(self) -> None:
+        parts, _ = self._replaced()
+        self._loaded = {**self._loaded, **parts}
 
     def _replaced(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the components that are not those of the artifact, and what ``model_index.json`` is to say."""

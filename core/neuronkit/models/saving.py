@@ -50,18 +50,26 @@ class OfArtifact:
         if kwargs and not push_to_hub:
             raise OptionError(f"{', '.join(kwargs)}: only for uploading.\nTry: push_to_hub=True, or leave it out.")
         source, target = self.session.artifact.path, Path(directory).expanduser()
-        others = [] if target.resolve() == source.resolve() else _others(target)
+        itself = target.resolve() == source.resolve()
+        others = [] if itself else _others(target)
         if others:
             raise OutputExistsError(
                 f"{target} holds {others[0]}, which is no file of an artifact.\n"
                 "Try: another directory, or remove what is there first; an artifact alone is replaced."
             )
-        copy_artifact(source, target, force=True, change=self._save_own)
+        manifest = self.session.manifest
+        fixed = {file.file for file in (*manifest.graph_files(), *([manifest.weights] if manifest.weights else []))}
+        copy_artifact(source, target, force=True, change=self._save_own, fixed=fixed)
+        if itself:
+            self._own_is_saved()
         if push_to_hub:
             self.push_to_hub(directory, **kwargs)
 
     def _save_own(self, directory: Path) -> None:
-        """Write what this object has otherwise than its artifact into a copy of it."""
+        """Write what this object has otherwise than its artifact into a copy of it, beside graphs and weights that stay."""
+
+    def _own_is_saved(self) -> None:
+        """Take note that the artifact now has what `_save_own` wrote."""
 
     def push_to_hub(self, directory: str | Path | None = None, repository_id: str | None = None, **kwargs: Any) -> str:
         """

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuronkit.artifact.reader import Artifact, open_artifact
+from neuronkit.artifact.reader import Artifact, open_artifact, verify
 from neuronkit.errors import ArtifactMismatchError, ArtifactNotFoundError, ArtifactUntrustedError, OptionError
 from neuronkit.manager import make_manager
 from neuronkit.options import SourceOptions, build
@@ -105,6 +105,7 @@ def open_with_plugin(artifact: Artifact, *, task: str | None = None, placement: 
     loaded = resolve_plugin(artifact, task)
     hook = make_manager(loaded.plugin, active_extensions()).hook
     backend = resolve_backend(artifact.manifest.backend)
+    verify(artifact)
     session: Session = hook.load(artifact=artifact, backend=backend, placement=placement)
     session.attach(hook, task=task, placement=placement)
     return session

@@ -9,6 +9,7 @@ import torch
 
 import neuronkit
 from neuronkit import hookimpl
+from neuronkit.errors import ArtifactCorruptError
 from neuronkit.hooks import CORE_HOOKS
 from neuronkit.manager import make_manager
 from neuronkit.plugins import EXTENSIONS, registry_of
@@ -139,6 +140,19 @@ class Own(Tide):
     def remove_padding(self, outputs):
         self.seen.append("remove_padding")
         return dict(outputs)
+
+
+def test_a_plugin_that_loads_gets_a_verified_artifact(tide_copy):
+    """One that was edited never reaches its hook."""
+    plugin = Own()
+    file = tide_copy / "config.json"
+    file.write_text(file.read_text().replace(":", ": "))
+    with (
+        neuronkit.get_registry().temporary(plugin, KEY),
+        pytest.raises(ArtifactCorruptError, match=r"^config.json of the artifact .* has .* bytes instead of"),
+    ):
+        neuronkit.load(tide_copy)
+    assert plugin.seen == []
 
 
 def test_plugin_may_replace_the_core_hooks(own_cache, tide_checkpoint, tmp_path):

@@ -140,13 +140,7 @@ def compile_model(
             how = "from the cache" if entry.hit else "compiled"
             progress(f"{entry.label} {how} ({time.perf_counter() - started:.1f} s)")
         graphs = list(records.values())
-        gate = Validation(
-            "passed" if options.validate else "not run (disabled)",
-            tolerance(config, options),
-            relative=is_relative(config, options),
-        )
-        if options.validate and obstacle:
-            gate = attrs.evolve(gate, status="not run (no device)")
+        gate = make_gate(config, options, obstacle)
         try:
             weights_file, report = write_and_validate(
                 directory, graphs, _fit_weights(jobs, entries), engine, references, gate
@@ -181,6 +175,23 @@ def compile_model(
         remember(target / manifest.weights.file, manifest.weights)
     progress(f"{target} written ({time.perf_counter() - started:.1f} s)")
     return Artifact(target.absolute(), manifest)
+
+
+def make_gate(config: ExportConfig, options: CompileOptions, obstacle: str | None) -> Validation:
+    """
+    Return the gate's report before it was run.
+
+    Args:
+        config: What is compiled.
+        options: The core's.
+        obstacle: Why this machine cannot run the graphs, or None.
+    """
+    status = "passed"
+    if not options.validate:
+        status = "not run (disabled)"
+    elif obstacle:
+        status = "not run (no device)"
+    return Validation(status, tolerance(config, options), relative=is_relative(config, options))
 
 
 def _spare_the_model(source: Source, target: Path) -> None:

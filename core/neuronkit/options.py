@@ -230,6 +230,17 @@ def as_json(options: Any, stage: Stage | None = None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in kept}
 
 
+def as_chosen(options_class: type, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of options that `as_json` made for compiling those that are required, and those that differ from their defaults."""
+    required = {
+        field.name: recorded[field.name]
+        for field in attrs.fields(options_class)
+        if field.default is attrs.NOTHING and field.name in recorded
+    }
+    plain = as_json(build(options_class, required, "compile"))
+    return {name: value for name, value in recorded.items() if name in required or value != plain.get(name)}
+
+
 def json_schema(options_class: type) -> dict[str, Any]:
     """Return the JSON schema (2020-12) of an options class; ``x-stage`` says where an option is accepted, null means both."""
     hints = _hints(options_class)

@@ -12,19 +12,19 @@ import attrs
 from neuronkit import weights
 from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.manifest import Manifest
-from neuronkit.artifact.reader import Artifact
+from neuronkit.artifact.reader import Artifact, remember
 from neuronkit.artifact.references import references_of
 from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory
 from neuronkit.artifact.validation import write_and_validate
 from neuronkit.buckets import Bucket
-from neuronkit.compilation import source_record
+from neuronkit.compilation import make_gate, source_record
 from neuronkit.errors import WeightsError
 from neuronkit.export.identity import config_identity
 from neuronkit.export.source import resolve_source
 from neuronkit.loading import resolve_plugin
 from neuronkit.manager import make_manager, options_class
-from neuronkit.options import CompileOptions, SourceOptions, as_json, build
+from neuronkit.options import CompileOptions, SourceOptions, as_chosen, build
 from neuronkit.plugins import active_extensions, resolve_backend
 from neuronkit.precision import in_precision, trace_module
 from neuronkit.processors import read_config
@@ -68,7 +68,8 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
         for graph in graphs
         for compiled in records[graph.name].buckets
     ]
-    checked = options.validate and not backend.cannot_run()
+    obstacle = backend.cannot_run()
+    checked = options.validate and not obstacle
     on_device = backend.capabilities.state_on_device
     references = list(references_of(works, source.config, module, empty_states=on_device)) if checked else []
     tensors: dict[str, weights.Fitted] = {}
@@ -78,13 +79,18 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
         for compiled in record.buckets:
             tensors |= weights.scoped(name, weights.fit(own, compiled.constants))
 
+    as_given = {
+        **manifest.shapes,
+        **as_chosen(CompileOptions, manifest.options),
+        **as_chosen(options_class(hook), manifest.plugin_options),
+    }
     with atomic_directory(output) as directory:
         for file in (file for record in manifest.graphs for bucket in record.buckets for file in bucket.files):
             target = directory / file.file
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact.path / file.file, target)
         weights_file, report = write_and_validate(
-            directory, manifest.graphs, tensors, backend, references, attrs.evolve(manifest.validation, checks=[])
+            directory, manifest.graphs, tensors, backend, references, make_gate(config, options, obstacle)
         )
         bound: Manifest = attrs.evolve(
             manifest,
@@ -92,17 +98,12 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
             weights=weights_file,
             side_files=write_side_files(source, config, manifest.shapes, directory),
             validation=report,
-            rebuild=rebuild_command(source, manifest.key, manifest.backend, {**as_given(manifest), **given}, output),
+            rebuild=rebuild_command(source, manifest.key, manifest.backend, as_given | dict(given), output),
         )
         manifests.dump(bound, directory)
+    if bound.weights is not None:
+        remember(output / bound.weights.file, bound.weights)
     return Artifact(output, bound)
-
-
-def as_given(manifest: Manifest) -> dict[str, Any]:
-    """Return the shapes, and the options that differ from their defaults."""
-    defaults = as_json(CompileOptions())
-    chosen = {name: value for name, value in manifest.options.items() if value != defaults.get(name)}
-    return {**manifest.shapes, **chosen}
 
 
 def _require_same_architecture(artifact: Artifact, config: Mapping[str, Any], checkpoint: str) -> None:

@@ -15,6 +15,7 @@ from neuronkit.options import (
     CompileOptions,
     NoOptions,
     SourceOptions,
+    as_chosen,
     as_json,
     build,
     json_schema,
@@ -252,6 +253,20 @@ def test_as_json():
         "top_k": 1,
         "quiet": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("made", "chosen"),
+    [
+        (Options(), {}),
+        (Options(steps=5, scales=[0.5], top_k=3), {"steps": 5, "scales": [0.5]}),
+        (Strict(token="x", high=8), {"token": "x", "high": 8}),
+        (CompileOptions(cache=False), {"cache": False}),
+    ],
+)
+def test_what_was_chosen(made, chosen):
+    """Of what a manifest recorded only what says something."""
+    assert as_chosen(type(made), as_json(made, "compile")) == chosen
 
 
 @pytest.mark.parametrize("options_class", [CompileOptions, SourceOptions, Options, Strict, NoOptions])

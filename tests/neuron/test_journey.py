@@ -11,6 +11,7 @@ from neuronkit.backends.neuron import backend
 from neuronkit.backends.neuron.errors import NeuronPackageError
 from neuronkit.errors import ArtifactIncompatibleError, OptionError
 from neuronkit.plugins import BACKENDS, registry_of
+from neuronkit.replacement import bind_checkpoint
 from tests.core.tide import KEY, TASK, load_tide, make_tide, plugin
 from tests.standin.simulation import Simulation
 
@@ -51,6 +52,18 @@ def test_an_artifact_made_without_a_device_says_so(artifact):
     assert [bucket.sizes for bucket in graph.buckets] == [{"batch": 2, "sequence": 16}]
     assert all(not bucket.bounds for bucket in graph.buckets), "every axis is fixed"
     assert manifest.weights is None, "the weights are inside unless the caller says otherwise"
+
+
+def test_replaced_weights_have_a_gate_of_their_own(checkpoint, inf2, tmp_path):
+    """On a machine that can run it, what was compiled on one that cannot."""
+    with pytest.MonkeyPatch.context() as patch:
+        Simulation(patch, tmp_path / "without a device")
+        shapes = {"batch_size": 1, "sequence_length": 4}
+        options = {"target": "inf2", "inline_weights": False}
+        made = neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, backend="neuron", **options, **shapes)
+    bound = bind_checkpoint(made, checkpoint, {}, tmp_path / "bound").manifest
+    assert (made.manifest.validation.status, made.manifest.validation.checks) == ("not run (no device)", [])
+    assert (bound.validation.status, len(bound.validation.checks)) == ("passed", 1)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 import threading
@@ -138,13 +139,20 @@ def test_replace_weights(checkpoint, tmp_path):
     """Another checkpoint's results without compiling; refused where the weights are inside."""
     other = tiny_encoder(tmp_path / "other", "bert", "text-classification", seed=1)
     options = {"export": True, "sequence_length": 16, "optlevel": 1}
-    model = neuronkit.NeuronModelForSequenceClassification.from_pretrained(checkpoint, **options)
+    model = neuronkit.NeuronModelForSequenceClassification.from_pretrained(
+        checkpoint, output_hidden_states=True, **options
+    )
+    command = model.session.manifest.rebuild
     before = model(input_ids=IDS).logits
     model.replace_weights(other)
     with torch.no_grad():
         expected = eager_model(other, "text-classification")(input_ids=IDS).logits
     assert (before - expected).abs().max() > 0.1
     torch.testing.assert_close(model(input_ids=IDS).logits, expected, atol=1e-4, rtol=0)
+    assert "--output-hidden-states" in command
+    words = shlex.split(model.session.manifest.rebuild)
+    assert set(shlex.split(command)) - set(words) == {str(checkpoint), *shlex.split(command)[-1:]}
+    assert (words[:4], words[-2]) == (["neuronkit", "compile", "--model", str(other)], "--force")
     inlined = neuronkit.NeuronModelForSequenceClassification.from_pretrained(checkpoint, inline_weights=True, **options)
     with pytest.raises(WeightsError, match="inline_weights=True"):
         inlined.replace_weights(other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -27,7 +26,7 @@ from neuronkit.artifact.manifest import (
 from neuronkit.artifact.reader import Artifact, remember
 from neuronkit.artifact.references import Reference, references_of
 from neuronkit.artifact.side_files import write_side_files
-from neuronkit.artifact.store import atomic_directory, require_free
+from neuronkit.artifact.store import atomic_directory, copy_files, require_free
 from neuronkit.artifact.validation import write_and_validate
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket
@@ -289,13 +288,15 @@ def _compile_one(
     def compile(directory: Path) -> CompiledGraph:
         with _layout(job.graph, job.module, engine):
             compiled: CompiledGraph = hook.compile(
-                graph=job.graph, bucket=job.bucket, module=job.module, backend=engine, options=options
+                graph=job.graph,
+                bucket=job.bucket,
+                module=job.module,
+                backend=engine,
+                options=options,
+                directory=directory,
             )
-        try:
-            for path in compiled.directory.iterdir():
-                shutil.move(path, directory / path.name)
-        finally:
-            shutil.rmtree(compiled.directory, ignore_errors=True)
+        if not compiled.directory.samefile(directory):
+            copy_files(compiled.directory, directory)
         return attrs.evolve(compiled, directory=directory)
 
     label = f"{job.graph.name} {job.bucket.label}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuronkit import padding
@@ -21,18 +22,11 @@ if TYPE_CHECKING:
 
 
 @hookimpl(trylast=True)
-def compile(graph: Graph, bucket: Bucket, module: Any, backend: Backend, options: CompileOptions) -> CompiledGraph:
-    """Let the backend compile, into an empty directory that lasts until the files are in the cache."""
-    import shutil
-    import tempfile
-    from pathlib import Path
-
-    directory = Path(tempfile.mkdtemp(prefix="neuronkit-graph-"))
-    try:
-        return backend.compile(graph, bucket, module, options, directory)
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+def compile(
+    graph: Graph, bucket: Bucket, module: Any, backend: Backend, options: CompileOptions, directory: Path
+) -> CompiledGraph:
+    """Let the backend compile."""
+    return backend.compile(graph, bucket, module, options, directory)
 
 
 @hookimpl(trylast=True)

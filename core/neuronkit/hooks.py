@@ -10,6 +10,7 @@ and `postprocess`. Every hook is ``firstresult``. An implementation may take few
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -40,7 +41,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec(firstresult=True)
-def compile(graph: Graph, bucket: Bucket, module: Any, backend: Backend, options: CompileOptions) -> CompiledGraph:
+def compile(
+    graph: Graph, bucket: Bucket, module: Any, backend: Backend, options: CompileOptions, directory: Path
+) -> CompiledGraph:
     """
     Compile one graph for one bucket.
 
@@ -51,9 +54,11 @@ def compile(graph: Graph, bucket: Bucket, module: Any, backend: Backend, options
             declared order, and returns a tuple of tensors in the order of the outputs.
         backend: The backend that was asked for.
         options: The core's options, already checked.
+        directory: Where the graph's files go; it is empty, and the core's.
 
     Returns:
-        The files of the compiled graph and the constants that must be bound to it at load.
+        The files of the compiled graph and the constants that must be bound to it at load. Files in another directory are copied
+        from there, and stay with whoever made them.
 
     Raises:
         neuronkit.CompileError: The backend could not compile the graph.

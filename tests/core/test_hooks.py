@@ -116,12 +116,12 @@ class Own(Tide):
         self.seen = []
 
     @hookimpl
-    def compile(self, graph, bucket, module, options):
+    def compile(self, graph, bucket, module, options, directory):
         from neuronkit.defaults import compile as compile_by_default
         from neuronkit.plugins import resolve_backend
 
         self.seen.append("compile")
-        return compile_by_default(graph, bucket, module, resolve_backend("cpu"), options)
+        return compile_by_default(graph, bucket, module, resolve_backend("cpu"), options, directory)
 
     @hookimpl
     def load(self, artifact, backend):
@@ -153,6 +153,24 @@ def test_a_plugin_that_loads_gets_a_verified_artifact(tide_copy):
     ):
         neuronkit.load(tide_copy)
     assert plugin.seen == []
+
+
+def test_a_plugin_may_compile_in_a_directory_of_its_own(own_cache, tide_checkpoint, tide_eager, tmp_path):
+    """It stays the plugin's, with what is in it."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+
+    class Keeping(Tide):
+        @hookimpl
+        def compile(self, graph, bucket, module, backend, options):
+            return backend.compile(graph, bucket, module, options, kept)
+
+    with neuronkit.get_registry().temporary(Keeping(), KEY):
+        made = neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+        found = neuronkit.load(tmp_path / "out")(readings=READINGS)
+    (file,) = made.manifest.graphs[0].buckets[0].files
+    assert (made.path / file.file).read_bytes() == (kept / "program.pt2").read_bytes()
+    torch.testing.assert_close(found.levels, tide_eager(READINGS)["levels"], atol=1e-4, rtol=0)
 
 
 def test_plugin_may_replace_the_core_hooks(own_cache, tide_checkpoint, tmp_path):

@@ -142,7 +142,7 @@ def copy_artifact(
         raise ArtifactWriteError(f"{target} lies inside of {source}, which would be copied into itself.")
     itself = target.is_dir() and target.resolve() == source.resolve()
     with atomic_directory(target, force=force or itself) as temporary:
-        _copy_files(source, temporary, fixed if itself else ())
+        copy_files(source, temporary, fixed if itself else ())
         if (temporary / manifests.MANIFEST).is_file():
             manifest = manifests.read(temporary)
             rebuild = shlex.join([*shlex.split(manifest.rebuild)[:-1], str(target)])  # its last word is where
@@ -150,7 +150,7 @@ def copy_artifact(
         change(temporary)
 
 
-def _copy_files(source: Path, target: Path, linked: Container[str]) -> None:
+def copy_files(source: Path, target: Path, linked: Container[str] = ()) -> None:
     """Copy a directory; the files of these names become hard links, if that can be."""
     for folder, _, names in os.walk(source, followlinks=True):
         placed = target / Path(folder).relative_to(source)

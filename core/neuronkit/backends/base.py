@@ -81,7 +81,7 @@ class CompiledGraph:
     What compiling one graph for one bucket gave.
 
     Args:
-        directory: Holds all of its files and nothing else.
+        directory: Holds all of its files and nothing else; the one that the backend was given.
         entry: The file to open, relative to `directory`.
         constants: The tensors that must be bound at load; empty when the weights are inside.
 

@@ -14,7 +14,7 @@ import pytest
 
 from neuronkit.backends.neuron import backend, job
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
-from neuronkit.backends.neuron.job import JOB, Job, MemoryGate, log_file, read_job, run_job, write_job
+from neuronkit.backends.neuron.job import JOB, Job, MemoryGate, read_job, run_job, write_job
 from neuronkit.environment import compile_timeout
 from neuronkit.errors import CompileError, OptionError
 from neuronkit.options import CompileOptions
@@ -68,7 +68,9 @@ def test_a_refused_graph_is_explained_and_its_log_kept(machine, tmp_path):
     assert isinstance(error, CompileError)
     assert "injected failure (simulated)" in error.log.read_text()
     assert f"Its log: {error.log}" in text
-    assert (tmp_path / "work/encoder" / BUCKET.label / "compiler/command.txt").is_file()
+    (kept,) = (tmp_path / "work/encoder").iterdir()
+    assert kept.name.startswith(f"{BUCKET.label}-")
+    assert (kept / "compiler/command.txt").is_file()
 
 
 def test_the_time_limit_ends_the_process_and_its_children(machine, tmp_path):
@@ -216,11 +218,39 @@ def test_a_worker_that_writes_nothing_is_an_error(broken_worker):
         broken_worker("raise SystemExit(0)")
 
 
-def test_logs_are_kept_by_component(monkeypatch, tmp_path):
-    monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path))
+def test_logs_of_failures_are_kept_by_component(monkeypatch, broken_worker, tmp_path):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("NEURONKIT_CACHE", str(cache))
+    with pytest.raises(NeuronCompileError) as caught:
+        broken_worker("raise SystemExit(1)")
+    assert caught.value.log == cache / f"logs/neuron/encoder-fixed-{os.getpid()}.log"
 
-    found = log_file(Job(graph="unet", bucket="batch1", flags=[]))
-    assert found == tmp_path / f"logs/neuron/unet-batch1-{os.getpid()}.log"
+
+def test_a_log_that_cannot_be_kept_hides_no_failure(monkeypatch, broken_worker, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(NeuronCompileError, match="the worker ended with status 3") as caught:
+        broken_worker("raise SystemExit(3)")
+    kept = tmp_path / f"cache/logs/neuron/encoder-fixed-{os.getpid()}.log"
+    assert str(caught.value).endswith(
+        f"\nIts log could not be kept, because {kept} cannot be written: Not a directory.\n"
+        "Try: NEURONKIT_CACHE=DIR with another directory, or --compiler-workdir DIR, where everything stays."
+    )
+    assert caught.value.log is None
+
+
+def test_without_a_cache_nothing_is_written_there(machine, tmp_path):
+    machine.set("NEURONKIT_CACHE", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("a file")
+    compile_toy(backend, CompileOptions(target="inf2", cache=False), tmp_path)
+
+
+def test_two_compiles_share_a_work_directory(machine, tmp_path):
+    options = CompileOptions(target="inf2", compiler_workdir=str(tmp_path / "work"))
+    for output in ("one", "two"):
+        (tmp_path / output).mkdir()
+        compile_toy(backend, options, tmp_path / output)
+    assert [(kept / "job.json").is_file() for kept in (tmp_path / "work/encoder").iterdir()] == [True, True]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "nan"])

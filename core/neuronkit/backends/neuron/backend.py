@@ -233,7 +233,6 @@ def _work_directory(options: CompileOptions, graph: Graph, bucket: Bucket) -> It
         with tempfile.TemporaryDirectory(prefix="neuronkit-neuron-") as temporary:
             yield Path(temporary)
         return
-    directory = Path(options.compiler_workdir).expanduser().absolute() / graph.name / bucket.label
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    yield directory
+    directory = Path(options.compiler_workdir).expanduser().absolute() / graph.name
+    directory.mkdir(parents=True, exist_ok=True)
+    yield Path(tempfile.mkdtemp(prefix=f"{bucket.label}-", dir=directory))  # other processes may be at the same graph

@@ -24,7 +24,7 @@ class NeuronCompileError(CompileError):
         message: What happened, with cause and cure.
         status: Exit status of the compiler, or None when it did not get that far.
         codes: The ``NCC_...`` codes in its log.
-        log: The log, which is kept.
+        log: The log, which is kept; None where the cache cannot be written.
 
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from neuronkit.backends.neuron import failures
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
 from neuronkit.environment import cache_directory
 
-PROGRAM, JOB, RESULT, MODEL = "program.pt2", "job.json", "result.json", "model.neuron"
+PROGRAM, JOB, RESULT, MODEL, LOG = "program.pt2", "job.json", "result.json", "model.neuron", "worker.log"
 _WORKER = "neuronkit.backends.neuron.worker"
 _POLL = 0.05
 
@@ -84,12 +85,12 @@ def run_job(
         timeout: Seconds; None waits for ever.
 
     Raises:
-        NeuronCompileError: It failed; the message has cause, cure and the log's path.
+        NeuronCompileError: It failed; the message has cause, cure and the path of the log, which is kept in the cache.
         NeuronCompileTimeoutError: It took longer than `timeout`.
 
     """
     write_job(job, directory)
-    log = log_file(job)
+    log = directory / LOG
     worker = _Worker(job, directory, log, environment or {}, timeout)
     try:
         worker.start()
@@ -99,11 +100,12 @@ def run_job(
     if worker.error is not None:
         raise worker.error
     if worker.status is None:
+        kept, where = _keep(log, job)
         raise NeuronCompileTimeoutError(
             f"Compiling {job.graph!r} ({job.bucket}) took longer than {timeout:g} s and was ended.\n"
-            f"Its log: {log}\n"
+            f"{where}\n"
             "Try: a larger NEURONKIT_COMPILE_TIMEOUT, --optlevel 1, or smaller shapes.",
-            log=log,
+            log=kept,
         )
     if worker.status == 0 and (directory / MODEL).is_file():
         return directory / MODEL
@@ -185,10 +187,22 @@ class _Worker(threading.Thread):
 
 
 def log_file(job: Job) -> Path:
-    """Return where the log of a component is kept: in the cache, for each process the latest one of a graph and bucket."""
-    directory = cache_directory() / "logs" / "neuron"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{job.graph}-{job.bucket}-{os.getpid()}.log"
+    """Return where the log of a failure is kept: in the cache, for each process the latest one of a graph and bucket."""
+    return cache_directory() / "logs" / "neuron" / f"{job.graph}-{job.bucket}-{os.getpid()}.log"
+
+
+def _keep(log: Path, job: Job) -> tuple[Path | None, str]:
+    """Copy a log out of the work directory; return where it is now, or None, and the line that says so."""
+    kept = log_file(job)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, kept)
+    except OSError as error:
+        return None, (
+            f"Its log could not be kept, because {kept} cannot be written: {error.strerror}.\n"
+            "Try: NEURONKIT_CACHE=DIR with another directory, or --compiler-workdir DIR, where everything stays."
+        )
+    return kept, f"Its log: {kept}"
 
 
 def _environment(job: Job, extra: Mapping[str, str]) -> dict[str, str]:
@@ -216,7 +230,7 @@ def _failed(job: Job, directory: Path, log: Path, status: int) -> NeuronCompileE
     compiler = failures.status_of(message)
     if compiler is None and status < 0:
         compiler = status
-    own_logs = failures.logs_below(directory)
+    own_logs = [file for file in failures.logs_below(directory) if file != log]
     codes = failures.codes_in([log, *own_logs])
     with log.open("a", encoding="utf-8") as opened:
         for file in own_logs:
@@ -228,8 +242,9 @@ def _failed(job: Job, directory: Path, log: Path, status: int) -> NeuronCompileE
     lines = [f"Graph {job.graph!r} ({job.bucket}) could not be compiled for Neuron: {what}"]
     if explanation := failures.explain(compiler, codes):
         lines.append(explanation)
-    lines.append(f"Its log: {log}")
-    return NeuronCompileError("\n".join(lines), status=compiler, codes=codes, log=log)
+    kept, where = _keep(log, job)
+    lines.append(where)
+    return NeuronCompileError("\n".join(lines), status=compiler, codes=codes, log=kept)
 
 
 class MemoryGate:

@@ -37,6 +37,7 @@ from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import canonical, config_identity, module_identity, package_sources, plugin_identity
 from neuronkit.export.layout import channels_last
 from neuronkit.export.source import Source
+from neuronkit.memory import expected_memory
 from neuronkit.options import CompileOptions, Parsed, as_json
 from neuronkit.parallel import run_forked
 from neuronkit.plugins import resolve_backend
@@ -129,7 +130,7 @@ def compile_model(
             run_forked(
                 [partial(_compile_one, job, cache, request.hook, engine, options) for job in missing],
                 options.jobs,
-                3 * 2**30 + 6 * max(map(_inside_bytes, missing)),
+                expected_memory(max(map(_inside_bytes, missing))),
             )
         entries = []
         records: dict[str, CompiledGraphRecord] = {}

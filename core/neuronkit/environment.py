@@ -1,6 +1,5 @@
 """
-The core's environment: the memory, and its variables, each in one place. Those of discovery are in
-`neuronkit_registry.environment`.
+The core's environment variables, each in one place. Those of discovery are in `neuronkit_registry.environment`.
 
 ``NEURONKIT_CACHE``: directory of the cache; the default is the platform's cache directory (``$XDG_CACHE_HOME/neuronkit``).
 ``NEURONKIT_TRACE``: when not empty or ``0``, every hook call is written to stderr: the hook, who is asked, the arguments in a
@@ -18,9 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from neuronkit.errors import OptionError
-
-_CONTROL_GROUP = Path("/sys/fs/cgroup")
-"""A container sees its own control group here."""
 
 
 def cache_directory() -> Path:
@@ -74,33 +70,3 @@ def temporarily(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def available_memory() -> int:
-    """
-    Return the bytes of memory that can be taken without swapping, in a container those that its limit leaves.
-
-    What merely caches files counts, for it gives way.
-    """
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            fields = dict(line.split(":", 1) for line in lines)
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (FileNotFoundError, KeyError):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # nothing better is known
-    return min(free, _left_by_the_container(free))
-
-
-def _left_by_the_container(free: int) -> int:
-    """Return what the process's control group may still take (docs.kernel.org/admin-guide/cgroup-v2.html), else `free`."""
-    try:
-        limit, used, statistics = (
-            (_CONTROL_GROUP / name).read_text(encoding="ascii")
-            for name in ("memory.max", "memory.current", "memory.stat")
-        )
-    except OSError:
-        return free
-    if limit.strip() == "max":
-        return free
-    caches = dict(line.split() for line in statistics.splitlines())
-    return max(0, int(limit) - int(used) + int(caches.get("inactive_file", 0)))

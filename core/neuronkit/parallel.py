@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkProcess
 
-from neuronkit.environment import available_memory
+from neuronkit.memory import available_memory
 
 _POLL = 0.05
 

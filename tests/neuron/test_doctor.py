@@ -10,6 +10,7 @@ from contextlib import nullcontext
 import attrs
 import pytest
 
+from neuronkit import memory
 from neuronkit.backends.cpu.host import require_compiler
 from neuronkit.backends.neuron.host import Host
 from neuronkit.backends.neuron.sdk import Sdk
@@ -27,6 +28,7 @@ NONE = Sdk(None, None, "absent", "absent")
 def ask(tmp_path, monkeypatch):
     """Build a machine and return its findings by name."""
     monkeypatch.delenv("NEURON_LOGICAL_NC_CONFIG", raising=False)
+    monkeypatch.setattr(memory, "_CONTROL_GROUP", tmp_path / "no container")
 
     def run(instance=None, *, packages=NONE, variables=None, change=None, **machine):
         root = build_machine(tmp_path / "root", instance, **machine)

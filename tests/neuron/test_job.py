@@ -14,7 +14,7 @@ import pytest
 
 from neuronkit.backends.neuron import backend, job
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
-from neuronkit.backends.neuron.job import JOB, Job, MemoryGate, read_job, run_job, write_job
+from neuronkit.backends.neuron.job import JOB, Job, read_job, run_job, write_job
 from neuronkit.environment import compile_timeout
 from neuronkit.errors import CompileError, OptionError
 from neuronkit.options import CompileOptions
@@ -263,39 +263,3 @@ def test_a_limit_that_is_no_number_is_refused(monkeypatch, value):
 def test_no_limit_by_default(monkeypatch):
     monkeypatch.delenv("NEURONKIT_COMPILE_TIMEOUT", raising=False)
     assert compile_timeout() is None
-
-
-def test_compilations_wait_for_memory():
-    gate, order = MemoryGate(), []
-    inside, leave = threading.Event(), threading.Event()
-
-    def first():
-        with gate.reserve(60, 100):
-            inside.set()
-            leave.wait()
-            order.append("first")
-
-    def second():
-        inside.wait()
-        with gate.reserve(60, 100):
-            order.append("second")
-
-    threads = [threading.Thread(target=first), threading.Thread(target=second)]
-    for thread in threads:
-        thread.start()
-    inside.wait()
-    with gate.reserve(30, 100):
-        order.append("small")
-    leave.set()
-    for thread in threads:
-        thread.join()
-    assert order == ["small", "first", "second"]
-
-
-def test_one_compilation_always_runs():
-    gate = MemoryGate()
-    with gate.reserve(10**12, 1):
-        assert gate.running == 1
-    with gate.reserve(1, None):
-        pass
-    assert gate.running == 0

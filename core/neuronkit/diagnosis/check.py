@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from neuronkit.backends.neuron.job import expected_memory
 from neuronkit.backends.neuron.targets import CORE_BYTES, family, parse_target
 from neuronkit.diagnosis.operators import Problem
+from neuronkit.memory import expected_memory
 
 DEFAULT_TARGET = "inf2"
 

@@ -25,6 +25,7 @@ from neuronkit.backends.neuron.host import Host
 from neuronkit.backends.neuron.placement import parse_cores
 from neuronkit.environment import cache_directory
 from neuronkit.errors import OptionError
+from neuronkit.memory import available_memory
 
 Status = Literal["ok", "absent", "warning", "problem"]
 
@@ -253,9 +254,7 @@ def processes(listed: Any) -> list[tuple[str, int, str]]:
 
 
 def _memory(where: Surroundings) -> Finding:
-    available = where.host.available_memory()
-    if available is None:
-        return Finding("memory", "absent", "unknown")
+    available = available_memory(where.host.root, swap=True)
     text = f"{available / 2**30:.1f} GiB available for compiling, swap included"
     if available >= COMPILE_MEMORY:
         return Finding("memory", "ok", text)

@@ -199,10 +199,8 @@ class NeuronBackend:
         )
         with _work_directory(options, graph, bucket) as work:
             torch.export.save(program, work / jobs.PROGRAM)
-            size = (work / jobs.PROGRAM).stat().st_size
             del program
-            with jobs.GATE.reserve(jobs.expected_memory(size), Host().available_memory()):
-                file = jobs.run_job(job, work, environment=flags.environment(graph.kind), timeout=compile_timeout())
+            file = jobs.run_job(job, work, environment=flags.environment(graph.kind), timeout=compile_timeout())
             shutil.move(file, directory / jobs.MODEL)
         axes = [*(input.axes for input in graph.inputs), *(output.axes for output in graph.outputs)]
         record = GraphRecord(

@@ -1,5 +1,5 @@
 """
-What the machine has: Neuron devices, driver, memory. No package of Neuron's is needed, and nothing is started.
+What the machine has: Neuron devices and their driver. No package of Neuron's is needed, and nothing is started.
 
 Every probe reads below a root directory, ``/`` unless ``NEURONKIT_HOST_ROOT`` names another: a container that sees the
 host's
@@ -92,21 +92,6 @@ class Host:
     def cores(self) -> int:
         """Return the number of cores as the run time counts them."""
         return self.physical_cores() // self.logical_cores()
-
-    def memory(self) -> dict[str, int]:
-        """Return the bytes that ``/proc/meminfo`` gives (``MemAvailable``, ``SwapFree``, ...)."""
-        found = {}
-        for line in (_read(self.root / "proc/meminfo") or "").splitlines():
-            name, _, value = line.partition(":")
-            words = value.split()
-            if words and words[0].isdigit():
-                found[name] = int(words[0]) * (1024 if words[-1] == "kB" else 1)
-        return found
-
-    def available_memory(self) -> int | None:
-        """Return the bytes that a compiler can have, swap included, or None when the system does not say."""
-        memory = self.memory()
-        return memory["MemAvailable"] + memory.get("SwapFree", 0) if "MemAvailable" in memory else None
 
     def _sysfs(self, node: Path) -> Path:
         return self.root / "sys/devices/virtual/neuron_device" / node.name

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -245,43 +245,3 @@ def _failed(job: Job, directory: Path, log: Path, status: int) -> NeuronCompileE
     kept, where = _keep(log, job)
     lines.append(where)
     return NeuronCompileError("\n".join(lines), status=compiler, codes=codes, log=kept)
-
-
-class MemoryGate:
-    """Lets compilations of several threads run together as long as their memory fits."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._reserved = 0
-        self.running = 0
-
-    @contextmanager
-    def reserve(self, size: int, available: int | None) -> Iterator[None]:
-        """
-        Wait until there is room. A compilation that is alone always runs.
-
-        Args:
-            size: Bytes that this one is expected to need.
-            available: Bytes that all may use together; None sets no limit.
-
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: not self.running or available is None or self._reserved + size <= available)
-            self._reserved += size
-            self.running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._reserved -= size
-                self.running -= 1
-                self._changed.notify_all()
-
-
-GATE = MemoryGate()
-"""Of this process."""
-
-
-def expected_memory(program_bytes: int) -> int:
-    """Return a rough estimate of the bytes that compiling takes: a base, and several copies of the weights."""
-    return 3 * 2**30 + 6 * program_bytes

@@ -107,7 +107,7 @@ class Source:
 
     def side_files(self) -> list[Path]:
         """
-        Return the files beside the weights (tokenizer, configuration, chat template), relative to `path`, sorted.
+        Return the files beside the weights (tokenizer, configuration, chat template, code), relative to `path`, sorted.
 
         They are those of `path` itself and of the folders in it, no deeper. Hidden ones are left out, indices of weights in
         several files, and what lies in a folder that is another artifact.

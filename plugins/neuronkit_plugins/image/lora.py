@@ -69,7 +69,10 @@ class _State:
 
 class Adapters:
     """
-    The LoRAs of one session. A change that fails leaves what was there.
+    The LoRAs of one session.
+
+    A LoRA that cannot be read or merged leaves what was there. Where the weights of a component cannot be bound, for lack of memory
+    say, those of the components before it stay bound until the next change, which binds all of them.
 
     Args:
         session: Compiled with its weights apart.

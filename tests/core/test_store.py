@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
 import re
 from pathlib import Path
 
@@ -187,6 +188,23 @@ def test_without_hard_links_files_are_copied(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     copy_artifact(artifact, artifact, fixed={"weights"})
     assert contents(artifact) == {"weights": "large", "scheduler/config.json": "old"}
+
+
+def test_a_folder_that_cannot_be_read_ends_the_copy(tmp_path, monkeypatch):
+    """It would be missing from it."""
+    artifact = make_artifact(tmp_path / "out")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "scheduler":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="scheduler"):
+        copy_artifact(artifact, tmp_path / "copy")
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_full_disk_while_copying(tmp_path, monkeypatch):

@@ -152,7 +152,11 @@ def copy_artifact(
 
 def copy_files(source: Path, target: Path, linked: Container[str] = ()) -> None:
     """Copy a directory; the files of these names become hard links, if that can be."""
-    for folder, _, names in os.walk(source, followlinks=True):
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(source, onerror=fail, followlinks=True):
         placed = target / Path(folder).relative_to(source)
         placed.mkdir(exist_ok=True)
         for name in names:

@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_read_ends_the_copy(tmp_path, monkeypatch):
     scandir = os.scandir
 
     def refuse(path):
-        if Path(path).name == "scheduler":
+        if path == str(artifact / "scheduler"):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scandir(path)
 

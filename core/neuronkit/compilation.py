@@ -34,7 +34,15 @@ from neuronkit.declaration import choose_buckets, declare, read_request, refuse_
 from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
-from neuronkit.export.identity import canonical, config_identity, module_identity, package_sources, plugin_identity
+from neuronkit.export.identity import (
+    canonical,
+    config_identity,
+    libraries,
+    module_identity,
+    module_structure,
+    package_sources,
+    plugin_identity,
+)
 from neuronkit.export.layout import channels_last
 from neuronkit.export.source import Source
 from neuronkit.memory import expected_memory
@@ -169,6 +177,7 @@ def compile_model(
             side_files=write_side_files(source, config, shapes, directory),
             validation=report,
             rebuild=rebuild_command(source, request.key, backend, given, target),
+            libraries=libraries(),
         )
         manifests.dump(manifest, directory)
     if manifest.weights is not None:
@@ -308,7 +317,13 @@ def _copy(job: Work, directory: Path, records: dict[str, CompiledGraphRecord], e
     """Copy an entry's files into an artifact, and add its bucket to the record of its graph."""
     graph = job.graph
     empty = CompiledGraphRecord(
-        graph.name, graph.kind, list(graph.inputs), list(graph.outputs), [], graph.hints.inline_weights
+        graph.name,
+        graph.kind,
+        list(graph.inputs),
+        list(graph.outputs),
+        [],
+        graph.hints.inline_weights,
+        content_key(module_structure(job.module.module)),
     )
     copied = copy_into(entry, directory, f"{graph.name}/{job.bucket.label}")
     records.setdefault(graph.name, empty).buckets.append(copied)

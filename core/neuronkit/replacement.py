@@ -11,7 +11,8 @@ import attrs
 
 from neuronkit import weights
 from neuronkit.artifact import manifest as manifests
-from neuronkit.artifact.manifest import Manifest
+from neuronkit.artifact.cache import content_key
+from neuronkit.artifact.manifest import Manifest, PluginRecord
 from neuronkit.artifact.reader import Artifact, remember
 from neuronkit.artifact.references import references_of
 from neuronkit.artifact.side_files import write_side_files
@@ -20,7 +21,8 @@ from neuronkit.artifact.validation import write_and_validate
 from neuronkit.buckets import Bucket
 from neuronkit.compilation import make_gate, source_record
 from neuronkit.errors import WeightsError
-from neuronkit.export.identity import config_identity
+from neuronkit.export.capture import TracedModule
+from neuronkit.export.identity import config_identity, libraries, module_structure
 from neuronkit.export.source import resolve_source
 from neuronkit.loading import resolve_plugin
 from neuronkit.manager import make_manager, options_class
@@ -74,6 +76,7 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     references = list(references_of(works, source.config, module, empty_states=on_device)) if checked else []
     tensors: dict[str, weights.Fitted] = {}
     traced = {graph.name: trace_module(graph, wrapped[graph.name], options, backend) for graph in graphs}
+    _require_same_modules(artifact, traced, str(checkpoint))
     for name, record in records.items():
         own = weights.module_tensors(traced[name])
         for compiled in record.buckets:
@@ -104,6 +107,21 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     if bound.weights is not None:
         remember(output / bound.weights.file, bound.weights)
     return Artifact(output, bound)
+
+
+def _require_same_modules(artifact: Artifact, traced: Mapping[str, TracedModule], checkpoint: str) -> None:
+    """Compare what no configuration says, where the same code made both: a sentence transformer's pooling, say."""
+    manifest = artifact.manifest
+    plugin = resolve_plugin(artifact).info
+    if manifest.libraries != libraries() or manifest.plugin != PluginRecord(plugin.package, plugin.version):
+        return
+    for record in manifest.graphs:
+        if record.structure not in (None, content_key(module_structure(traced[record.name].module))):
+            raise WeightsError(
+                f"{checkpoint} is another architecture than {artifact.path} was compiled for: the configuration is the same, and "
+                f"graph {record.name!r} has other modules, or modules with other settings (the pooling of a sentence "
+                "transformer, an activation).\nTry: neuronkit compile for this checkpoint."
+            )
 
 
 def _require_same_architecture(artifact: Artifact, config: Mapping[str, Any], checkpoint: str) -> None:

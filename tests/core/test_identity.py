@@ -7,6 +7,7 @@ import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import attrs
@@ -198,7 +199,9 @@ def test_shapeless_fields():
     """The fields that change no graph, one by one; everything else counts."""
     assert {
         "_commit_hash",
+        "_diffusers_version",
         "_name_or_path",
+        "_use_default_values",
         "architectures",
         "dtype",
         "finetuning_task",
@@ -213,3 +216,27 @@ def test_shapeless_fields():
     assert config_identity({**config, **dict.fromkeys(SHAPELESS_FIELDS, "x")}) == config
     for field in config:
         assert config_identity({**config, field: "other"}) != config_identity(config)
+
+
+def test_pipelines_are_the_same_in_every_process(tmp_path):
+    """diffusers keeps sets of names, whose order is another one in every process."""
+    pytest.importorskip("diffusers")
+    code = """
+import sys, diffusers, torch
+from neuronkit.artifact.cache import content_key
+from neuronkit.export.identity import module_structure
+from tests.image.checkpoints import tiny_unet
+print(content_key(module_structure(tiny_unet())))
+"""
+    root = str(Path(__file__).parents[2])
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            cwd=root,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }
+    assert len(found) == 1

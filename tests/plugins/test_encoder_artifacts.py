@@ -189,6 +189,21 @@ def test_replace_weights_of_a_sentence_transformer(tmp_path):
     np.testing.assert_allclose(model.encode(text), expected, atol=1e-5)
 
 
+def test_weights_of_another_pooling(tmp_path):
+    """No config.json says how a sentence transformer pools, and no weight has another shape for it."""
+    first, second = (tiny_sentence_transformer(tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    settings = json.loads((second / "1_Pooling" / "config.json").read_text())
+    settings |= {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True, "pooling_mode": "cls"}
+    (second / "1_Pooling" / "config.json").write_text(json.dumps(settings))
+    options = {"sequence_length": 16, "optlevel": 1, "validate": False}
+    model = neuronkit.NeuronModelForSentenceTransformers.from_pretrained(first, export=True, **options)
+    with pytest.raises(WeightsError, match=r"the configuration is the same, and graph 'encoder' has other modules"):
+        model.replace_weights(second)
+    manifest = model.session.manifest
+    manifest.libraries["transformers"] = "4.0"
+    model.replace_weights(second)
+
+
 def test_an_artifact_is_replaced(model, tmp_path):
     """As transformers does; but nothing else than an artifact is."""
     model.save_pretrained(tmp_path / "out")

@@ -48,7 +48,7 @@ def push_artifact(directory: Path, repository_id: str | None = None, **options: 
 
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, HTTPError  # the former is that of its HTTP client
+    from huggingface_hub.errors import HFValidationError, HTTPError  # the latter is that of its HTTP client
 
     given = build(
         UploadOptions, options if repository_id is None else {**options, "repository_id": repository_id}, "call"

@@ -61,7 +61,9 @@ class CompiledGraphRecord:
     """
     A graph with its inputs and outputs as the plugin declared them, and one record per bucket.
 
-    Where the options leave `inline_weights` open, it says what was decided; artifacts of earlier versions do not say.
+    Where the options leave `inline_weights` open, it says what was decided. `structure` is a digest of the module's classes and
+    attributes, which the libraries and the plugin that the manifest names give again for the same architecture. Artifacts of
+    earlier versions say neither.
     """
 
     name: str
@@ -70,6 +72,7 @@ class CompiledGraphRecord:
     outputs: list[Output]
     buckets: list[CompiledBucket]
     inline_weights: bool | None = None
+    structure: str | None = None
 
 
 @attrs.frozen
@@ -153,6 +156,7 @@ class Manifest:
         side_files: Configuration and tokenizer.
         validation: The gate's report.
         rebuild: The command that makes it again.
+        libraries: Versions of the libraries that the model's code is from; empty in artifacts of earlier versions.
     """
 
     schema: int
@@ -171,6 +175,7 @@ class Manifest:
     side_files: list[File]
     validation: Validation
     rebuild: str
+    libraries: dict[str, str | None] = attrs.field(factory=dict)
 
     @property
     def architecture(self) -> str:

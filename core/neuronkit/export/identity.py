@@ -23,7 +23,9 @@ from neuronkit.export.source import Source
 SHAPELESS_FIELDS = frozenset(
     {
         "_commit_hash",
+        "_diffusers_version",
         "_name_or_path",
+        "_use_default_values",
         "architectures",
         "dtype",
         "finetuning_task",
@@ -35,7 +37,11 @@ SHAPELESS_FIELDS = frozenset(
         "transformers_version",
     }
 )
-"""Fields of a configuration that do not change the graph. Two checkpoints that differ only here share their graphs."""
+"""
+Fields of a configuration that do not change the graph. Two checkpoints that differ only here share their graphs.
+
+diffusers lists the fields that it filled in itself, in an order of each process.
+"""
 
 _OF_NO_GRAPH = frozenset({"generation_config", "name_or_path"})
 """Attributes of a module that do not change its graph: transformers keeps there where it was loaded from, and how it generates."""
@@ -144,8 +150,13 @@ def plugin_identity(plugin: object, source: Source) -> dict[str, Any]:
         "class": name,
         "source": package_sources(owner),
         "remote_code": files,
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": libraries(),
     }
+
+
+def libraries() -> dict[str, str | None]:
+    """Return the versions of the packages whose code is told apart by them; None for one that is not installed."""
+    return {name: _version(name) for name in _LIBRARIES}
 
 
 def package_sources(module_name: str) -> dict[str, str]:

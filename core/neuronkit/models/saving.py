@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.hub import UploadOptions, push_artifact
+from neuronkit.artifact.side_files import record_again
 from neuronkit.artifact.store import copy_artifact
 from neuronkit.errors import ArtifactMismatchError, OptionError, OutputExistsError
 from neuronkit.options import build
@@ -70,6 +73,15 @@ class OfArtifact:
 
     def _own_is_saved(self) -> None:
         """Take note that the artifact now has what `_save_own` wrote."""
+
+    def _write_settings(self, directory: Path, name: str, values: Mapping[str, Any]) -> None:
+        """Write settings over those that a JSON file of a copy of the artifact has, and record it; without any leave it alone."""
+        if not values:
+            return
+        file = directory / name
+        saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        file.write_text(json.dumps({**saved, **values}, indent=2) + "\n", encoding="utf-8")
+        record_again(directory, [file], lambda recorded: recorded == name)
 
     def push_to_hub(self, directory: str | Path | None = None, repository_id: str | None = None, **kwargs: Any) -> str:
         """

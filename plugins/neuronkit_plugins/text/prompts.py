@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -29,9 +31,13 @@ class Prompts:
     @classmethod
     def read(cls, path: Path) -> Prompts:
         """Read those of a checkpoint or an artifact."""
-        config = optional_settings(path / SETTINGS)
-        saved = {name: prompt or "" for name, prompt in (config.get("prompts") or {}).items()}
-        return cls({QUERY: "", DOCUMENT: "", **saved}, config.get("default_prompt_name"))
+        return cls.of(optional_settings(path / SETTINGS))
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Prompts:
+        """Return those that the settings of a sentence transformer have."""
+        saved = {name: prompt or "" for name, prompt in (settings.get("prompts") or {}).items()}
+        return cls({QUERY: "", DOCUMENT: "", **saved}, settings.get("default_prompt_name"))
 
     def find(self, prompt: str | None = None, name: str | None = None) -> str:
         """

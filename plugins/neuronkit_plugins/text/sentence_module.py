@@ -102,6 +102,12 @@ class SentenceModule(NeuronEncoderModel):
         """Write the artifact, as a module of a sentence transformer that is saved."""
         self.save_pretrained(output_path)
 
+    def _save_own(self, directory: Path) -> None:
+        super()._save_own(directory)
+        length = vars(self).get("_max_seq_length")  # not there where nobody has asked for it, or assigned it
+        if length not in (None, longest_text(directory, self.tokenizer, self.limits["sequence"])):
+            self._write_settings(directory, _file(directory) or TRANSFORMER_CONFIGS[0], {"max_seq_length": length})
+
     @classmethod
     def load(cls, model: str, subfolder: str = "", *, trust_artifact: bool = False, **options: Any) -> Self:
         """
@@ -119,7 +125,12 @@ class SentenceModule(NeuronEncoderModel):
 
 def settings(path: Path) -> dict[str, Any]:
     """Return the settings of a checkpoint's Transformer module."""
-    return next((read_settings(path / name) for name in TRANSFORMER_CONFIGS if (path / name).is_file()), {})
+    name = _file(path)
+    return {} if name is None else read_settings(path / name)
+
+
+def _file(path: Path) -> str | None:
+    return next((name for name in TRANSFORMER_CONFIGS if (path / name).is_file()), None)
 
 
 def longest_text(path: Path, tokenizer: Any, limit: int) -> int:

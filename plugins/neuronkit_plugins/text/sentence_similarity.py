@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,10 @@ from neuronkit_plugins.text.batching import tensors_of, tokenize
 from neuronkit_plugins.text.embedding import Encoder, embed
 from neuronkit_plugins.text.encoder import as_texts, check_names, load_backbone
 from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
-from neuronkit_plugins.text.pooling import optional_settings, read_modules
-from neuronkit_plugins.text.prompts import DOCUMENT, QUERY, SETTINGS, Prompts
-from neuronkit_plugins.text.sentence_module import SentenceModule, longest_text, prepare
-
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-"""How embeddings can be compared; the first is what a checkpoint that says nothing means."""
+from neuronkit_plugins.text.pooling import read_modules
+from neuronkit_plugins.text.prompts import DOCUMENT, QUERY, Prompts
+from neuronkit_plugins.text.sentence_module import longest_text, prepare
+from neuronkit_plugins.text.sentence_settings import SentenceSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +56,7 @@ class SentenceTransformerOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class NeuronModelForSentenceTransformers(SentenceModule):
+class NeuronModelForSentenceTransformers(SentenceSettings):
     """
     A compiled sentence transformer: `token_embeddings` ``[batch, sequence, hidden]`` and `sentence_embedding`
     ``[batch, features]``.
@@ -82,22 +78,6 @@ class NeuronModelForSentenceTransformers(SentenceModule):
     def features(self) -> int:
         """Features of a sentence embedding before any are cut."""
         return super().get_embedding_dimension()
-
-    @cached_property
-    def truncate_dim(self) -> int | None:
-        """How many features `encode` keeps, the first ones; None keeps all. The checkpoint may say so; may be assigned."""
-        saved = optional_settings(self.model_save_dir / SETTINGS).get("truncate_dim")
-        return None if saved is None else int(saved)
-
-    @contextmanager
-    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Keep another number of features while the context lasts."""
-        before = self.truncate_dim
-        self.truncate_dim = truncate_dim
-        try:
-            yield
-        finally:
-            self.truncate_dim = before
 
     def encode(
         self,
@@ -190,71 +170,6 @@ class NeuronModelForSentenceTransformers(SentenceModule):
         if prompt_name is None and prompt is None and DOCUMENT in self.prompts:
             prompt_name = DOCUMENT
         return self.encode(inputs, prompt_name, prompt, **options)
-
-    @property
-    def prompts(self) -> dict[str, str]:
-        """The prompts by name; may be changed."""
-        return self._prompts.named
-
-    @prompts.setter
-    def prompts(self, named: Mapping[str, str]) -> None:
-        self._prompts.named = dict(named)
-
-    @property
-    def default_prompt_name(self) -> str | None:
-        """The name of the prompt that `encode` takes where none is asked for; may be assigned."""
-        return self._prompts.default
-
-    @default_prompt_name.setter
-    def default_prompt_name(self, name: str | None) -> None:
-        self._prompts.default = name
-
-    @cached_property
-    def _prompts(self) -> Prompts:
-        return Prompts.read(self.model_save_dir)
-
-    @cached_property
-    def similarity_fn_name(self) -> str:
-        """How `similarity` compares: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; may be assigned."""
-        saved = optional_settings(self.model_save_dir / SETTINGS).get("similarity_fn_name")
-        return saved if saved in SIMILARITIES else SIMILARITIES[0]
-
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """
-        Compare embeddings, as sentence-transformers does.
-
-        Args:
-            embeddings1: ``[texts, features]`` or ``[features]``.
-            embeddings2: ``[other texts, features]`` or ``[features]``.
-
-        Returns:
-            ``[texts, other texts]``.
-
-        Raises:
-            InputError: `similarity_fn_name` is not known, or sentence-transformers is not installed.
-        """
-        found: torch.Tensor = self._similarity().to_similarity_fn(self.similarity_fn_name)(embeddings1, embeddings2)
-        return found
-
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """Compare each embedding with the one in the same row: as `similarity`, and ``[texts]``."""
-        functions = self._similarity()
-        found: torch.Tensor = functions.to_similarity_pairwise_fn(self.similarity_fn_name)(embeddings1, embeddings2)
-        return found
-
-    def _similarity(self) -> Any:
-        """Return the class that has the functions, after checking the name of the one that is wanted."""
-        name = self.similarity_fn_name
-        if name not in SIMILARITIES:
-            raise InputError(f"similarity_fn_name must be one of {', '.join(SIMILARITIES)} (got {name!r}).")
-        try:
-            from sentence_transformers import SimilarityFunction
-        except ModuleNotFoundError as error:
-            raise InputError(
-                "similarity is computed by sentence-transformers, which is not installed.\n"
-                'Try: pip install "neuronkit[sentence-transformers]"'
-            ) from error
-        return SimilarityFunction
 
 
 def _check_processes(**given: Any) -> None:

@@ -1,0 +1,134 @@
+"""What a sentence transformer says of itself beside its modules, and lets its user change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuronkit.errors import InputError
+from neuronkit_plugins.text.pooling import optional_settings
+from neuronkit_plugins.text.prompts import SETTINGS, Prompts
+from neuronkit_plugins.text.sentence_module import SentenceModule
+
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+"""How embeddings can be compared; the first is what a checkpoint that says nothing means."""
+
+
+class SentenceSettings(SentenceModule):
+    """A sentence transformer's prompts, how many features it keeps, and how it compares embeddings."""
+
+    @cached_property
+    def truncate_dim(self) -> int | None:
+        """How many features `encode` keeps, the first ones; None keeps all. The checkpoint may say so; may be assigned."""
+        return _kept_features(optional_settings(self.model_save_dir / SETTINGS))
+
+    @contextmanager
+    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """Keep another number of features while the context lasts."""
+        before = self.truncate_dim
+        self.truncate_dim = truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The prompts by name; may be changed."""
+        return self._prompts.named
+
+    @prompts.setter
+    def prompts(self, named: Mapping[str, str]) -> None:
+        self._prompts.named = dict(named)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The name of the prompt that `encode` takes where none is asked for; may be assigned."""
+        return self._prompts.default
+
+    @default_prompt_name.setter
+    def default_prompt_name(self, name: str | None) -> None:
+        self._prompts.default = name
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        return Prompts.read(self.model_save_dir)
+
+    @cached_property
+    def similarity_fn_name(self) -> str:
+        """How `similarity` compares: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; may be assigned."""
+        return _similarity_name(optional_settings(self.model_save_dir / SETTINGS))
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """
+        Compare embeddings, as sentence-transformers does.
+
+        Args:
+            embeddings1: ``[texts, features]`` or ``[features]``.
+            embeddings2: ``[other texts, features]`` or ``[features]``.
+
+        Returns:
+            ``[texts, other texts]``.
+
+        Raises:
+            InputError: `similarity_fn_name` is not known, or sentence-transformers is not installed.
+        """
+        found: torch.Tensor = self._similarity().to_similarity_fn(self.similarity_fn_name)(embeddings1, embeddings2)
+        return found
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """Compare each embedding with the one in the same row: as `similarity`, and ``[texts]``."""
+        functions = self._similarity()
+        found: torch.Tensor = functions.to_similarity_pairwise_fn(self.similarity_fn_name)(embeddings1, embeddings2)
+        return found
+
+    def _similarity(self) -> Any:
+        """Return the class that has the functions, after checking the name of the one that is wanted."""
+        self._known_similarity()
+        try:
+            from sentence_transformers import SimilarityFunction
+        except ModuleNotFoundError as error:
+            raise InputError(
+                "similarity is computed by sentence-transformers, which is not installed.\n"
+                'Try: pip install "neuronkit[sentence-transformers]"'
+            ) from error
+        return SimilarityFunction
+
+    def _known_similarity(self) -> str:
+        if self.similarity_fn_name not in SIMILARITIES:
+            known = ", ".join(SIMILARITIES)
+            raise InputError(f"similarity_fn_name must be one of {known} (got {self.similarity_fn_name!r}).")
+        return self.similarity_fn_name
+
+    def _save_own(self, directory: Path) -> None:
+        super()._save_own(directory)
+        saved = optional_settings(directory / SETTINGS)
+        prompts = Prompts.of(saved)
+        before = {
+            "prompts": prompts.named,
+            "default_prompt_name": prompts.default,
+            "similarity_fn_name": _similarity_name(saved),
+            "truncate_dim": _kept_features(saved),
+        }
+        now = {
+            "prompts": self.prompts,
+            "default_prompt_name": self.default_prompt_name,
+            "similarity_fn_name": self._known_similarity(),
+            "truncate_dim": self.truncate_dim,
+        }
+        self._write_settings(directory, SETTINGS, {name: now[name] for name in now if now[name] != before[name]})
+
+
+def _similarity_name(saved: Mapping[str, Any]) -> str:
+    name = saved.get("similarity_fn_name")
+    return name if name in SIMILARITIES else SIMILARITIES[0]
+
+
+def _kept_features(saved: Mapping[str, Any]) -> int | None:
+    count = saved.get("truncate_dim")
+    return None if count is None else int(count)

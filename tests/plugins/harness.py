@@ -32,9 +32,12 @@ class EagerShell:
         record = CompiledGraphRecord("encoder", None, list(self.graph.inputs), list(self.graph.outputs), [bucket])
         self.session = SimpleNamespace(graphs={"encoder": LoadedGraph(record, [lambda tensors: self.module(*tensors)])})
 
+    truncate_dim: int | None = None
+    """As `NeuronModelForSentenceTransformers` has it, and `features`."""
+
     @property
-    def embedding_dimension(self) -> int:
-        """As `NeuronModelForSentenceTransformers` has it."""
+    def features(self) -> int:
+        """Features of a sentence embedding before any are cut."""
         return self.graph.outputs[-1].axes[-1]
 
     @torch.no_grad()

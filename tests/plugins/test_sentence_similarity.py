@@ -159,7 +159,7 @@ def test_normalize_option(tmp_path):
     ("inputs", "message"),
     [
         ({}, "Sentence similarity needs text=..."),
-        ({"sentences": "snow"}, "sentences: unknown input. It takes: text, batch_size, normalize."),
+        ({"sentences": "snow"}, "sentences: unknown input. It takes: text, batch_size, normalize, truncate_dim."),
         ({"text": ["snow", 1]}, "text must be a text or a list of texts (it has an item of type int)."),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from neuronkit.errors import ArtifactNotFoundError, InputError
+from neuronkit.export.source import read_settings
 
 
 class Processors:
@@ -27,6 +28,7 @@ class Processors:
         self.path = path
         self.limits = dict(limits)
         self.trust_remote_code = trust_remote_code
+        self._settings: dict[str, dict[str, Any]] = {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -35,10 +37,33 @@ class Processors:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The artifact's tokenizer."""
+        """
+        The artifact's tokenizer.
+
+        Raises:
+            ArtifactNotFoundError: The artifact's directory is gone.
+        """
         from transformers import AutoTokenizer
 
+        require_there(self.path)
         return AutoTokenizer.from_pretrained(self.path, trust_remote_code=self.trust_remote_code)
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """
+        Return what a JSON file of the artifact sets, by name; nothing where there is no such file. It is read once.
+
+        Args:
+            name: The file's name in the artifact.
+
+        Raises:
+            ArtifactNotFoundError: The artifact's directory is gone.
+            SourceError: The file is not JSON, or holds no object.
+        """
+        if name not in self._settings:
+            require_there(self.path)
+            file = self.path / name
+            self._settings[name] = read_settings(file) if file.is_file() else {}
+        return self._settings[name]
 
     def prepare(self, inputs: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], Any]:
         """
@@ -59,6 +84,20 @@ class Processors:
         return tensors, {name: value for name, value in inputs.items() if name not in tensors}
 
 
+def require_there(path: Path) -> None:
+    """
+    Refuse to read on in an artifact that was taken away: a missing file would read as one that says nothing.
+
+    Raises:
+        ArtifactNotFoundError: Its directory is gone.
+    """
+    if not path.is_dir():
+        raise ArtifactNotFoundError(
+            f"{path} was there when the artifact was loaded, and is gone.\n"
+            "Try: put it back, or load the artifact from where it is now."
+        )
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """
     Return the checkpoint's configuration in an artifact, without the section that neuronkit added.
@@ -66,8 +105,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactNotFoundError: The artifact's directory is gone.
     """
-    if not path.is_dir():
-        raise ArtifactNotFoundError(f"{path} was there when the artifact was loaded, and is gone.")
+    require_there(path)
     for name in ("config.json", "model_index.json"):
         if (path / name).is_file():
             found: dict[str, Any] = json.loads((path / name).read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from neuronkit.buckets import Bucket, chunks
 from neuronkit.errors import ArtifactIncompatibleError, InputError, WeightsError
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.padding import pad
+from neuronkit.processors import require_there
 from neuronkit.shape_names import BATCH
 from neuronkit.state import Turns, make_state
 from neuronkit.weights import SCOPE, check, fit, make_once, of_graph
@@ -111,9 +112,11 @@ class Session:
         Return the weights of a graph as the artifact has them, by name in the traced module.
 
         Raises:
+            ArtifactNotFoundError: The artifact's directory is gone.
             WeightsError: They are inside the graph.
         """
         manifest = self.manifest
+        require_there(self.artifact.path)
         found = of_graph(graph, read(self.artifact.path / manifest.weights.file)) if manifest.weights else {}
         if not found:
             raise WeightsError(

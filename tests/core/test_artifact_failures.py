@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from neuronkit.errors import (
     SourceError,
     ValidationError,
 )
-from neuronkit.processors import read_config
+from neuronkit.processors import Processors, read_config
 from tests.core.tide import KEY, TASK, Tide, Wrong, make_tide
 
 ROOT = Path(__file__).parents[2]
@@ -123,8 +124,47 @@ def test_a_relative_path_outlives_a_change_of_directory(tide_artifact, tmp_path,
     model = neuronkit.load(tide_artifact.name)
     monkeypatch.chdir(tmp_path)
     assert model.processors.config["model_type"]
-    with pytest.raises(ArtifactNotFoundError, match="nowhere was there when the artifact was loaded, and is gone"):
+    with pytest.raises(ArtifactNotFoundError) as raised:
         read_config(Path("nowhere"))
+    assert str(raised.value) == (
+        "nowhere was there when the artifact was loaded, and is gone.\n"
+        "Try: put it back, or load the artifact from where it is now."
+    )
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model: model.processors.tokenizer,
+        lambda model: model.processors.settings("tide.json"),
+        lambda model: model.config,
+        lambda model: model.session.weights(next(iter(model.session.graphs))),
+        lambda model: model.save_pretrained("elsewhere"),
+    ],
+    ids=["tokenizer", "settings", "config", "weights", "save_pretrained"],
+)
+def test_an_artifact_that_was_taken_away(tide_artifact, tmp_path, monkeypatch, ask):
+    """Whatever reads on in it says so; a missing file is none that says nothing."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tide_artifact, tmp_path / "artifact")
+    model = neuronkit.load(tmp_path / "artifact")
+    (tmp_path / "artifact").rename(tmp_path / "moved")
+    with pytest.raises(ArtifactNotFoundError) as raised:
+        ask(model)
+    assert str(raised.value).startswith(f"{tmp_path / 'artifact'} was there when the artifact was loaded, and is gone.")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_settings_are_read_once(tmp_path):
+    """What lies in their place later belongs to another artifact."""
+    (tmp_path / "tide.json").write_text('{"height": 3}')
+    processors = Processors(tmp_path, {})
+    assert processors.settings("tide.json") == {"height": 3}
+    assert processors.settings("ebb.json") == {}
+    (tmp_path / "tide.json").unlink()
+    (tmp_path / "ebb.json").write_text('{"height": 1}')
+    assert processors.settings("tide.json") == {"height": 3}
+    assert processors.settings("ebb.json") == {}
 
 
 def test_what_compile_returns_outlives_a_change_of_directory(tide_checkpoint, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -38,6 +39,11 @@ def files(directory):
     manifest = json.loads(found.pop("neuronkit.json"))
     del manifest["rebuild"]
     return found, manifest
+
+
+def edit(file, **fields):
+    """Change fields of a JSON file."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
 
 
 @pytest.mark.parametrize("place", ["elsewhere", "out"])
@@ -94,6 +100,29 @@ def test_what_nobody_knows_is_not_saved(artifact, tmp_path):
         model.save_pretrained(tmp_path / "saved")
     assert str(error.value) == "similarity_fn_name must be one of cosine, dot, euclidean, manhattan (got 'maxsim')."
     assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["gone", "replaced"])
+def test_settings_are_those_of_the_weights(checkpoint, tmp_path, taken):
+    """A loaded model goes on as it was, whatever happens to the directory that it was loaded from."""
+    path = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    edit(path / "config_sentence_transformers.json", prompts={"query": "WHO sings "}, default_prompt_name="query")
+    edit(path / "sentence_bert_config.json", do_lower_case=True, max_seq_length=9)
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    (path / "tokenizer.json").write_text(json.dumps({**tokenizer, "normalizer": None}))
+    with offer_recording_backend():
+        neuronkit.compile(path, tmp_path / "out", backend="recording", cache=False, sequence_length=64)
+        model, pipe = neuronkit.load(tmp_path / "out"), neuronkit.pipeline(tmp_path / "out")
+    upper = [text.upper() for text in TEXTS]
+    before = model.encode(upper), pipe(text=upper)
+    np.testing.assert_allclose(before[0], model.encode(TEXTS), atol=1e-6)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    if not taken:
+        shutil.copytree(tmp_path / "moved", tmp_path / "out")
+        edit(tmp_path / "out" / "config_sentence_transformers.json", default_prompt_name=None)
+        edit(tmp_path / "out" / "sentence_bert_config.json", do_lower_case=False, max_seq_length=5)
+    np.testing.assert_array_equal(model.encode(upper), before[0])
+    np.testing.assert_array_equal(pipe(text=upper), before[1])
 
 
 def test_length_of_a_first_module_is_saved(checkpoint, tmp_path):

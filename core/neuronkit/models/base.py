@@ -16,7 +16,7 @@ from neuronkit.models.moves import Moves
 from neuronkit.models.outputs import Outputs
 from neuronkit.models.saving import OfArtifact
 from neuronkit.padding import remove_padding
-from neuronkit.processors import Processors
+from neuronkit.processors import Processors, require_there
 
 if TYPE_CHECKING:
     from neuronkit.session import Session
@@ -125,6 +125,7 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
 
         values = self.processors.config
         if values.get("model_type") in CONFIG_MAPPING or (self.processors.trust_remote_code and "auto_map" in values):
+            require_there(self.model_save_dir)
             return AutoConfig.from_pretrained(self.model_save_dir, trust_remote_code=self.processors.trust_remote_code)
         return PretrainedConfig.from_dict(values)
 

@@ -13,6 +13,7 @@ from neuronkit.artifact.side_files import record_again
 from neuronkit.artifact.store import copy_artifact
 from neuronkit.errors import ArtifactMismatchError, OptionError, OutputExistsError
 from neuronkit.options import build
+from neuronkit.processors import require_there
 
 if TYPE_CHECKING:
     from neuronkit.session import Session
@@ -43,6 +44,7 @@ class OfArtifact:
             **kwargs: For `push_to_hub`.
 
         Raises:
+            ArtifactNotFoundError: The artifact's directory is gone.
             OptionError: A keyword is unknown, or for uploading where nothing is uploaded.
             OutputExistsError: The directory holds something else than an artifact.
             ArtifactWriteError: The disk is full, or the directory cannot be written.
@@ -52,6 +54,7 @@ class OfArtifact:
         build(UploadOptions, kwargs, "call")
         if kwargs and not push_to_hub:
             raise OptionError(f"{', '.join(kwargs)}: only for uploading.\nTry: push_to_hub=True, or leave it out.")
+        require_there(self.session.artifact.path)
         source, target = self.session.artifact.path, Path(directory).expanduser()
         itself = target.resolve() == source.resolve()
         others = [] if itself else _others(target)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.text.pooling import optional_settings
+from neuronkit.processors import Processors
 
 SETTINGS = "config_sentence_transformers.json"
 QUERY, DOCUMENT = "query", "document"
@@ -29,9 +28,9 @@ class Prompts:
     default: str | None
 
     @classmethod
-    def read(cls, path: Path) -> Prompts:
+    def read(cls, processors: Processors) -> Prompts:
         """Read those of a checkpoint or an artifact."""
-        return cls.of(optional_settings(path / SETTINGS))
+        return cls.of(processors.settings(SETTINGS))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Prompts:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit.export.source import read_settings
+from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import tensors_of, tokenize
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
 
@@ -68,7 +68,7 @@ class SentenceModule(NeuronEncoderModel):
 
     @cached_property
     def _max_seq_length(self) -> int:
-        return longest_text(self.model_save_dir, self.tokenizer, self.limits["sequence"])
+        return longest_text(self.processors)
 
     def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **_: Any) -> dict[str, torch.Tensor]:
         """
@@ -79,7 +79,7 @@ class SentenceModule(NeuronEncoderModel):
             prompt: Stands before each of them.
             **_: Settings of modules that this is not.
         """
-        texts = prepare(self.model_save_dir, inputs, prompt or "")
+        texts = prepare(self.processors, inputs, prompt or "")
         return tensors_of(tokenize(self.tokenizer, texts, truncation=True, max_length=self.max_seq_length))
 
     def tokenize(self, texts: Sequence[str], **_: Any) -> dict[str, torch.Tensor]:
@@ -105,8 +105,12 @@ class SentenceModule(NeuronEncoderModel):
     def _save_own(self, directory: Path) -> None:
         super()._save_own(directory)
         length = vars(self).get("_max_seq_length")  # not there where nobody has asked for it, or assigned it
-        if length not in (None, longest_text(directory, self.tokenizer, self.limits["sequence"])):
-            self._write_settings(directory, _file(directory) or TRANSFORMER_CONFIGS[0], {"max_seq_length": length})
+        if length is None:
+            return
+        trusted = self.processors.trust_remote_code
+        if length != longest_text(Processors(directory, self.limits, trust_remote_code=trusted)):
+            there = (name for name in TRANSFORMER_CONFIGS if (directory / name).is_file())
+            self._write_settings(directory, next(there, TRANSFORMER_CONFIGS[0]), {"max_seq_length": length})
 
     @classmethod
     def load(cls, model: str, subfolder: str = "", *, trust_artifact: bool = False, **options: Any) -> Self:
@@ -123,29 +127,18 @@ class SentenceModule(NeuronEncoderModel):
         return cls.from_pretrained(model, subfolder=subfolder or None, trust_artifact=trust_artifact, **kept)
 
 
-def settings(path: Path) -> dict[str, Any]:
-    """Return the settings of a checkpoint's Transformer module."""
-    name = _file(path)
-    return {} if name is None else read_settings(path / name)
+def longest_text(processors: Processors) -> int:
+    """Return the tokens that texts are cut to: what the checkpoint's settings or its tokenizer say, at most the compiled length."""
+    longest = _settings(processors).get("max_seq_length") or processors.tokenizer.model_max_length
+    return int(min(processors.limits["sequence"], longest))
 
 
-def _file(path: Path) -> str | None:
-    return next((name for name in TRANSFORMER_CONFIGS if (path / name).is_file()), None)
-
-
-def longest_text(path: Path, tokenizer: Any, limit: int) -> int:
-    """
-    Return the tokens that texts are cut to.
-
-    Args:
-        path: Directory with the checkpoint's settings.
-        tokenizer: Its tokenizer.
-        limit: Tokens of the longest text that the graph takes.
-    """
-    return int(min(limit, settings(path).get("max_seq_length") or tokenizer.model_max_length))
-
-
-def prepare(path: Path, texts: Sequence[str], prompt: str) -> list[str]:
+def prepare(processors: Processors, texts: Sequence[str], prompt: str) -> list[str]:
     """Return the texts behind the prompt, in lower case where the checkpoint's settings say so."""
     prepared = [prompt + text for text in texts]
-    return [text.lower() for text in prepared] if settings(path).get("do_lower_case") else prepared
+    return [text.lower() for text in prepared] if _settings(processors).get("do_lower_case") else prepared
+
+
+def _settings(processors: Processors) -> dict[str, Any]:
+    """Return the settings of a checkpoint's Transformer module."""
+    return next((found for name in TRANSFORMER_CONFIGS if (found := processors.settings(name))), {})

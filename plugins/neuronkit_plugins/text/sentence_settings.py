@@ -25,7 +25,7 @@ class SentenceSettings(SentenceModule):
     @cached_property
     def truncate_dim(self) -> int | None:
         """How many features `encode` keeps, the first ones; None keeps all. The checkpoint may say so; may be assigned."""
-        return _kept_features(optional_settings(self.model_save_dir / SETTINGS))
+        return _kept_features(self.processors.settings(SETTINGS))
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
@@ -57,12 +57,12 @@ class SentenceSettings(SentenceModule):
 
     @cached_property
     def _prompts(self) -> Prompts:
-        return Prompts.read(self.model_save_dir)
+        return Prompts.read(self.processors)
 
     @cached_property
     def similarity_fn_name(self) -> str:
         """How `similarity` compares: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; may be assigned."""
-        return _similarity_name(optional_settings(self.model_save_dir / SETTINGS))
+        return _similarity_name(self.processors.settings(SETTINGS))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -130,7 +129,7 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
         if device is not None:
             self.to(device)
         texts, is_list = as_texts("inputs", sentences if inputs is None else inputs)
-        texts = prepare(self.model_save_dir, texts, self._prompts.find(prompt, prompt_name))
+        texts = prepare(self.processors, texts, self._prompts.find(prompt, prompt_name))
         encoder = Encoder(self, batch_size, show_progress_bar=bool(show_progress_bar))
         kept = self.truncate_dim if truncate_dim is None else truncate_dim
         if output_value != "sentence_embedding":
@@ -245,10 +244,9 @@ class SentenceSimilarity:
         texts, is_list = as_texts("text", inputs["text"])
         if not texts:
             return {}, is_list
-        path, tokenizer = Path(processors.path), processors.tokenizer
-        length = longest_text(path, tokenizer, processors.limits["sequence"])
-        prepared = prepare(path, texts, Prompts.read(path).find())
-        return tensors_of(tokenize(tokenizer, prepared, truncation=True, max_length=length)), is_list
+        prepared = prepare(processors, texts, Prompts.read(processors).find())
+        keywords: dict[str, Any] = {"truncation": True, "max_length": longest_text(processors)}
+        return tensors_of(tokenize(processors.tokenizer, prepared, **keywords)), is_list
 
     @hookimpl
     def call(

@@ -415,6 +415,42 @@ def test_fewer_features(tmp_path):
     np.testing.assert_allclose(model.encode([*TEXTS, "snow"]), original.encode([*TEXTS, "snow"]), atol=1e-5)
 
 
+def test_evaluators(sentences):
+    """Those of sentence-transformers find the same of a compiled model as of the original, as it is and wrapped."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator, TripletEvaluator
+
+    model, original = sentences
+    others = ["the bird sings", "a stone", "the old river"]
+    for evaluate in (
+        EmbeddingSimilarityEvaluator(TEXTS, others, [0.9, 0.5, 0.1], name="pairs"),
+        TripletEvaluator(TEXTS, others, others[::-1], name="triplets"),
+    ):
+        expected = evaluate(original)
+        for one in (model, SentenceTransformer(modules=[model])):
+            assert evaluate(one) == pytest.approx(expected, abs=1e-4)
+    assert {"pairs_spearman_cosine", "triplets_cosine_accuracy"} <= set(model.model_card_data.metrics)
+
+
+def test_older_names(sentences):
+    """What callers of sentence models have asked for over the years."""
+    model, original = sentences
+    assert model.get_sentence_embedding_dimension() == original.get_embedding_dimension() == 16
+    assert model.get_max_seq_length() == model.max_seq_length
+    with model.truncate_sentence_embeddings(5):
+        assert model.get_sentence_embedding_dimension() == model.encode("snow").shape[0] == 5
+    positional = (None, None, 2, False, "sentence_embedding", "float32", True, False, None, True)
+    for method in ("encode", "encode_query", "encode_document"):
+        found, expected = (getattr(one, method)(TEXTS, *positional) for one in (model, original))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    features = model.preprocess(TEXTS)
+    added = model.forward(features)
+    assert set(added) == {*features, "token_embeddings", "sentence_embedding"}
+    assert torch.equal(added["sentence_embedding"], model(features)["sentence_embedding"])
+    assert torch.equal(added["sentence_embedding"], model.forward(**features).sentence_embedding)
+    np.testing.assert_array_equal(model.encode("snow", precision=None), model.encode("snow"))
+
+
 def test_encode_other_values(sentences):
     """Everything at once, nothing at all, and the errors."""
     model, _ = sentences

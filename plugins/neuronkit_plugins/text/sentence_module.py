@@ -37,14 +37,26 @@ class SentenceModule(NeuronEncoderModel):
     config_keys: tuple[str, ...] = ()
     forward_kwargs: frozenset[str] = frozenset()
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        """Run the model on tensors, or on a mapping of features."""
-        if arguments and isinstance(arguments[0], Mapping):
-            return self._add_embeddings(arguments[0])
-        return super().__call__(*arguments, **keywords)
+    def forward(  # type: ignore[override]  # positional, as the eager model takes them
+        self,
+        input_ids: torch.Tensor | Mapping[str, Any] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> Any:
+        """Run the model on tensors, or on a mapping of features that is given alone."""
+        if isinstance(input_ids, Mapping):
+            return self._add_embeddings(input_ids)
+        return super().forward(
+            input_ids, attention_mask, token_type_ids, output_attentions, output_hidden_states, return_dict, **others
+        )
 
     def _add_embeddings(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        outputs = self(**tensors_of(features))
+        tensors: dict[str, Any] = tensors_of(features)
+        outputs = super().forward(**tensors)
         added = {name: outputs[name] for name in ("token_embeddings", "sentence_embedding") if name in outputs}
         return {**features, **(added or {"token_embeddings": outputs["last_hidden_state"]})}
 
@@ -69,6 +81,10 @@ class SentenceModule(NeuronEncoderModel):
     @cached_property
     def _max_seq_length(self) -> int:
         return longest_text(self.processors)
+
+    def get_max_seq_length(self) -> int:
+        """Return `max_seq_length`, as older code asks for it."""
+        return self.max_seq_length
 
     def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **_: Any) -> dict[str, torch.Tensor]:
         """

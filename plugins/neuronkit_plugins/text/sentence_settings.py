@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 
 from neuronkit.errors import InputError
@@ -17,6 +18,22 @@ from neuronkit_plugins.text.sentence_module import SentenceModule
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 """How embeddings can be compared; the first is what a checkpoint that says nothing means."""
+
+
+@attrs.define
+class ModelCardData:
+    """
+    Where evaluators of sentence-transformers note their results; no model card is written of them.
+
+    Args:
+        metrics: The newest value of each metric, by the name that the evaluator gives it.
+    """
+
+    metrics: dict[str, float] = attrs.field(factory=dict)
+
+    def set_evaluation_metrics(self, evaluator: Any, metrics: Mapping[str, Any], epoch: int = 0, step: int = 0) -> None:
+        """Note what an evaluator found."""
+        self.metrics.update(metrics)
 
 
 class SentenceSettings(SentenceModule):
@@ -36,6 +53,10 @@ class SentenceSettings(SentenceModule):
             yield
         finally:
             self.truncate_dim = before
+
+    def truncate_sentence_embeddings(self, truncate_dim: int | None) -> AbstractContextManager[None]:
+        """Keep another number of features while the context lasts: the older name of `truncate_embeddings`."""
+        return self.truncate_embeddings(truncate_dim)
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -63,6 +84,11 @@ class SentenceSettings(SentenceModule):
     def similarity_fn_name(self) -> str:
         """How `similarity` compares: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; may be assigned."""
         return _similarity_name(self.processors.settings(SETTINGS))
+
+    @cached_property
+    def model_card_data(self) -> ModelCardData:
+        """Where evaluators of sentence-transformers note their results."""
+        return ModelCardData()
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """

@@ -73,6 +73,10 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
         """Return the features of a sentence embedding, as `encode` returns it."""
         return self.features if self.truncate_dim is None else min(self.features, self.truncate_dim)
 
+    def get_sentence_embedding_dimension(self) -> int:
+        """Return the features of a sentence embedding: the older name of `get_embedding_dimension`."""
+        return self.get_embedding_dimension()
+
     @property
     def features(self) -> int:
         """Features of a sentence embedding before any are cut."""
@@ -86,7 +90,7 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         output_value: str | None = "sentence_embedding",
-        precision: str = "float32",
+        precision: str | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: str | torch.device | None = None,
@@ -107,7 +111,7 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
             batch_size: Texts that run together.
             show_progress_bar: Show how many texts are done.
             output_value: ``"sentence_embedding"``, ``"token_embeddings"``, or None for both and the tokens.
-            precision: ``"float32"``, the only one.
+            precision: ``"float32"``, the only one, or None for it.
             convert_to_numpy: Return numpy arrays.
             convert_to_tensor: Return one tensor; goes before `convert_to_numpy`.
             device: Where a compiled model takes its tensors: the CPU.
@@ -147,7 +151,12 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
         return list(result) if is_list else result
 
     def encode_query(
-        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **options: Any
+        self,
+        inputs: Any = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        *others: Any,
+        **options: Any,
     ) -> Any:
         """
         Embed queries: `encode` behind the checkpoint's prompt for queries, if it has one.
@@ -156,19 +165,25 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
             inputs: As for `encode`.
             prompt_name: Another prompt.
             prompt: The prompt itself.
+            *others: As for `encode`, in its order.
             **options: As for `encode`.
         """
         if prompt_name is None and prompt is None and QUERY in self.prompts:
             prompt_name = QUERY
-        return self.encode(inputs, prompt_name, prompt, **options)
+        return self.encode(inputs, prompt_name, prompt, *others, **options)
 
     def encode_document(
-        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **options: Any
+        self,
+        inputs: Any = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        *others: Any,
+        **options: Any,
     ) -> Any:
         """Embed documents: as `encode_query`, with the prompt for documents."""
         if prompt_name is None and prompt is None and DOCUMENT in self.prompts:
             prompt_name = DOCUMENT
-        return self.encode(inputs, prompt_name, prompt, **options)
+        return self.encode(inputs, prompt_name, prompt, *others, **options)
 
 
 def _check_processes(**given: Any) -> None:
@@ -180,12 +195,12 @@ def _check_processes(**given: Any) -> None:
             )
 
 
-def _check_encode(output_value: str | None, precision: str, batch_size: int) -> None:
+def _check_encode(output_value: str | None, precision: str | None, batch_size: int) -> None:
     if output_value not in ("sentence_embedding", "token_embeddings", None):
         raise InputError(
             f"output_value must be 'sentence_embedding', 'token_embeddings' or None (got {output_value!r})."
         )
-    if precision != "float32":
+    if precision not in ("float32", None):
         raise InputError(
             f"precision: a compiled model embeds in float32 (got {precision!r}).\n"
             "Try: sentence_transformers.util.quantization.quantize_embeddings on the result."

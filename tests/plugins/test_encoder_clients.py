@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import neuronkit
-from neuronkit.errors import InputError, OptionError
+from neuronkit.errors import FixedGraphError, InputError, OptionError
 from neuronkit.testing.recording import offer_recording_backend
 from tests.plugins.checkpoints import WORDS, tiny_sentence_transformer
 from tests.plugins.encoders import eager_model, tiny_encoder
@@ -239,6 +239,24 @@ def test_data_loader(load):
             assert (model(**batch).logits - eager(**batch).logits).abs().max() < 1e-4
 
 
+def test_trainer(load, tmp_path):
+    """Predicts over a data set without labels, on a model that accelerate prepared; what it would save is refused."""
+    from accelerate import Accelerator
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    model, eager, tokenizer = load("text-classification")
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True)
+    rows = [tokenizer(text) for text in TEXTS]
+    trainers = [Trainer(one, arguments, DataCollatorWithPadding(tokenizer)) for one in (model, eager)]
+    found, expected = (trainer.predict(rows).predictions for trainer in trainers)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    encoded = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    prepared = Accelerator(cpu=True).prepare(model)
+    np.testing.assert_allclose(prepared(**encoded).logits, expected, atol=1e-4)
+    with pytest.raises(FixedGraphError, match=r"its state_dict would be empty"):
+        trainers[0].save_model(str(tmp_path / "saved"))
+
+
 def test_outputs_of_layers(load):
     """Compiled in, hidden states and attentions are tuples as in eager mode; otherwise asking for them is refused."""
     flags = {"output_hidden_states": True, "output_attentions": True}
@@ -283,7 +301,11 @@ def test_inputs(load):
         ({"input_ids": ids[0]}, "input_ids must have 2 dimensions"),
         ({"input_ids": ids[:0]}, "input_ids is empty along 'batch'"),
         ({}, "needs the input 'input_ids'"),
-        ({"input_ids": ids, "labels": ids}, "labels are for training"),
+        (
+            {"input_ids": ids, "labels": ids},
+            "labels are for training: a compiled model computes no loss.\nTry: without them; Trainer.predict on a data set "
+            "without its labels returns what a metric compares with them.",
+        ),
         ({"input_ids": ids, "inputs_embeds": ids}, "takes attention_mask, input_ids, and no inputs_embeds"),
         ({"input_ids": ids.repeat(1, 8)}, "input_ids has 72 along 'sequence', and the largest bucket has 64"),
     ):

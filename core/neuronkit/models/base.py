@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import torch
 from torch import nn
 
-from neuronkit.errors import ArtifactMismatchError, InputError
+from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError
 from neuronkit.models.moves import Moves
 from neuronkit.models.outputs import Outputs
 from neuronkit.models.saving import OfArtifact
@@ -189,6 +189,35 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
                 f"A compiled model keeps its dtype ({self.dtype}). Try: compile with auto_cast and auto_cast_type."
             )
         return self
+
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """
+        Return what a larger module saves of this one, which is nothing.
+
+        Raises:
+            FixedGraphError: The state of the model itself was asked for.
+
+        """
+        if not args and destination is None and not prefix:
+            raise FixedGraphError(
+                "A compiled model has no parameters of its own, and its state_dict would be empty.\n"
+                "Try: save_pretrained(directory), which keeps the weights and the graphs; "
+                f"session.weights({self._graph!r}) returns the weights."
+            )
+        return super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """
+        Refuse to load a state, which would change nothing.
+
+        Raises:
+            FixedGraphError: Always.
+
+        """
+        raise FixedGraphError(
+            "load_state_dict would change nothing: a compiled model has no parameters of its own.\n"
+            "Try: replace_weights(checkpoint), or from_pretrained for what save_pretrained wrote."
+        )
 
     def can_generate(self) -> bool:
         """Tell whether `generate` works."""

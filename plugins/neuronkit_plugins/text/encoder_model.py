@@ -103,6 +103,9 @@ class NeuronEncoderModel(NeuronBaseModel):
             if value is None or (name == "use_cache" and not value):
                 continue
             if name == "labels":
-                raise InputError("labels are for training: a compiled model computes no loss.")
+                raise InputError(
+                    "labels are for training: a compiled model computes no loss.\n"
+                    "Try: without them; Trainer.predict on a data set without its labels returns what a metric compares with them."
+                )
             known = ", ".join(sorted(names - {GIVEN}))
             raise InputError(f"{name}: a compiled {self.model_type} takes {known}, and no {name}.")

@@ -97,15 +97,21 @@ def pipeline(
         **source_options: As for `load`.
 
     Raises:
+        ArtifactNotFoundError: What was given is neither.
         OptionError: A shell was given, and how to load it too.
         neuronkit.NeuronkitError: As `load`.
     """
-    from neuronkit.errors import OptionError
+    from neuronkit.errors import ArtifactNotFoundError, OptionError
     from neuronkit.running import Pipeline
 
     if isinstance(artifact, (str, Path)):
         artifact = load(artifact, trust_artifact=trust_artifact, task=task, placement=placement, **source_options)
         return Pipeline(artifact)
+    if not hasattr(artifact, "session"):
+        raise ArtifactNotFoundError(
+            f"A pipeline is of an artifact's directory or hub id, or of what neuronkit.load returned (got {artifact!r}).\n"
+            "Try: the directory that neuronkit compile wrote."
+        )
     given = {"trust_artifact": trust_artifact, "task": task, "placement": placement, **source_options}
     if names := [name for name, value in given.items() if value]:
         raise OptionError(

@@ -30,6 +30,11 @@ def find_artifact(model: str | Path, options: SourceOptions, *, trust_artifact: 
     """
     from neuronkit.export.source import download, is_hub_id
 
+    if not isinstance(model, (str, Path)) or not str(model):
+        raise ArtifactNotFoundError(
+            f"An artifact is named by its directory or its hub id (got {model!r}).\n"
+            "Try: the directory that neuronkit compile wrote."
+        )
     path = Path(model).expanduser()
     if not path.is_dir():
         if not is_hub_id(str(model)):

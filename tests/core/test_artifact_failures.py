@@ -96,8 +96,8 @@ def test_an_artifact_is_no_checkpoint(tide_artifact, tmp_path):
     with pytest.raises(SourceError) as raised:
         compile_tide(tide_artifact, tmp_path / "out")
     assert str(raised.value) == (
-        f"{tide_artifact} is an artifact already, and no checkpoint to compile.\n"
-        "Try: load it (without export=True), or compile the checkpoint that it was made of."
+        f"{tide_artifact} is an artifact already, and no checkpoint.\n"
+        "Try: the checkpoint that it was made of; neuronkit.load runs the artifact as it is."
     )
 
 
@@ -130,6 +130,19 @@ def test_a_relative_path_outlives_a_change_of_directory(tide_artifact, tmp_path,
         "nowhere was there when the artifact was loaded, and is gone.\n"
         "Try: put it back, or load the artifact from where it is now."
     )
+
+
+@pytest.mark.parametrize("given", [None, 3, b"artifact", ""])
+def test_what_names_no_artifact(given):
+    """It is refused as what it is, by both verbs."""
+    for verb in (neuronkit.load, neuronkit.pipeline):
+        if verb is neuronkit.load or isinstance(given, str):
+            expected = f"An artifact is named by its directory or its hub id (got {given!r})."
+        else:
+            expected = f"A pipeline is of an artifact's directory or hub id, or of what neuronkit.load returned (got {given!r})."
+        with pytest.raises(ArtifactNotFoundError) as raised:
+            verb(given)
+        assert str(raised.value) == f"{expected}\nTry: the directory that neuronkit compile wrote."
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,8 @@ def test_inputs(load):
         {"token_type_ids": torch.zeros_like(ids)},
         {"start_positions": torch.ones(2), "end_positions": torch.ones(2)},
         {"attention_mask": torch.ones(2, 9, dtype=torch.bool)},
+        {"attention_mask": torch.ones(2, 9)},
+        {"attention_mask": torch.ones(2, 9, dtype=torch.float16)},
     ):
         outputs = model(input_ids=ids.to(torch.int32), **extra)
         assert list(outputs) == ["start_logits", "end_logits"]
@@ -298,6 +300,10 @@ def test_inputs(load):
         torch.testing.assert_close(outputs.end_logits, expected.end_logits, atol=1e-4, rtol=0)
     for wrong, message in (
         ({"input_ids": ids.float()}, "input_ids must be of dtype int64 (got float32)"),
+        (
+            {"input_ids": ids, "attention_mask": torch.full((2, 9), 0.5)},
+            "attention_mask must be of dtype int64 (got float32)",
+        ),
         ({"input_ids": ids[0]}, "input_ids must have 2 dimensions"),
         ({"input_ids": ids[:0]}, "input_ids is empty along 'batch'"),
         ({}, "needs the input 'input_ids'"),

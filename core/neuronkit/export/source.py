@@ -151,8 +151,8 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
         path = path / options.subfolder
     if (path / MANIFEST).is_file():
         raise SourceError(
-            f"{path} is an artifact already, and no checkpoint to compile.\n"
-            "Try: load it (without export=True), or compile the checkpoint that it was made of."
+            f"{path} is an artifact already, and no checkpoint.\n"
+            "Try: the checkpoint that it was made of; neuronkit.load runs the artifact as it is."
         )
     folder = _first_module(path)
     config = _read_config(Path(options.config) if options.config else path / folder)

@@ -33,8 +33,8 @@ class NeuronEncoderModel(NeuronBaseModel):
 
         Args:
             input_ids: ``[batch, sequence]``; for multiple choice all inputs are ``[batch, num_choices, sequence]``.
-            attention_mask: 1 for tokens and 0 for padding; None counts what the eager model counts: every token, and for
-                XLM and FlauBERT as many of a row's first as are not the padding token.
+            attention_mask: 1 for tokens and 0 for padding, in any dtype; None counts what the eager model counts: every token, and
+                for XLM and FlauBERT as many of a row's first as are not the padding token.
             token_type_ids: None makes every token the first kind. Dropped where the architecture has none: some
                 tokenizers make them all the same.
             output_attentions: Only for a model compiled with ``output_attentions=True``; False leaves them out.
@@ -54,7 +54,7 @@ class NeuronEncoderModel(NeuronBaseModel):
         self._refuse(others, names)
         tensors = {
             "input_ids": input_ids,
-            "attention_mask": attention_mask,
+            "attention_mask": _as_flags(attention_mask),
             "token_type_ids": token_type_ids,
             GIVEN: given,
         }
@@ -109,3 +109,10 @@ class NeuronEncoderModel(NeuronBaseModel):
                 )
             known = ", ".join(sorted(names - {GIVEN}))
             raise InputError(f"{name}: a compiled {self.model_type} takes {known}, and no {name}.")
+
+
+def _as_flags(mask: Any) -> Any:
+    """Return a mask of floats as integers where nothing is lost; the graph refuses any other."""
+    if isinstance(mask, torch.Tensor) and mask.is_floating_point() and bool(((mask == 0) | (mask == 1)).all()):
+        return mask.to(torch.int64)
+    return mask

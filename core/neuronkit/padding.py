@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from neuronkit.export.config import Axis, Output, axis_size, base_axis
+from neuronkit.export.axes import axis_size, base_axis
+from neuronkit.export.config import Axis, Output
 from neuronkit.shape_names import BATCH
 
 if TYPE_CHECKING:

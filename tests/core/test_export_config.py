@@ -10,6 +10,7 @@ from torch import nn
 
 from neuronkit.errors import ExportConfigError
 from neuronkit.export import CompilerHints, ExportConfig, Graph, Input, Output, Tolerance
+from neuronkit.export.axes import axis_size, base_axis
 from neuronkit.export.capture import TracedModule, seeded_inputs
 
 X = Input("x", ["batch", "sequence"])
@@ -31,6 +32,15 @@ def graph_of(**changes):
         (lambda: Input("x", [True]), "An axis must be a name or a size of at least 1 (got True in (True,))."),
         (lambda: Output("y", [1.5]), "An axis must be a name or a size of at least 1 (got 1.5 in (1.5,))."),
         (lambda: Output("y", ["a", 3, "a"]), "A tensor cannot have the same axis twice (got ('a', 3, 'a'))."),
+        (
+            lambda: Input("x", ["batch", "sequence*2"]),
+            "An axis of an input must be an identifier or a size (got 'sequence*2' in ('batch', 'sequence*2')).",
+        ),
+        (lambda: Input("x", "batch"), 'Expected a list like ["batch", "sequence"] (got \'batch\').'),
+        (lambda: Output("y", 5), 'Expected a list like ["batch", "sequence"] (got 5).'),
+        (lambda: graph_of(inputs=X), f"Expected a list like [Input(...)] (got {X!r})."),
+        (lambda: graph_of(outputs=[("y", ["batch"])]), "Expected a list like [Output(...)] (got [('y', ['batch'])])."),
+        (lambda: ExportConfig(nn.Identity, graph_of()), f"Expected a list like [Graph(...)] (got {graph_of()!r})."),
         (lambda: graph_of(inputs=[]), "Graph 'net' has no inputs."),
         (lambda: graph_of(outputs=[]), "Graph 'net' has no outputs."),
         (lambda: graph_of(inputs=[X, X]), "Graph 'net' has two inputs of the same name (got ['x', 'x'])."),
@@ -55,6 +65,42 @@ def test_mistakes(make, message):
     with pytest.raises(ExportConfigError, match=f"^{re.escape(message)}$") as raised:
         make()
     assert isinstance(raised.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        "sequence//2",
+        "sequence*width",
+        "sequence*1.5",
+        "sequence-0",
+        "sequence%2",
+        "2*sequence",
+        "6/2",
+        "sequence-20/20",
+        "",
+        "a b",
+        "f(a)",
+    ],
+)
+def test_axes_that_follow_from_nothing(axis):
+    """Found where they are declared, and not in the first call."""
+    with pytest.raises(ExportConfigError) as raised:
+        Output("y", ["batch", axis])
+    assert str(raised.value) == (
+        f"The axis {axis!r} of an output is neither the name of an input's axis nor one with whole numbers.\n"
+        "Try: a name, then + - * / (which rounds down) and numbers of at least 1, with parentheses where needed, as in "
+        "'(samples-20)/20'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("axis", "size"),
+    [("width", 45), ("width*8", 360), ("width/2", 22), ("width*3/2", 67), ("(width-20)/20", 1)],
+)
+def test_axes_that_follow_from_an_input_s(axis, size):
+    """Numbers bind as in Python, and divisions round down."""
+    assert (base_axis(axis), axis_size(axis, {"width": 45})) == ("width", size)
 
 
 def test_unknown_dtype():
@@ -106,7 +152,13 @@ def test_declared_outputs_are_picked_in_order(value):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": ONE, "b": None}, "Graph 'net' declares the output 'b', but the module returned ['a', 'b']."),
+        (
+            {"a": ONE, "b": None},
+            "Graph 'net' declares the output 'b' as a tensor, but the module returned a NoneType for it.",
+        ),
+        ((ONE, 1.5), "Graph 'net' declares the output 'a' as a tensor, but the module returned a float for it."),
+        (([ONE], TWO), "Graph 'net' declares the output 'b' as a tensor, but the module returned a list for it."),
+        (None, "Graph 'net' needs a mapping, a tuple or a tensor, but the module returned a NoneType."),
         ({"a": ONE}, "Graph 'net' declares the output 'b', but the module returned ['a']."),
         ((ONE,), "Graph 'net' declares 2 outputs, but the module returned 1."),
         (ONE, "Graph 'net' declares 2 outputs, but the module returned 1."),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuronkit
+from neuronkit.errors import InputError
 from neuronkit.export import Output
 from neuronkit.padding import Trimmer, pad, remove_padding
 
@@ -53,6 +54,37 @@ def test_what_is_added(call):
         padded = padded.narrow(dim, 0, sizes["batch"])
     # The tensor itself has no zeros and no negative numbers.
     assert int((padded != value).sum()) == tensor.numel()
+
+
+def windows(tensor, layers):
+    """Sum windows as convolutions do; None where one does not fit."""
+    for length, step in layers:
+        if tensor.shape[-1] < length:
+            return None
+        tensor = tensor.unfold(-1, length, step).sum(-1)
+    return tensor
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=3), st.data())
+def test_what_convolutions_make_of_padding_is_cut(layers, data):
+    """However many follow each other: what is left has seen nothing of the padding, and a call without a window is refused."""
+    size = data.draw(st.integers(1, 40))
+    axis = "samples"
+    for length, step in layers:
+        axis = f"({axis}-{length})/{step}+1"
+    tensor = torch.arange(1, 1 + size)
+    wanted = windows(tensor, layers)
+    longer = size + data.draw(st.integers(50, 90))  # no layer without a window
+    padded = windows(pad(tensor, ["samples"], {"samples": longer}), layers)
+    trimmer = Trimmer([Output("x", [axis])])
+    if wanted is None:
+        with pytest.raises(
+            InputError, match=f"^The call has {size} along 'samples', which is too short for an output of "
+        ):
+            trimmer.trim({"x": padded}, {"samples": size}, {"samples": longer})
+    else:
+        assert torch.equal(trimmer.trim({"x": padded}, {"samples": size}, {"samples": longer})["x"], wanted)
 
 
 def test_same_sizes_cost_nothing():

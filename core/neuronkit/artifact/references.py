@@ -11,8 +11,9 @@ from torch import nn
 
 from neuronkit.buckets import Bucket
 from neuronkit.errors import ExportConfigError
+from neuronkit.export.axes import axis_size
 from neuronkit.export.capture import TracedModule, seeded_inputs
-from neuronkit.export.config import Graph, Probe, axis_size
+from neuronkit.export.config import Graph, Probe
 from neuronkit.shape_names import BATCH, NEVER_PADDED
 
 _SEED = 20_240

@@ -67,21 +67,39 @@ class TracedModule(nn.Module):
         return tuple(_cast(tensor, torch.float32) for tensor in outputs)
 
     def pick(self, result: Any) -> tuple[torch.Tensor, ...]:
-        """Return the declared outputs out of whatever the module returned, in declared order."""
+        """
+        Return the declared outputs out of whatever the module returned, in declared order.
+
+        Raises:
+            ExportConfigError: One of them is not there, or is no tensor.
+        """
         names = self._output_names
         if isinstance(result, Mapping):
-            missing = [name for name in names if result.get(name) is None]
+            missing = [name for name in names if name not in result]
             if missing:
                 raise ExportConfigError(
                     f"Graph {self._graph_name!r} declares the output {missing[0]!r}, but the module returned {list(result)}."
                 )
-            return tuple(result[name] for name in names)
-        tensors = (result,) if isinstance(result, torch.Tensor) else tuple(result)
-        if len(tensors) < len(names):
+            picked = [result[name] for name in names]
+        elif isinstance(result, (torch.Tensor, list, tuple)):
+            several = [result] if isinstance(result, torch.Tensor) else list(result)
+            if len(several) < len(names):
+                raise ExportConfigError(
+                    f"Graph {self._graph_name!r} declares {len(names)} outputs, but the module returned {len(several)}."
+                )
+            picked = several[: len(names)]
+        else:
             raise ExportConfigError(
-                f"Graph {self._graph_name!r} declares {len(names)} outputs, but the module returned {len(tensors)}."
+                f"Graph {self._graph_name!r} needs a mapping, a tuple or a tensor, but the module returned a "
+                f"{type(result).__name__}."
             )
-        return tensors[: len(names)]
+        for name, value in zip(names, picked, strict=True):
+            if not isinstance(value, torch.Tensor):
+                raise ExportConfigError(
+                    f"Graph {self._graph_name!r} declares the output {name!r} as a tensor, but the module returned a "
+                    f"{type(value).__name__} for it."
+                )
+        return tuple(picked)
 
 
 def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

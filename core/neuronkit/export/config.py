@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from neuronkit.errors import ExportConfigError
+from neuronkit.export.axes import base_axis
 from neuronkit.shape_names import BATCH
 
 DTYPES = ("bool", "int32", "int64", "float16", "bfloat16", "float32")
@@ -18,12 +19,22 @@ Axis = str | int
 """A named axis, or the fixed size of an unnamed one."""
 
 
+T = TypeVar("T")
+
+
+def _listed(value: Iterable[T], kind: type | tuple[type, ...], example: str) -> tuple[T, ...]:
+    items = None if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable) else tuple(value)
+    if items is None or not all(isinstance(item, kind) for item in items):
+        raise ExportConfigError(f"Expected a list like {example} (got {value!r}).")
+    return items
+
+
 def _axes(value: Sequence[Axis]) -> tuple[Axis, ...]:
-    return tuple(value)
+    return _listed(value, object, '["batch", "sequence"]')
 
 
 def _names(value: Sequence[str]) -> tuple[str, ...]:
-    return tuple(value)
+    return _listed(value, str, '["batch", "sequence"]')
 
 
 def _identifier(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -46,16 +57,18 @@ def _axis_sizes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], 
         raise ExportConfigError(f"A tensor cannot have the same axis twice (got {value!r}).")
 
 
-def base_axis(axis: str) -> str:
-    """Return the input's axis that an output's axis follows from: ``"height"`` for ``"height*8"``."""
-    return axis.partition("*")[0].partition("/")[0]
+def _input_axes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
+    _axis_sizes(instance, attribute, value)
+    for axis in value:
+        if isinstance(axis, str) and not axis.isidentifier():
+            raise ExportConfigError(f"An axis of an input must be an identifier or a size (got {axis!r} in {value!r}).")
 
 
-def axis_size(axis: str, sizes: Mapping[str, int]) -> int:
-    """Return the size of an output's axis from the sizes of the inputs' axes."""
-    name, _, factor = axis.partition("*")
-    name, _, divisor = name.partition("/")
-    return sizes[name] * int(factor or 1) // int(divisor or 1)
+def _output_axes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
+    _axis_sizes(instance, attribute, value)
+    for axis in value:
+        if isinstance(axis, str):
+            base_axis(axis)
 
 
 @attrs.frozen
@@ -79,7 +92,7 @@ class Input:
     """
 
     name: str = attrs.field(validator=_identifier)
-    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_axis_sizes)
+    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_input_axes)
     dtype: str = attrs.field(default="int64", validator=_known_dtype)
     pad_value: int | float | bool = 0
     default: int | float | bool | None = None
@@ -105,12 +118,14 @@ class Output:
 
     Args:
         name: Key in the module's output, and in ours.
-        axes: One entry per dimension, as for `Input`; also a multiple or a fraction of an input's axis (``"height*8"``,
-            ``"sequence/2"``).
+        axes: One entry per dimension, as for `Input`; also what follows from an input's axis by ``+``, ``-``, ``*`` and ``/``
+            with whole numbers, where ``/`` rounds down: ``"height*8"``, ``"sequence/2"``, ``"(samples-400)/320+1"`` for a
+            convolution of 400 in steps of 320, ``"((samples-10)/5+1-3)/2+1"`` for one after another. A call that is shorter
+            than what is subtracted is refused.
     """
 
     name: str = attrs.field(validator=_identifier)
-    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_axis_sizes)
+    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_output_axes)
 
 
 @attrs.frozen
@@ -189,11 +204,11 @@ class Probe:
 
 
 def _inputs(value: Sequence[Input]) -> tuple[Input, ...]:
-    return tuple(value)
+    return _listed(value, Input, "[Input(...)]")
 
 
 def _outputs(value: Sequence[Output]) -> tuple[Output, ...]:
-    return tuple(value)
+    return _listed(value, Output, "[Output(...)]")
 
 
 @attrs.frozen
@@ -249,7 +264,7 @@ class Graph:
 
 
 def _graphs(value: Sequence[Graph]) -> tuple[Graph, ...]:
-    return tuple(value)
+    return _listed(value, Graph, "[Graph(...)]")
 
 
 @attrs.frozen

@@ -261,7 +261,7 @@ def _changed(what: str, first: Any, second: Any) -> str:
 
 def _misfit(declared: Any, tensors: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> str | None:
     """Return how a tensor differs from an `Input` or `Output`, or None."""
-    from neuronkit.export.config import axis_size
+    from neuronkit.export.axes import axis_size
 
     tensor = tensors.get(declared.name)
     if tensor is None:

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 
 from neuronkit.artifact.references import shorter
-from neuronkit.export.config import Axis, Output, axis_size
+from neuronkit.export.axes import axis_size
+from neuronkit.export.config import Axis, Output
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.padding import Trimmer, pad
 from neuronkit.session import Session

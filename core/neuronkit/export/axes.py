@@ -1,0 +1,73 @@
+"""Axes of outputs: which input's axis each follows from, and its size."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from neuronkit.errors import ExportConfigError, InputError
+
+_OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.floordiv,
+}
+_Steps = tuple[tuple[Callable[[int, int], int], int], ...]
+
+
+def base_axis(axis: str) -> str:
+    """
+    Return the input's axis that an output's axis follows from: ``"height"`` for ``"height*8"``.
+
+    Raises:
+        ExportConfigError: It is neither a name nor one with numbers.
+    """
+    return _parse(axis)[0]
+
+
+def axis_size(axis: str, sizes: Mapping[str, int]) -> int:
+    """
+    Return the size of an output's axis from the sizes of the inputs' axes; divisions round down.
+
+    Raises:
+        ExportConfigError: It is neither a name nor one with numbers.
+        InputError: The input's axis is too short: a number is subtracted from a smaller one.
+    """
+    name, steps = _parse(axis)
+    size = sizes[name]
+    for operation, number in steps:
+        size = operation(size, number)
+        if size < 0:
+            raise InputError(
+                f"The call has {sizes[name]} along {name!r}, which is too short for an output of {axis!r}."
+            )
+    return size
+
+
+@cache
+def _parse(axis: str) -> tuple[str, _Steps]:
+    if axis.isidentifier():
+        return axis, ()
+    try:
+        return _read(ast.parse(axis, mode="eval").body)
+    except (SyntaxError, ValueError):
+        raise ExportConfigError(
+            f"The axis {axis!r} of an output is neither the name of an input's axis nor one with whole numbers.\n"
+            "Try: a name, then + - * / (which rounds down) and numbers of at least 1, with parentheses where needed, as in "
+            "'(samples-20)/20'."
+        ) from None
+
+
+def _read(node: ast.expr) -> tuple[str, _Steps]:
+    if isinstance(node, ast.Name):
+        return node.id, ()
+    if not isinstance(node, ast.BinOp) or type(node.op) not in _OPERATIONS or not isinstance(node.right, ast.Constant):
+        raise ValueError
+    number = node.right.value
+    if type(number) is not int or number < 1:
+        raise ValueError
+    name, steps = _read(node.left)
+    return name, (*steps, (_OPERATIONS[type(node.op)], number))

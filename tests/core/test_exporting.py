@@ -12,6 +12,7 @@ from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.exporting import export_program
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.buckets import Bucket
+from neuronkit.errors import CompileError, ExportConfigError
 from neuronkit.export import CompilerHints, Graph, Input, Output
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.rounding import RoundedProducts
@@ -268,3 +269,38 @@ def test_a_batch_of_many_rows_keeps_weights_as_they_are():
 
     assert program.state_dict["module.layer.weight"].dtype == torch.float32
     assert rounded["module.layer.weight"] == "bfloat16"
+
+
+class Fails(nn.Module):
+    """Returns what a function makes of the ids."""
+
+    def __init__(self, result) -> None:
+        super().__init__()
+        self.result = result
+        self.config = None
+
+    def forward(self, input_ids: torch.Tensor) -> object:
+        return self.result(input_ids)
+
+
+DYNAMIC = Bucket(sizes={"batch": 2, "sequence": 16}, bounds={"batch": (1, 2), "sequence": (1, 16)})
+
+
+def test_a_mistake_of_the_plugin_is_named_as_one():
+    with pytest.raises(ExportConfigError) as raised:
+        export_program(GRAPH, DYNAMIC, TracedModule(Fails(lambda ids: {"scores": ids}), GRAPH))
+    assert str(raised.value) == "Graph 'toy' declares the output 'logits', but the module returned ['scores']."
+
+
+@pytest.mark.parametrize(
+    ("result", "hint"),
+    [
+        (lambda ids: {"logits": ids * 2 if ids.shape[1] > 9 else ids}, True),
+        (lambda ids: {"logits": ids.unflatten(0, (3, 3))}, False),
+        (lambda ids: {"logits": ids * 2 if ids.sum() > 0 else ids}, False),
+    ],
+)
+def test_fixed_axes_are_recommended_where_they_help(result, hint):
+    with pytest.raises(CompileError, match=r"^Graph 'toy' could not be exported \(") as raised:
+        export_program(GRAPH, DYNAMIC, TracedModule(Fails(result), GRAPH))
+    assert str(raised.value).endswith("\nTry: --static, which fixes every axis.") == hint

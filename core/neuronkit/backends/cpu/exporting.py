@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._dynamo.exc import UserError, UserErrorType
 from torch.export import Dim, ExportedProgram
 
 from neuronkit.backends.cpu.limits import FEW_ROWS
 from neuronkit.buckets import Bucket, memory_bound_bucket
-from neuronkit.errors import CompileError
+from neuronkit.errors import CompileError, ExportConfigError
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph
 from neuronkit.weights import dtype_name
@@ -40,6 +41,7 @@ def export_program(
 
     Raises:
         CompileError: The module cannot be traced, or not with dynamic axes.
+        ExportConfigError: The module does not return what the graph declares.
     """
     sizes, dims = _example(graph, bucket)
     example = tuple(seeded_inputs(graph, sizes, {}, seed=0).values())
@@ -52,11 +54,11 @@ def export_program(
             if module.lowers_precision:
                 # The casts to be folded appear with the core operators; else it is a trace for nothing.
                 program = _with_core_operators(program)
-    except MemoryError:
+    except (MemoryError, ExportConfigError):
         raise
     except Exception as error:
         summary = "\n  ".join(str(error).strip().splitlines()[:12])
-        hint = "\nTry: --static, which fixes every axis." if dims else ""
+        hint = "\nTry: --static, which fixes every axis." if dims and _fixes_an_axis(error) else ""
         raise CompileError(
             f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
         ) from error
@@ -64,6 +66,11 @@ def export_program(
         return program, {}
     narrow = not inline_weights and memory_bound_bucket(graph, bucket, FEW_ROWS) is not None
     return program, _fold_weight_casts(program, inline=inline_weights, narrow=narrow)
+
+
+def _fixes_an_axis(error: Exception) -> bool:
+    """Tell whether a module does not do for every size that an axis may have."""
+    return isinstance(error, UserError) and error.error_type is UserErrorType.CONSTRAINT_VIOLATION
 
 
 def _with_core_operators(program: ExportedProgram) -> ExportedProgram:

@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from neuronkit.buckets import Bucket
-from neuronkit.errors import CompileError
+from neuronkit.errors import CompileError, ExportConfigError
 from neuronkit.export.capture import seeded_inputs
 from neuronkit.export.config import Graph
 
@@ -25,13 +25,14 @@ def export_program(graph: Graph, bucket: Bucket, module: torch.nn.Module) -> Exp
 
     Raises:
         CompileError: Its control flow or a shape depends on data, or it cannot be traced for another reason.
+        ExportConfigError: The module does not return what the graph declares.
 
     """
     example = tuple(seeded_inputs(graph, bucket.sizes, _ONE_OF_EACH, seed=0).values())
     try:
         with torch.no_grad():
             return torch.export.export(module, example, strict=False)
-    except MemoryError:
+    except (MemoryError, ExportConfigError):
         raise
     except Exception as error:
         summary = "\n  ".join(str(error).strip().splitlines()[:12])

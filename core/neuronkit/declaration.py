@@ -14,7 +14,7 @@ from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
 from neuronkit.errors import ExportConfigError, OptionError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.source import Source, resolve_source
-from neuronkit.manager import make_manager, options_class
+from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import Parsed, split_options, unknown_shape_error
 from neuronkit.plugins import active_extensions
 from neuronkit.shape_names import AXES_OF_SHAPES
@@ -71,14 +71,32 @@ def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Mo
 
     Raises:
         OptionError: A shape is one that no graph has, or one that is required has no value.
+        ExportConfigError: What the plugin declares contradicts itself.
+        neuronkit_registry.PluginContractError: A hook returned what it must not.
     """
     source, hook, parsed = request.source, request.hook, request.parsed
-    shapes = default_shapes(source, {**(hook.default_shapes(source=source) or {}), **parsed.shapes})
-    config: ExportConfig = hook.export_config(source=source, shapes=shapes, options=parsed.plugin)
+    shapes = default_shapes(source, {**(ask(hook, "default_shapes", source=source) or {}), **parsed.shapes})
+    config: ExportConfig = ask(hook, "export_config", source=source, shapes=shapes, options=parsed.plugin)
     _check_shapes(config, parsed)
     for name, sizes in config.shapes.items():
         shapes.setdefault(name, list(sizes))
-    return shapes, config, config.load().eval().requires_grad_(False)
+    return shapes, config, load_eager(config)
+
+
+def load_eager(config: ExportConfig) -> nn.Module:
+    """
+    Load the model of an export config, in eval mode and without gradients.
+
+    Raises:
+        ExportConfigError: `load` is no function that returns a module.
+    """
+    model = config.load if isinstance(config.load, nn.Module) else config.load()
+    if model is config.load or not isinstance(model, nn.Module):
+        raise ExportConfigError(
+            f"load of an ExportConfig must be a function that returns an nn.Module (got a {type(model).__name__}).\n"
+            "Try: load=lambda: model"
+        )
+    return model.eval().requires_grad_(False)
 
 
 def choose_buckets(

@@ -20,12 +20,14 @@ from neuronkit.artifact.store import atomic_directory
 from neuronkit.artifact.validation import write_and_validate
 from neuronkit.buckets import Bucket
 from neuronkit.compilation import make_gate, source_record
+from neuronkit.declaration import load_eager
 from neuronkit.errors import WeightsError
 from neuronkit.export.capture import TracedModule
+from neuronkit.export.config import ExportConfig
 from neuronkit.export.identity import config_identity, libraries, module_structure
 from neuronkit.export.source import resolve_source
 from neuronkit.loading import resolve_plugin
-from neuronkit.manager import make_manager, options_class
+from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import CompileOptions, SourceOptions, as_chosen, build
 from neuronkit.plugins import active_extensions, resolve_backend
 from neuronkit.precision import in_precision, trace_module
@@ -58,8 +60,8 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     hook = make_manager(resolve_plugin(artifact).plugin, active_extensions()).hook
     plugin_options = build(options_class(hook), manifest.plugin_options, "compile")
     options = build(CompileOptions, manifest.options, "compile")
-    config = hook.export_config(source=source, shapes=manifest.shapes, options=plugin_options)
-    module = config.load().eval().requires_grad_(False)
+    config: ExportConfig = ask(hook, "export_config", source=source, shapes=manifest.shapes, options=plugin_options)
+    module = load_eager(config)
     records = {record.name: record for record in manifest.graphs}
 
     backend = resolve_backend(manifest.backend)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuronkit.errors import InputError
-from neuronkit.manager import options_class
+from neuronkit.manager import ask, options_class
 from neuronkit.options import build, names
 
 
@@ -65,6 +65,6 @@ class Pipeline:
 
     def _run(self, inputs: Mapping[str, Any], options: Any) -> Any:
         hook = self._hook
-        tensors, context = hook.preprocess(inputs=inputs, processors=self.shell.processors, options=options)
+        tensors, context = ask(hook, "preprocess", inputs=inputs, processors=self.shell.processors, options=options)
         outputs = hook.call(shell=self.shell, tensors=tensors, options=options)
         return hook.postprocess(outputs=outputs, context=context, options=options)

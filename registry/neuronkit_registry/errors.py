@@ -52,7 +52,7 @@ class PluginLoadError(PluginError, ImportError):
 
 
 class PluginContractError(PluginError, TypeError):
-    """A plugin object does not implement the hooks as they are specified; the message has a line for each mistake."""
+    """A plugin does not implement the hooks as they are specified, or one returns what it must not; the message names each."""
 
 
 class PluginConflictError(PluginError, LookupError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import attrs
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,23 @@ from neuronkit.export.capture import TracedModule, seeded_inputs
 
 X = Input("x", ["batch", "sequence"])
 Y = Output("y", ["batch"])
+
+
+@attrs.frozen
+class Scores:
+    """A class of outputs."""
+
+    scores: object = None
+
+
+def make_class():
+    """Make a class that cannot be imported."""
+
+    @attrs.frozen
+    class Made:
+        y: object = None
+
+    return Made
 
 
 def graph_of(**changes):
@@ -57,6 +75,15 @@ def graph_of(**changes):
         (
             lambda: ExportConfig(nn.Identity, [graph_of()], required_axes=["sequence", "width", "batch", "height"]),
             "Required axes that no graph has: height, width.",
+        ),
+        (
+            lambda: ExportConfig(nn.Identity, [graph_of()], output_class=Scores),
+            "The output class Scores cannot be called with the outputs y as keywords: got an unexpected keyword argument 'y'.",
+        ),
+        (
+            lambda: ExportConfig(nn.Identity, [graph_of()], output_class=make_class()),
+            f"The output class {__name__}:make_class.<locals>.Made is not what its module has under that name, so that no "
+            "artifact could be loaded.\nTry: define it at the top of a module.",
         ),
     ],
 )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 
+import attrs
 import pytest
 import torch
 
 import neuronkit
 from neuronkit import hookimpl
-from neuronkit.errors import ArtifactCorruptError
+from neuronkit.errors import ArtifactCorruptError, ExportConfigError
 from neuronkit.hooks import CORE_HOOKS
 from neuronkit.manager import make_manager
 from neuronkit.plugins import EXTENSIONS, registry_of
 from neuronkit.tracing import abbreviate
 from neuronkit_registry import PluginContractError
-from tests.core.tide import KEY, TASK, Tide
+from tests.core.tide import KEY, TASK, Tide, TideOptions
 
 READINGS = torch.tensor([[3, 1, 4, 1, 5]])
 SHAPE = {"optlevel": 1, "static": True, "batch_size": 2, "sequence_length": 8}
@@ -71,6 +72,73 @@ def test_extension_sees_all_four(own_cache, tide_checkpoint, tide_eager, tmp_pat
     torch.testing.assert_close(found.levels, tide_eager(READINGS)["levels"], atol=1e-4, rtol=0)
     shell(readings=READINGS)
     assert len(watcher.seen) == 8, "a session keeps the hooks that loaded it"
+
+
+class Returning(Tide):
+    """Tides whose hooks return what a test says."""
+
+    @hookimpl
+    def options(self):
+        return self.changes.get("options", TideOptions)
+
+    @hookimpl
+    def default_shapes(self):
+        return self.changes.get("default_shapes")
+
+    @hookimpl
+    def export_config(self, source):
+        config = super().export_config(source)
+        return self.changes["export_config"](config) if "export_config" in self.changes else config
+
+    @hookimpl
+    def preprocess(self, inputs, processors):
+        return self.changes.get("preprocess")
+
+
+@pytest.mark.parametrize(
+    ("hook", "returned", "shown", "wanted"),
+    [
+        ("options", dict, "dict", "an attrs class"),
+        (
+            "default_shapes",
+            {"sequence_length": 16},
+            "{sequence_length: 16}",
+            "a list of sizes for every shape, as in {'sequence_length': [128]}",
+        ),
+        ("export_config", lambda config: config.graphs[0], "<Graph tide>", "an ExportConfig"),
+        ("export_config", lambda _: None, "None", "an ExportConfig"),
+    ],
+)
+def test_what_hooks_return_is_checked(own_cache, tide_checkpoint, tmp_path, hook, returned, shown, wanted):
+    """The plugin, the hook, and what to return instead."""
+    with (
+        neuronkit.get_registry().temporary(Returning(**{hook: returned}), KEY),
+        pytest.raises(PluginContractError) as raised,
+    ):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+    assert str(raised.value) == f"{hook} of {__name__}:Returning returned {shown}.\nTry: return {wanted}."
+
+
+def test_preprocess_returns_a_pair(tide_artifact):
+    """Tensors alone are not enough."""
+    with neuronkit.get_registry().temporary(Returning(preprocess={"readings": READINGS}), KEY):
+        pipe = neuronkit.pipeline(tide_artifact)
+        with pytest.raises(PluginContractError) as raised:
+            pipe(readings=["1 2"])
+    assert str(raised.value) == (
+        f"preprocess of {__name__}:Returning returned {{readings: int64[1, 5]}}.\n"
+        "Try: return the tensors by name and the context for postprocess: (tensors, context)."
+    )
+
+
+@pytest.mark.parametrize(("load", "shown"), [(torch.nn.Identity(), "Identity"), (lambda: 3, "int")])
+def test_load_is_a_function_that_returns_a_module(own_cache, tide_checkpoint, tmp_path, load, shown):
+    plugin = Returning(export_config=lambda config: attrs.evolve(config, load=load))
+    with neuronkit.get_registry().temporary(plugin, KEY), pytest.raises(ExportConfigError) as raised:
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+    assert str(raised.value) == (
+        f"load of an ExportConfig must be a function that returns an nn.Module (got a {shown}).\nTry: load=lambda: model"
+    )
 
 
 def test_extension_may_change_results(tide_artifact):

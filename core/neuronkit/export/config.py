@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -276,8 +278,8 @@ class ExportConfig:
         load: Returns the model as an ``nn.Module`` with its weights; the core calls it once and puts it in eval mode.
         graphs: One or several.
         required_axes: Axes whose size the caller must give; a default is not enough.
-        output_class: Class of the shell's outputs, called with the outputs as keywords (a `ModelOutput`); None gives
-            the core's own, with access by attribute and by key.
+        output_class: Class of the shell's outputs, called with the outputs as keywords (a `ModelOutput`), at the top of a
+            module; None gives the core's own, with access by attribute and by key.
         tolerance: How far compiled may be from eager.
         shapes: Sizes, by shape name, of what the caller did not give.
         write_files: Writes into the artifact's directory what lies beside the graphs (configurations, tokenizers, parts that
@@ -300,3 +302,32 @@ class ExportConfig:
         unknown = sorted(set(self.required_axes) - known)
         if unknown:
             raise ExportConfigError(f"Required axes that no graph has: {', '.join(unknown)}.")
+        if self.output_class is not None:
+            _require_loadable(self.output_class)
+            if len(self.graphs) == 1:  # of several, the class may be that of one
+                _require_fields(self.output_class, [output.name for output in self.graphs[0].outputs])
+
+
+def _require_loadable(output_class: type) -> None:
+    found: Any = sys.modules.get(output_class.__module__)
+    for part in output_class.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is not output_class:
+        name = f"{output_class.__module__}:{output_class.__qualname__}"
+        raise ExportConfigError(
+            f"The output class {name} is not what its module has under that name, so that no artifact could be loaded.\n"
+            "Try: define it at the top of a module."
+        )
+
+
+def _require_fields(output_class: type, names: Sequence[str]) -> None:
+    try:
+        parameters = inspect.signature(output_class)
+    except ValueError:  # a class written in C has none
+        return
+    try:
+        parameters.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        raise ExportConfigError(
+            f"The output class {output_class.__name__} cannot be called with the outputs {', '.join(names)} as keywords: {error}."
+        ) from None

@@ -11,6 +11,7 @@ import torch
 
 import neuronkit
 from neuronkit.artifact.references import Reference
+from neuronkit.declaration import load_eager
 from neuronkit.export.config import ExportConfig
 from neuronkit.precision import is_relative, tolerance
 from neuronkit.running import Pipeline
@@ -90,7 +91,7 @@ class Case:
     @_once
     def model(self) -> Any:
         """The eager model."""
-        return self.config.load().eval().requires_grad_(False)
+        return load_eager(self.config)
 
     @_once
     def artifact(self) -> Path:

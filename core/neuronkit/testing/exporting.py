@@ -12,7 +12,7 @@ import pytest
 import neuronkit
 from neuronkit.export.config import ExportConfig
 from neuronkit.export.source import resolve_source
-from neuronkit.manager import make_manager, options_class
+from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import split_options
 from neuronkit.shapes import default_shapes
 
@@ -34,9 +34,11 @@ class Export:
 
     def make_config(self) -> ExportConfig:
         """Ask the plugin for a new export config."""
-        given = {**(self.hook.default_shapes(source=self.source) or {}), **self.parsed.shapes}
+        given = {**(ask(self.hook, "default_shapes", source=self.source) or {}), **self.parsed.shapes}
         shapes = default_shapes(self.source, given)
-        config: ExportConfig = self.hook.export_config(source=self.source, shapes=shapes, options=self.parsed.plugin)
+        config: ExportConfig = ask(
+            self.hook, "export_config", source=self.source, shapes=shapes, options=self.parsed.plugin
+        )
         return config
 
 

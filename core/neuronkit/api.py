@@ -24,8 +24,8 @@ def compile(
     Args:
         model: A checkpoint's directory or hub id.
         output: Directory to write; must be empty or not exist, unless ``force=True``.
-        task: What the artifact is for, such as ``"question-answering"``; None asks the checkpoint. ``task@package`` chooses
-            among packages that offer the same one.
+        task: What the artifact is for, such as ``"question-answering"``; None asks the checkpoint, or takes the only
+            task that plugins offer for its architecture. ``task@package`` chooses among packages that offer the same one.
         backend: ``"cpu"``, or another that is installed.
         **shapes_and_options: Shapes (``batch_size=1``, ``sequence_length=[128, 384]``), the options of
             `neuronkit.options.CompileOptions` and `neuronkit.options.SourceOptions`, and the plugin's own.

@@ -148,7 +148,7 @@ def refuse_shared_states(graphs: Sequence[Graph], capabilities: Capabilities) ->
 
 def resolve_key(source: Source, task: str | None) -> str:
     """Return the registry's key, possibly qualified by a package, for a checkpoint and a task, which may be a whole key."""
-    name, _, package = (task or infer_task(source)).partition("@")
+    name, _, package = (task or infer_task(source, or_only=True)).partition("@")
     key = name if "." in name else f"{source.architecture}.{canonical_task(name)}"
     return f"{key}@{package}" if package else key
 

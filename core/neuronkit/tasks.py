@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from neuronkit.errors import UnknownTaskError
 from neuronkit.export.source import MODULES_FILE, Source
+from neuronkit.plugins import get_registry
 
 ALIASES = {
     "latent-consistency": "text-to-image",
@@ -46,9 +47,13 @@ def canonical_task(task: str) -> str:
     return ALIASES.get(dashed, dashed if dashed in TASKS else task)
 
 
-def infer_task(source: Source) -> str:
+def infer_task(source: Source, *, or_only: bool = False) -> str:
     """
     Return the task that a checkpoint was saved for.
+
+    Args:
+        source: The checkpoint.
+        or_only: Where it does not say, take the only task that plugins offer for its architecture.
 
     Raises:
         UnknownTaskError: The checkpoint does not say.
@@ -65,9 +70,16 @@ def infer_task(source: Source) -> str:
         names = {names} if isinstance(names, str) else set(names)
         if names.intersection(architectures):
             return task
+    offered = sorted({str(info.task) for info in get_registry().values() if info.architecture == source.architecture})
+    if or_only and len(offered) == 1:
+        return offered[0]
+    hint = (
+        f"Try: --task with one of {', '.join(offered)}."
+        if offered
+        else f"No plugin is installed for {source.architecture!r}. Try: neuronkit list-plugins"
+    )
     raise UnknownTaskError(
-        f"Cannot infer the task of {source.path}: its config.json names the architectures {architectures}.\n"
-        f"Try: --task question-answering, or another task that `neuronkit list-plugins` shows for {source.architecture!r}."
+        f"Cannot infer the task of {source.path}: its config.json names the architectures {architectures}.\n{hint}"
     )
 
 

@@ -222,7 +222,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
         infer_nothing,
         ValueError,
         "Cannot infer the task of {here}/echo: its config.json names the architectures ['EchoModel'].\n"
-        "Try: --task question-answering, or another task that `neuronkit list-plugins` shows for 'echo'.",
+        "No plugin is installed for 'echo'. Try: neuronkit list-plugins",
     ),
     "ValidationError": (
         find_difference,

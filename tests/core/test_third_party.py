@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import neuronkit
-from tests.core.tide import KEY, TASK
+from neuronkit.declaration import read_request
+from neuronkit.errors import UnknownTaskError
+from tests.core.tide import KEY, TASK, Tide
 
 SEED = 3
 
@@ -42,8 +45,20 @@ def test_manifest_names_the_key(tide_artifact):
 
 def test_plugin_of_a_package(tide_checkpoint, tmp_path):
     """A plugin registered for a package is found by that package, and missed with the command that installs it."""
-    from tests.core.tide import PACKAGE, Tide
+    from tests.core.tide import PACKAGE
 
     with neuronkit.get_registry().temporary(Tide(), KEY, package=PACKAGE):
         neuronkit.compile(tide_checkpoint, tmp_path / "out", task=f"{TASK}@{PACKAGE}", optlevel=1, validate=False)
         assert neuronkit.load(tmp_path / "out").session.manifest.plugin.package == PACKAGE
+
+
+def test_the_only_task_of_an_architecture_needs_no_name(tide_checkpoint):
+    """Where the checkpoint does not say what it was saved for; of several tasks, all are named."""
+    registry = neuronkit.get_registry()
+    assert read_request(tide_checkpoint, None, {}).key == KEY
+    with registry.temporary(Tide(), "tide.flood-warning"), pytest.raises(UnknownTaskError) as raised:
+        read_request(tide_checkpoint, None, {})
+    assert str(raised.value) == (
+        f"Cannot infer the task of {tide_checkpoint}: its config.json names the architectures [].\n"
+        "Try: --task with one of flood-warning, level-prediction."
+    )

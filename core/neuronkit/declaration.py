@@ -15,13 +15,14 @@ from neuronkit.errors import ExportConfigError, OptionError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import ask, make_manager, options_class
-from neuronkit.options import Parsed, split_options, unknown_shape_error
+from neuronkit.options import CompileOptions, Parsed, SourceOptions, names, split_options, unknown_shape_error
 from neuronkit.plugins import active_extensions
 from neuronkit.shape_names import AXES_OF_SHAPES
 from neuronkit.shapes import default_shapes
 from neuronkit.suggestion import resolve_for
 from neuronkit.tasks import canonical_task, infer_task
 
+_ARGUMENTS = ("model", "output", "task", "backend")
 _COMMON = ("batch_size", "sequence_length")
 """Shapes that every model may be given, for what compiles many kinds of them; one without the axis does nothing with it."""
 
@@ -154,6 +155,7 @@ def resolve_key(source: Source, task: str | None) -> str:
 
 
 def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
+    _require_free_names(config, parsed)
     axes = {axis for graph in config.graphs for axis in graph.axes}
     own = {shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes} | set(config.shapes)
     known = sorted(own) + sorted(axes - set(AXES_OF_SHAPES.values()) - own)
@@ -168,3 +170,14 @@ def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
             problems.append(f"{shape}: required, because the plugin needs the size of the axis {axis!r}.")
     if problems:
         raise OptionError("\n".join(problems))
+
+
+def _require_free_names(config: ExportConfig, parsed: Parsed) -> None:
+    axes = {axis for graph in config.graphs for axis in graph.axes if axis not in graph.sizes}
+    shapes = {*config.shapes, *(axes - set(AXES_OF_SHAPES.values()))}
+    taken = {*_ARGUMENTS, *names(CompileOptions), *names(SourceOptions), *names(type(parsed.plugin))}
+    if clashes := sorted(shapes & taken):
+        raise ExportConfigError(
+            f"The sizes of these axes could not be given, because they are named like options: {', '.join(clashes)}.\n"
+            "Try: other names for the axes."
+        )

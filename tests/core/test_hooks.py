@@ -141,6 +141,30 @@ def test_load_is_a_function_that_returns_a_module(own_cache, tide_checkpoint, tm
     )
 
 
+@pytest.mark.parametrize("name", ["target", "rounding", "output"])
+def test_an_axis_is_not_named_like_an_option(own_cache, tide_checkpoint, tmp_path, name):
+    """The core's, the plugin's, and the arguments; an axis whose size follows from others is never given."""
+
+    def renamed(config, **sizes):
+        (graph,) = config.graphs
+        inputs = [attrs.evolve(one, axes=["batch", name]) for one in graph.inputs]
+        outputs = [attrs.evolve(graph.outputs[0], axes=["batch", name, 3]), graph.outputs[1]]
+        return attrs.evolve(config, graphs=[attrs.evolve(graph, inputs=inputs, outputs=outputs, sizes=sizes)])
+
+    with (
+        neuronkit.get_registry().temporary(Returning(export_config=renamed), KEY),
+        pytest.raises(ExportConfigError) as raised,
+    ):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1)
+    assert str(raised.value) == (
+        f"The sizes of these axes could not be given, because they are named like options: {name}.\n"
+        "Try: other names for the axes."
+    )
+    plugin = Returning(export_config=lambda config: renamed(config, **{name: 8}))
+    with neuronkit.get_registry().temporary(plugin, KEY):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1)
+
+
 def test_extension_may_change_results(tide_artifact):
     """A wrapper returns what it likes."""
 

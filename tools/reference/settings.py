@@ -18,7 +18,7 @@ SHAPES = """
 
 A shape is a number, or several with commas between (a list in Python): one bucket for each combination. `height` and
 `width` pair up. A plugin may declare axes of its own; they
-are given by their names.
+are given by their names, which must not be those of options.
 """
 DEFAULTS = """
 `batch_size` is 1 and `sequence_length` the smaller of 512 and what model and tokenizer allow, unless the plugin says

@@ -16,6 +16,9 @@ from neuronkit_registry.names import closest
 from neuronkit_registry.requirements import find_extra
 from neuronkit_registry.targets import split_target
 
+_DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""Packages that are imported by another name than they are installed by."""
+
 
 def load_plugin(record: PluginInfo, contract: Contract | None, requires: Sequence[str] = ()) -> Any:
     """
@@ -123,8 +126,9 @@ def _advise(record: PluginInfo, error: BaseException, requires: Sequence[str]) -
     if top == record.target.partition(":")[0].strip().partition(".")[0] or top in sys.modules:
         # A part of an installed package is gone, the plugin's own or another's of the wrong version.
         return f"pip install --force-reinstall {record.package}{ignoring(record)}"
-    extra = find_extra(requires, top)
-    wanted = f'"{record.package}[{extra}]"' if extra else top
+    needed = _DISTRIBUTIONS.get(top, top)
+    extra = find_extra(requires, needed)
+    wanted = f'"{record.package}[{extra}]"' if extra else needed
     return f"pip install {wanted}{ignoring(record)}"
 
 

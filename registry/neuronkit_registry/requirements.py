@@ -42,17 +42,19 @@ def find_excluding(requires: Iterable[str], package: str, version: str) -> str |
 
 def find_extra(requires: Iterable[str], package: str) -> str | None:
     """
-    Return the extra that brings a package, or None.
+    Return the extra that brings a package with the fewest others, the first of those that bring as many; None where none does.
 
     Args:
-        requires: Requirements as ``Requires-Dist`` has them.
+        requires: Requirements as ``Requires-Dist`` has them. There an extra that names others is a list of all their packages.
         package: The package.
     """
+    brought: dict[str, list[str]] = {}
     for requirement in requires:
         found = _REQUIREMENT.match(requirement)
-        if found and normalize(found[1]) == normalize(package) and (extra := re.search(_EXTRA, found[3] or "")):
-            return extra[1]
-    return None
+        if found and (extra := re.search(_EXTRA, found[3] or "")):
+            brought.setdefault(extra[1], []).append(normalize(found[1]))
+    able = [extra for extra, packages in brought.items() if normalize(package) in packages]
+    return min(able, key=lambda extra: len(brought[extra]), default=None)
 
 
 def _is_for_an_extra(marker: str) -> bool:

@@ -59,6 +59,28 @@ def test_a_dependency_that_comes_with_an_extra(fake_dist: FakeDist, make_registr
     assert f"{failure_of(make_registry).hint}." == f'pip install "acme[bert]", {IGNORE}'
 
 
+def test_an_extra_with_the_fewest_packages(fake_dist: FakeDist, make_registry: MakeRegistry) -> None:
+    """As a wheel lists it: the extra that names all others comes first, with all of their packages."""
+    everything = [f'{name}; extra == "all"' for name in ("mypy", "pillow", "senten-ce-piece")]
+    requires = (*everything, 'pillow; extra == "image"', 'senten-ce-piece; extra == "image"', 'mypy; extra == "types"')
+    fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": "import senten_ce_piece"}, requires=requires)
+
+    assert f"{failure_of(make_registry).hint}." == f'pip install "acme[image]", {IGNORE}'
+
+
+@pytest.mark.parametrize(("requires", "wanted"), [((), "pillow"), (('pillow>=10; extra == "image"',), '"acme[image]"')])
+def test_a_dependency_that_is_imported_by_another_name(
+    requires: tuple[str, ...], wanted: str, fake_dist: FakeDist, make_registry: MakeRegistry
+) -> None:
+    missing = "raise ModuleNotFoundError(\"No module named 'PIL'\", name='PIL')"
+    fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": missing}, requires=requires)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "PIL"]:
+            patch.delitem(sys.modules, name)
+
+        assert f"{failure_of(make_registry).hint}." == f"pip install {wanted}, {IGNORE}"
+
+
 def test_a_dependency_of_the_wrong_version(fake_dist: FakeDist, make_registry: MakeRegistry) -> None:
     fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": "import attrs.nothing"})
 

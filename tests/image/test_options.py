@@ -9,7 +9,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import neuronkit
@@ -259,6 +259,20 @@ def test_a_variant(eager, tmp_path):
         neuronkit.compile(tmp_path / "half", tmp_path / "out", optlevel=1, **QUICK)
     neuronkit.compile(tmp_path / "half", tmp_path / "out", optlevel=1, variant="fp16", **QUICK)
     assert difference(open_quietly(tmp_path / "out"), eager.to(torch.float32)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("damage", ["truncated", "another shape"])
+def test_damaged_weights(eager, tmp_path, damage):
+    """What transformers ends with for a text encoder, as what diffusers ends with for a UNet."""
+    eager.save_pretrained(tmp_path / "damaged")
+    file = tmp_path / "damaged" / "text_encoder" / "model.safetensors"
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:3000])
+    else:
+        tensors = {name: torch.zeros(3, *tensor.shape[1:]) for name, tensor in load_file(file).items()}
+        save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(SourceError, match="damaged cannot be loaded as StableDiffusionPipeline: "):
+        neuronkit.compile(tmp_path / "damaged", tmp_path / "out", optlevel=1, **QUICK)
 
 
 def test_code_in_a_pickle_does_not_run(checkpoint, tmp_path):

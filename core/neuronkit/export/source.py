@@ -18,6 +18,8 @@ CONFIG_FILES = ("config.json", "model_index.json")
 """Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
 MODULES_FILE = "modules.json"
 """Where a sentence transformer names its modules."""
+ADAPTER_FILE = "adapter_config.json"
+"""Where peft says which checkpoint an adapter belongs to."""
 _HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
 _CONFIG_PATTERNS = ["*.json", "*.txt", "*.model"]
 _SINGLE_FILES = (".safetensors", ".ckpt")
@@ -154,6 +156,7 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
             f"{path} is an artifact already, and no checkpoint.\n"
             "Try: the checkpoint that it was made of; neuronkit.load runs the artifact as it is."
         )
+    _refuse_compiled(path)
     folder = _first_module(path)
     config = _read_config(Path(options.config) if options.config else path / folder)
     return Source(model=str(model), path=path, config=config, options=options, folder=folder)
@@ -206,11 +209,41 @@ def _first_module(path: Path) -> str:
     return modules[0].path if modules else ""
 
 
+def _refuse_compiled(path: Path) -> None:
+    """
+    Refuse what optimum-neuron compiled, where there are no weights beside it.
+
+    Raises:
+        SourceError: It names the checkpoint that was compiled, if that is recorded.
+    """
+    from neuronkit.artifact.optimum import EXPORTER, section
+
+    folders = (path, *(item for item in path.glob("*") if item.is_dir()))
+    compiled = any(section(folder) is not None for folder in folders)
+    if compiled and not any(file.suffix in _WEIGHT_SUFFIXES for file in path.rglob("*")):
+        made_of = _read_config(path).get("_name_or_path")
+        raise SourceError(
+            f"{path} is an artifact that {EXPORTER} compiled, and has no weights that could be compiled again.\n"
+            f"Try: the checkpoint that it was made of{f' ({made_of})' if made_of else ''}."
+        )
+
+
+def adapter_advice(directory: Path) -> str:
+    """Return what to do with the directory of an adapter that has no weights of its own model beside it."""
+    base = read_settings(directory / ADAPTER_FILE).get("base_model_name_or_path") or "its base model"
+    return (
+        f"merge the adapter into {base} first: "
+        "PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(directory)"
+    )
+
+
 def _read_config(directory: Path) -> dict[str, Any]:
     for name in CONFIG_FILES:
         file = directory / name
         if file.is_file():
             return read_settings(file)
+    if (directory / ADAPTER_FILE).is_file():
+        raise SourceError(f"{directory} holds an adapter, and no checkpoint.\nTry: {adapter_advice(directory)}.")
     raise SourceError(f"{directory} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from neuronkit.errors import OptionError, SourceError
 from neuronkit.export.source import Source
@@ -49,7 +50,7 @@ def load_pipeline(source: Source, pipeline_class: Any, variant: str | None = Non
                 pipeline = pipeline_class.from_single_file(
                     str(source.file), config=str(source.path), local_files_only=True, **parts
                 )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise SourceError(
                 f"{source.model} cannot be loaded as {pipeline_class.__name__}: {error}{_variant_hint(source, variant)}"
             ) from error

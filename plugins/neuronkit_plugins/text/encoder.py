@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from neuronkit.errors import InputError, OptionError, SourceError
 from neuronkit.export import Input
 from neuronkit.export.source import Source
 from neuronkit.options import names as option_names
+from neuronkit_plugins.text.checkpoint import load_checkpoint, reading
 
 ENCODER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -49,9 +49,9 @@ def load_model(source: Source, auto_class_name: str, *, folder: Path | None = No
         **kwargs: For `from_pretrained`.
 
     Raises:
-        SourceError: Weights that the class needs are not in the checkpoint, so that its results would be random.
+        SourceError: The checkpoint cannot be loaded, or lacks weights that the class needs, so that its results would be random.
     """
-    model, missing = _load(source, auto_class_name, folder, kwargs)
+    model, missing = load_checkpoint(source, auto_class_name, folder, kwargs)
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         raise SourceError(
@@ -80,10 +80,10 @@ def load_backbone(
         **kwargs: For `from_pretrained`.
 
     Raises:
-        SourceError: Weights other than the pooler's are missing.
+        SourceError: The checkpoint cannot be loaded, or lacks other weights than the pooler's.
     """
     if pooler:
-        model, missing = _load(source, auto_class_name, folder, kwargs)
+        model, missing = load_checkpoint(source, auto_class_name, folder, kwargs)
         if not missing:
             return model
     parameters = inspect.signature(model_class(source, auto_class_name, folder)).parameters
@@ -99,41 +99,10 @@ def model_class(source: Source, auto_class_name: str, folder: Path | None = None
     path = folder or source.model_path
     if source.trust_remote_code and (reference := source.config.get("auto_map", {}).get(auto_class_name)):
         return get_class_from_dynamic_module(reference, path)
-    config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=source.trust_remote_code)
+    with reading(source, auto_class_name, path):
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=source.trust_remote_code)
     found = getattr(transformers, auto_class_name)._model_mapping[type(config)]
     return found[0] if isinstance(found, (list, tuple)) else found
-
-
-def _load(
-    source: Source, auto_class_name: str, folder: Path | None, kwargs: Mapping[str, Any]
-) -> tuple[torch.nn.Module, list[str]]:
-    """Return the model, and the names of the weights that it needs and the checkpoint lacks."""
-    import transformers
-
-    with _quiet():  # what is missing is an error here, and what is left over belongs to another head
-        model, info = getattr(transformers, auto_class_name).from_pretrained(
-            folder or source.model_path,
-            dtype=torch.float32,
-            trust_remote_code=source.trust_remote_code,
-            output_loading_info=True,
-            **kwargs,
-        )
-    return model.eval(), sorted(info["missing_keys"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    from transformers.utils import logging
-
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def check_names(inputs: Mapping[str, Any], known: Sequence[str], options: Any = None) -> None:

@@ -44,7 +44,7 @@ from neuronkit.export.identity import (
     plugin_identity,
 )
 from neuronkit.export.layout import channels_last
-from neuronkit.export.source import Source
+from neuronkit.export.source import MODULES_FILE, Source
 from neuronkit.memory import expected_memory
 from neuronkit.options import CompileOptions, Parsed, as_json
 from neuronkit.parallel import run_forked
@@ -52,6 +52,7 @@ from neuronkit.plugins import resolve_backend
 from neuronkit.precision import in_precision, is_relative, tolerance, trace_module
 from neuronkit.rebuild import rebuild_command
 from neuronkit.shape_names import AXES_OF_SHAPES
+from neuronkit.tasks import SENTENCES
 
 Progress = Callable[[str], None]
 
@@ -104,6 +105,10 @@ def compile_model(
     engine = resolve_backend(backend)
     engine.check_options(options)
     progress(f"{loaded.info.key} from {loaded.info.provider}, backend {backend}")
+    if (source.path / MODULES_FILE).is_file() and loaded.info.key.split(".", 1)[1] == "feature-extraction":
+        progress(
+            f"note: a sentence transformer, whose {MODULES_FILE} goes unused: --task {SENTENCES} gives its embeddings"
+        )
 
     shapes, config, module = declare(request)
     progress("model loaded")

@@ -8,10 +8,13 @@ from neuronkit.errors import UnknownTaskError
 from neuronkit.export.source import MODULES_FILE, Source
 from neuronkit.plugins import get_registry
 
+SENTENCES = "sentence-similarity"
+"""The task of checkpoints with a ``modules.json``."""
+
 ALIASES = {
     "latent-consistency": "text-to-image",
     "ner": "token-classification",
-    "sentence-transformers": "sentence-similarity",
+    "sentence-transformers": SENTENCES,
     "sentiment-analysis": "text-classification",
     "sequence-classification": "text-classification",
     "stable-diffusion": "text-to-image",
@@ -61,7 +64,7 @@ def infer_task(source: Source, *, or_only: bool = False) -> str:
     if class_name := source.config.get("_class_name"):
         return _task_of_pipeline(class_name)
     if (source.path / MODULES_FILE).is_file():
-        return "sentence-similarity"
+        return SENTENCES
     from transformers.models.auto import modeling_auto
 
     architectures = source.config.get("architectures") or []

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 import neuronkit
+from neuronkit.cli import main
 from neuronkit.errors import (
     ArtifactMismatchError,
     ArtifactNotFoundError,
@@ -133,6 +134,33 @@ def test_a_task_that_the_graph_does_not_serve(model):
         "Try: without a task, or compile the checkpoint for token-classification."
     )
     assert neuronkit.load(path, task="text-classification").task == "text-classification"
+
+
+def test_token_vectors_of_a_sentence_transformer(tmp_path, capfd):
+    """Compiled on request, with a note; the class that was meant says how to get what it runs."""
+    checkpoint = tiny_sentence_transformer(tmp_path / "checkpoint")
+    words = [
+        "-m",
+        str(checkpoint),
+        "--task",
+        "feature-extraction",
+        "--sequence-length",
+        "8",
+        "-O1",
+        str(tmp_path / "out"),
+    ]
+    assert main(["compile", *words]) == 0
+    note = (
+        "note: a sentence transformer, whose modules.json goes unused: --task sentence-similarity gives its embeddings"
+    )
+    assert note in capfd.readouterr().err
+    with pytest.raises(ArtifactMismatchError) as caught:
+        neuronkit.NeuronModelForSentenceTransformers.from_pretrained(tmp_path / "out")
+    assert str(caught.value) == (
+        f"{tmp_path / 'out'} was compiled for feature-extraction, and NeuronModelForSentenceTransformers runs "
+        "sentence-similarity.\nTry: NeuronModelForFeatureExtraction, or neuronkit.load, which picks the class; or compile the "
+        "checkpoint with --task sentence-similarity."
+    )
 
 
 def test_replace_weights(checkpoint, tmp_path):

@@ -20,6 +20,8 @@ MODULES_FILE = "modules.json"
 """Where a sentence transformer names its modules."""
 ADAPTER_FILE = "adapter_config.json"
 """Where peft says which checkpoint an adapter belongs to."""
+_WEIGHT_SUFFIXES = {".bin", ".ckpt", ".h5", ".msgpack", ".pt", ".pth", ".safetensors"}
+"""What files of weights that libraries read end with."""
 _HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
 _CONFIG_PATTERNS = ["*.json", "*.txt", "*.model"]
 _SINGLE_FILES = (".safetensors", ".ckpt")

@@ -86,7 +86,8 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
         if cls.task not in (None, manifest.task):
             raise ArtifactMismatchError(
                 f"{shell.session.artifact.path} was compiled for {manifest.task}, and {cls.__name__} runs {cls.task}.\n"
-                f"Try: {type(shell).__name__}, or neuronkit.load, which picks the class."
+                f"Try: {type(shell).__name__}, or neuronkit.load, which picks the class; or compile the checkpoint with "
+                f"--task {cls.task}."
             )
         model = cls(shell.session)
         model._keep_alive = shell._keep_alive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -95,19 +96,22 @@ class Bridge(GenerationMixin):
             inputs_tensor=torch.empty(1, prompt_length),
         )
 
-    def search(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+    def search(self, input_ids: torch.Tensor, generation_config: GenerationConfig, **kwargs: Any) -> Any:
         """
         Run `GenerationMixin.generate`.
 
         Args:
             input_ids: Prompts without padding; with their beams they must fit the rows.
+            generation_config: With all defaults filled in; what is None in it stays None.
             **kwargs: For `generate`.
 
         Raises:
             InputError: The graph gives the last position's logits only, and the search needs those of every position.
         """
         with torch.no_grad():
-            return GenerationMixin.generate(self, input_ids, **kwargs)
+            return GenerationMixin.generate(
+                _Search(self.config, self.generation_config, self.rows), input_ids, generation_config, **kwargs
+            )
 
     def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any) -> None:
         model_kwargs[CACHE] = RowsCache(self.rows)
@@ -151,3 +155,12 @@ class Bridge(GenerationMixin):
                 f"{what} checks several tokens at once, and the model was compiled to return the logits of the last one.\n"
                 f"Try: compile with all_logits=True (--all-logits)."
             )
+
+
+class _Search(Bridge):
+    """Takes a generation config as it is, where the mixin would put the model's defaults in place of every None."""
+
+    def _prepare_generation_config(
+        self, generation_config: GenerationConfig, **kwargs: Any
+    ) -> tuple[GenerationConfig, dict[str, Any]]:
+        return copy.deepcopy(generation_config), kwargs

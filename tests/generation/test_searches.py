@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from tests.generation.checkpoints import tiny_decoder
 from tests.generation.prompts import texts
 
 PROMPT = texts(6, seed=2)[0][None]
@@ -35,3 +39,15 @@ def test_none_turns_off_what_the_checkpoint_asks_for(checker, reference, monkeyp
             found.append(model.generate(PROMPT, attention_mask=MASK, **{**given, name: value}).tolist())
     assert found[0] == found[1] == free.tolist()
     assert found[2] == found[3] != found[0]
+
+
+def test_sampling_with_a_draft_model(checker, reference, tmp_path):
+    """The drafts are those that it makes for transformers' own model, after a refused one too."""
+    draft = AutoModelForCausalLM.from_pretrained(tiny_decoder(tmp_path / "draft", "gpt2", seed=5, n_layer=1)).eval()
+    given = {"max_new_tokens": 12, "do_sample": True, "top_k": 10, "attention_mask": MASK}
+    for seed in range(8):
+        found = []
+        for model in (reference, checker):
+            torch.manual_seed(seed)
+            found.append(model.generate(PROMPT, assistant_model=copy.deepcopy(draft), **given).tolist())
+        assert found[0] == found[1]

@@ -110,7 +110,11 @@ class Bridge(GenerationMixin):
         """
         with torch.no_grad():
             return GenerationMixin.generate(
-                _Search(self.config, self.generation_config, self.rows), input_ids, generation_config, **kwargs
+                _Search(self.config, self.generation_config, self.rows),
+                input_ids,
+                generation_config,
+                attention_mask=torch.ones_like(input_ids),
+                **kwargs,
             )
 
     def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any) -> None:
@@ -128,11 +132,20 @@ class Bridge(GenerationMixin):
         cache = past_key_values if cache is None else cache
         return {"input_ids": input_ids[:, cache.get_seq_length() :], "cache": cache}
 
-    def forward(self, input_ids: torch.Tensor, cache: RowsCache, return_dict: bool = True) -> ModelOutput:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        cache: RowsCache,
+        return_dict: bool = True,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> ModelOutput:
         """
         Run tokens that follow those in the cache.
 
-        Drafts may go beyond the last slot by a token whose logits nobody reads: it goes to the spare one.
+        Drafts may go beyond the last slot by a token whose logits nobody reads: it goes to the spare one. Mask and positions
+        follow from the cache; they are taken because the mixin makes them only for a model that does, and a draft model needs
+        those that it makes.
         """
         count, tokens = input_ids.shape
         length = self.rows.length

@@ -184,7 +184,7 @@ def _locked(root: Path, kind: int) -> Iterator[bool]:
     """
     Lock a cache's directory: shared while compiling, with or without its entries, and alone to remove the compilers' caches.
 
-    Yields whether it is locked. A directory that cannot be opened holds nothing to lock.
+    Yields whether it is locked: one that cannot be opened holds nothing to lock, and some file systems lock nothing.
     """
     try:
         descriptor = os.open(root, os.O_RDONLY)
@@ -194,7 +194,7 @@ def _locked(root: Path, kind: int) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(descriptor, kind)
-        except BlockingIOError:
+        except OSError:
             yield False
         else:
             yield True

@@ -29,6 +29,7 @@ from neuronkit.errors import (
     SourceError,
     ValidationError,
 )
+from neuronkit.generation import defaults
 from neuronkit.processors import Processors, read_config
 from tests.core.tide import KEY, TASK, Tide, Wrong, make_tide
 
@@ -152,9 +153,10 @@ def test_what_names_no_artifact(given):
         lambda model: model.processors.settings("tide.json"),
         lambda model: model.config,
         lambda model: model.session.weights(next(iter(model.session.graphs))),
+        lambda model: defaults.read(model.model_save_dir, None),
         lambda model: model.save_pretrained("elsewhere"),
     ],
-    ids=["tokenizer", "settings", "config", "weights", "save_pretrained"],
+    ids=["tokenizer", "settings", "config", "weights", "generation_config", "save_pretrained"],
 )
 def test_an_artifact_that_was_taken_away(tide_artifact, tmp_path, monkeypatch, ask):
     """Whatever reads on in it says so; a missing file is none that says nothing."""

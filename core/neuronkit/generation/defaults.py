@@ -8,12 +8,19 @@ from typing import Any
 from transformers import GenerationConfig
 
 from neuronkit.artifact.side_files import record_again
+from neuronkit.processors import require_there
 
 _FILE = "generation_config.json"
 
 
 def read(directory: Path, config: Any) -> GenerationConfig:
-    """Return the generation config of an artifact; where it has none, that of the model's configuration."""
+    """
+    Return the generation config of an artifact; where it has none, that of the model's configuration.
+
+    Raises:
+        ArtifactNotFoundError: The artifact's directory is gone.
+    """
+    require_there(directory)
     if (directory / _FILE).is_file():
         return GenerationConfig.from_pretrained(directory)
     return GenerationConfig.from_model_config(config)

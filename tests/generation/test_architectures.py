@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 import neuronkit
 from neuronkit.errors import SourceError
 from neuronkit_plugins.text.causal_lm import plugin
 from neuronkit_plugins.text.causal_lm.architectures import rope_kinds
+from neuronkit_plugins.text.causal_lm.graph import decoder_graph, examine
 from tests.generation.checkpoints import CONFIGS, tiny_decoder
 from tests.generation.prompts import alone, new_tokens, padded, texts
 
@@ -147,3 +149,92 @@ def refused_checkpoint(path, architecture):
     )
     AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **small)).save_pretrained(path / "refused")
     return path / "refused"
+
+
+AFTER_THE_HEAD = {
+    "granite": {"logits_scaling": 2.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5},
+    "cohere": {"logit_scale": 0.5},
+    "gemma2": {
+        "final_logit_softcapping": 2.0,
+        "head_dim": 8,
+        "sliding_window": 6,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+}
+"""Architectures that scale or cap their logits, with fields of their configurations."""
+
+
+def untested_checkpoint(path, architecture, **config):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {**CONFIGS["llama"], "num_hidden_layers": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    small |= {"initializer_range": 0.3, **config}
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **small)).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize("architecture", AFTER_THE_HEAD)
+def test_logits_that_are_changed_after_the_head(tmp_path, architecture):
+    """They are the model's own, of the last token and of all."""
+    from transformers import AutoModelForCausalLM
+
+    path = untested_checkpoint(tmp_path / architecture, architecture, **AFTER_THE_HEAD[architecture])
+    eager = AutoModelForCausalLM.from_pretrained(path).eval()
+    given = {"batch_size": 4, "sequence_length": 40, "optlevel": 1, "task": "text-generation"}
+    with neuronkit.get_registry().temporary(plugin, f"{architecture}.text-generation"):
+        neuronkit.compile(path, tmp_path / "last", **given)
+        neuronkit.compile(path, tmp_path / "all", all_logits=True, **given)
+        last, every = (neuronkit.load(tmp_path / name) for name in ("last", "all"))
+    expected = alone(eager, PROMPTS, **GREEDY)
+    assert new_tokens(last.generate(**padded(PROMPTS), **GREEDY), 12, expected) == expected
+    with torch.no_grad():
+        wanted = eager(input_ids=PROMPTS[1][None]).logits
+    torch.testing.assert_close(every(PROMPTS[1][None]).logits, wanted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(last(PROMPTS[1][None]).logits, wanted[:, -1:], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_heads_that_are_called_alone(eager, architecture):
+    """Those of all architectures that have a key."""
+    _, plain = examine(eager(architecture))
+    assert plain
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config", "message"),
+    [
+        (
+            "lfm2",
+            {"layer_types": ["conv", "full_attention"]},
+            "lfm2 has layers of a kind that cannot be compiled: conv.",
+        ),
+        (
+            "mamba",
+            {"state_size": 4},
+            "mamba cannot be compiled for text-generation: it keeps a state between tokens that is no cache of keys and values.",
+        ),
+        (
+            "mpt",
+            {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64, "expansion_ratio": 2},
+            "mpt cannot be compiled for text-generation: its attention is biased by distances (ALiBi) that it derives from the "
+            "length of its cache.",
+        ),
+    ],
+)
+def test_models_that_a_graph_cannot_be_made_of(architecture, config, message):
+    """Whoever asks for it: a plugin of another package calls the function itself."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+    }
+    small = {"vocab_size": 96} if architecture == "mpt" else small
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **small, **config)).eval()
+    with pytest.raises(SourceError) as caught:
+        decoder_graph(model, [8], rows=1, pad_token_id=0)
+    assert str(caught.value).partition("\n")[0] == message

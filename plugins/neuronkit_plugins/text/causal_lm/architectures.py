@@ -9,6 +9,7 @@ from neuronkit.errors import SourceError
 
 REFUSED = {
     "bloom": "its attention is biased by distances (ALiBi) that it derives from a two-dimensional mask",
+    "mpt": "its attention is biased by distances (ALiBi) that it derives from the length of its cache",
     "gpt_neo": "it cuts its own causal mask to the number of keys minus queries, which a cache of fixed length breaks",
 }
 """Architectures that cannot run over a cache of fixed length, and why."""
@@ -41,6 +42,24 @@ def require_supported(config: Mapping[str, Any]) -> None:
             f"{architecture} cannot be compiled for text-generation: {reason}.\n"
             "Try: gpt2, opt, gpt_neox, llama, mistral, qwen2, qwen3, phi, gemma, or falcon without ALiBi."
         )
+
+
+def require_keys_and_values(model: Any) -> None:
+    """
+    Refuse a model that remembers a text by something else than the keys and values of its tokens.
+
+    Args:
+        model: A causal language model of transformers.
+
+    Raises:
+        SourceError: It has layers of another kind, or a state beside them.
+    """
+    if getattr(model, "_is_stateful", False):
+        raise SourceError(
+            f"{model.config.model_type} cannot be compiled for text-generation: it keeps a state between tokens that is no "
+            "cache of keys and values."
+        )
+    attention_windows(model.config)  # which knows the kinds of layers
 
 
 def rope_kinds(config: Mapping[str, Any]) -> set[str]:

@@ -10,12 +10,20 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
+from neuronkit.errors import SourceError
 from neuronkit.export import CompilerHints, Graph, Input, Output, Probe
-from neuronkit_plugins.text.causal_lm.architectures import attention_windows
+from neuronkit_plugins.text.causal_lm.architectures import (
+    attention_windows,
+    require_keys_and_values,
+    require_supported,
+)
 
 GRAPH = "decoder"
 PREFILL_CHUNK = 32
 """Tokens a row: few enough that a NeuronCore still spends the call on reading weights (docs/decisions/0012)."""
+
+_TRIED = 4
+"""Tokens, a row each: the logits of one that pads may all be 0, whatever is done to them."""
 
 
 def key_name(layer: int) -> str:
@@ -53,9 +61,14 @@ def decoder_graph(
         all_logits: Return the logits of every position rather than of one a row.
         prefill_chunk: Tokens a row of the only bucket where the cache is on the device.
         wrap: Changes the model before it is traced (its weights, say), without touching the one that was loaded.
+
+    Raises:
+        SourceError: The model cannot run over a cache of fixed length; the message says why.
     """
+    require_supported(model.config.to_dict())  # type: ignore[operator, union-attr]  # nn.Module's attributes are untyped
+    require_keys_and_values(model)
     length = max(lengths)
-    shapes = cache_shapes(model)
+    shapes, plain = examine(model)
     state = []
     for layer, (heads, key_size, value_size) in enumerate(shapes):
         state += [
@@ -76,7 +89,9 @@ def decoder_graph(
         inputs,
         [logits],
         kind="decoder",
-        wrap=lambda loaded: DecoderGraph(wrap(loaded) if wrap else loaded, length, len(shapes), all_logits=all_logits),
+        wrap=lambda loaded: DecoderGraph(
+            wrap(loaded) if wrap else loaded, length, len(shapes), all_logits=all_logits, plain_head=plain
+        ),
         sizes={"sequence": sorted({1, *lengths}), "cache": length},
         hints=CompilerHints(
             dynamic_axes=("batch", "sequence", "cache"),
@@ -104,14 +119,20 @@ class DecoderGraph(nn.Module):
         length: Slots of the cache, without the spare one.
         layers: Number of cached layers.
         all_logits: See `decoder_graph`.
+        plain_head: The logits are what the head makes of the last hidden states. Others (scaled or capped ones) come from the
+            model's own forward.
     """
 
-    def __init__(self, model: nn.Module, length: int, layers: int, *, all_logits: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, length: int, layers: int, *, all_logits: bool = False, plain_head: bool = True
+    ) -> None:
         super().__init__()
         self.model = model
         self.length = length
         self.layers = layers
         self.all_logits = all_logits
+        self.plain_head = plain_head
+        self.adds_masks = model.config._attn_implementation == "eager"  # type: ignore[union-attr]
         self.windows = list(attention_windows(model.config).items())
 
     def forward(
@@ -140,26 +161,37 @@ class DecoderGraph(nn.Module):
             ]
         )
         backbone: Any = self.model.base_model
-        hidden = backbone(
-            input_ids=input_ids,
-            position_ids=cache_ids.clamp(max=self.length - 1),
-            attention_mask=self._masks(cache_ids, cache_range),
-            use_cache=True,
-            **{cache_argument(backbone): cache},
-        ).last_hidden_state
-        if not self.all_logits:
-            hidden = hidden[rows[:, 0], last]
-        return (output_embeddings(self.model)(hidden),)
+        arguments = {
+            "input_ids": input_ids,
+            "position_ids": cache_ids.clamp(max=self.length - 1),
+            "attention_mask": self._masks(cache_ids, cache_range),
+            "use_cache": True,
+            cache_argument(backbone): cache,
+        }
+        if self.plain_head:
+            hidden = backbone(**arguments).last_hidden_state
+            if not self.all_logits:
+                hidden = hidden[rows[:, 0], last]
+            return (output_embeddings(self.model)(hidden),)
+        if self.all_logits:
+            return (self.model(**arguments).logits,)
+
+        def choose(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:
+            outputs.last_hidden_state = outputs.last_hidden_state[rows, last[:, None]]
+            return outputs
+
+        with backbone.register_forward_hook(choose):
+            return (self.model(**arguments).logits[:, 0],)
 
     def _masks(self, cache_ids: torch.Tensor, cache_range: torch.Tensor) -> Any:
         queries = cache_ids[:, None, :, None]
         masks = {}
         for kind, window in self.windows:
             mask = cache_range <= queries
-            # A windowed token of the spare slot would see nothing, which is NaN; what it sees does not matter.
-            masks[kind] = (
-                mask if window is None else mask & ((cache_range > queries - window) | (queries >= self.length))
-            )
+            if window is not None:
+                # A windowed token of the spare slot would see nothing, which is NaN; what it sees does not matter.
+                mask = mask & ((cache_range > queries - window) | (queries >= self.length))
+            masks[kind] = torch.where(mask, 0.0, torch.finfo(torch.float32).min) if self.adds_masks else mask
         return masks.get(None, masks)
 
 
@@ -232,11 +264,34 @@ def vocabulary(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def cache_shapes(model: nn.Module) -> list[tuple[int, int, int]]:
-    """Return heads, key size and value size of every cached layer, as the model itself fills them."""
+def examine(model: nn.Module) -> tuple[list[tuple[int, int, int]], bool]:
+    """
+    Run a model once.
+
+    Returns:
+        Heads, key size and value size of every cached layer, as the model itself fills them; and whether its logits are what
+        its head makes of the last hidden states, and nothing is done to them afterwards.
+
+    Raises:
+        SourceError: Something is, and the hidden states cannot be reached.
+    """
     cache = DynamicCache()
-    model(input_ids=torch.zeros(1, 1, dtype=torch.int64), use_cache=True, **{cache_argument(model): cache})
-    return [(layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers]
+    hidden = []
+    with model.base_model.register_forward_hook(  # type: ignore[union-attr]
+        lambda _module, _inputs, outputs: hidden.append(outputs.last_hidden_state)
+    ):
+        tokens = torch.arange(min(_TRIED, vocabulary(model))).unsqueeze(1)
+        outputs = model(input_ids=tokens, use_cache=True, **{cache_argument(model): cache})
+    shapes = [(layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers]
+    # OPT's forward passes its base model by, and calls what is inside.
+    states = hidden[0] if hidden else model.base_model(input_ids=tokens).last_hidden_state  # type: ignore[operator]
+    plain = torch.equal(output_embeddings(model)(states), outputs.logits)
+    if not plain and not hidden:
+        raise SourceError(
+            f"{model.config.model_type} cannot be compiled for text-generation: "  # type: ignore[union-attr]
+            "it changes the logits of its head, and its forward does not call its base model."
+        )
+    return shapes, plain
 
 
 def probe_inputs(

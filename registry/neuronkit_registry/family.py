@@ -33,7 +33,7 @@ MODEL_KEYS = KeyGrammar(
     "<architecture>.<task> in lower-case letters, digits, - and _, such as bert.question-answering",
 )
 PLAIN_KEYS = KeyGrammar(_WORD, "a name in lower-case letters, digits, - and _")
-CLASS_KEYS = KeyGrammar("[A-Za-z_][A-Za-z0-9_]*", "the name of a class")
+CLASS_KEYS = KeyGrammar("Neuron[A-Za-z0-9_]*", "the name of a class, which begins with Neuron")
 
 
 @attrs.frozen(kw_only=True)

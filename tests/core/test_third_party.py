@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 
 import neuronkit
+from neuronkit import hookimpl
 from neuronkit.declaration import read_request
-from neuronkit.errors import UnknownTaskError
+from neuronkit.errors import ArtifactMismatchError, InputError, UnknownTaskError
+from neuronkit.models import NeuronBaseModel
 from tests.core.tide import KEY, TASK, Tide
 
 SEED = 3
@@ -62,3 +65,69 @@ def test_the_only_task_of_an_architecture_needs_no_name(tide_checkpoint):
         f"Cannot infer the task of {tide_checkpoint}: its config.json names the architectures [].\n"
         "Try: --task with one of flood-warning, level-prediction."
     )
+
+
+class Unsaid(NeuronBaseModel):
+    """A class that does not say for which task it is."""
+
+
+class WithUnsaid(Tide):
+    """Tides in that class."""
+
+    @hookimpl
+    def shell(self, session):
+        return Unsaid(session)
+
+
+def test_a_class_without_a_task_takes_what_its_plugin_returns(tide_artifact):
+    """And no artifact of another architecture or task, which would run as what it is not."""
+    with pytest.raises(ArtifactMismatchError) as raised:
+        Unsaid.from_pretrained(tide_artifact)
+    assert str(raised.value) == (
+        f"{tide_artifact} was compiled for {KEY}, and Unsaid does not say for which task it is.\n"
+        f"Try: NeuronBaseModel, or task = {TASK!r} in the class Unsaid, if it is meant."
+    )
+    with neuronkit.get_registry().temporary(WithUnsaid(), KEY):
+        assert type(Unsaid.from_pretrained(tide_artifact)) is Unsaid
+
+
+class TwoTides(Tide):
+    """Tides, and beside them their names."""
+
+    @hookimpl
+    def export_config(self, source):
+        config = super().export_config(source)
+        (graph,) = config.graphs
+        own = attrs.evolve(
+            graph, name="bay", inputs=[attrs.evolve(one, name=f"bay_{one.name}") for one in graph.inputs]
+        )
+        own = attrs.evolve(own, wrap=Bay)
+        return attrs.evolve(config, graphs=[graph, own])
+
+
+class Bay(torch.nn.Module):
+    """The model under other names."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, bay_readings, bay_counted):
+        return self.model(bay_readings, bay_counted)
+
+
+def test_of_several_graphs_the_first_is_called(tide_checkpoint, tmp_path):
+    """The others are named where an input is theirs."""
+    readings = torch.tensor([[3, 1, 4]])
+    with neuronkit.get_registry().temporary(TwoTides(), KEY):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1)
+        shell = neuronkit.load(tmp_path / "out")
+        with pytest.raises(InputError) as raised:
+            shell(bay_readings=readings)
+        own = shell.session.forward("bay", {"bay_readings": readings})
+    assert str(raised.value) == (
+        "Graph 'tide' has no input 'bay_readings'. Did you mean 'readings'? Its inputs: counted, readings.\n"
+        "This class runs the first graph alone, and there are others: bay.\n"
+        "Try: session.forward(graph, tensors); a plugin's hook `shell` returns a class that runs all."
+    )
+    torch.testing.assert_close(own["scores"], shell(readings=readings).scores)

@@ -29,13 +29,17 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
     It looks like a transformers model from outside (`config`, `device`, `dtype`, keyword calls, outputs by attribute, key and
     index) and has no parameters of its own: the weights belong to the session.
 
+    A subclass sets ``task``: the one that it compiles for, and the only one whose artifacts it loads; and
+    ``auto_model_class_name`` where transformers has an auto class for it. `run` runs the first graph; a class of a model with
+    several has a `forward` that runs them by ``self.session.forward(graph, tensors)``.
+
     Args:
         session: The loaded artifact.
 
     """
 
     task: ClassVar[str | None] = None
-    """The only task whose artifacts the class loads; None loads any."""
+    """The only task whose artifacts the class loads; None loads what its own plugin returns as this class."""
     auto_model_class_name: ClassVar[str | None] = None
     main_input_name = "input_ids"
     base_model_prefix = "neuron_model"
@@ -79,11 +83,22 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
 
     @classmethod
     def of(cls, shell: Any) -> Self:
-        """Return a shell as this class, which must be the class of its task."""
+        """
+        Return a shell as this class, which must be the class of its task.
+
+        Raises:
+            ArtifactMismatchError: The artifact was compiled for another task, or the class does not say for which it is.
+
+        """
         if isinstance(shell, cls):
             return shell
         manifest = shell.session.manifest
-        if cls.task not in (None, manifest.task):
+        if cls.task is None:
+            raise ArtifactMismatchError(
+                f"{shell.session.artifact.path} was compiled for {manifest.key}, and {cls.__name__} does not say for which task "
+                f"it is.\nTry: {type(shell).__name__}, or task = {manifest.task!r} in the class {cls.__name__}, if it is meant."
+            )
+        if cls.task != manifest.task:
             raise ArtifactMismatchError(
                 f"{shell.session.artifact.path} was compiled for {manifest.task}, and {cls.__name__} runs {cls.task}.\n"
                 f"Try: {type(shell).__name__}, or neuronkit.load, which picks the class; or compile the checkpoint with "
@@ -113,7 +128,16 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
 
         """
         given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-        outputs = self.session.forward(self._graph, given)
+        try:
+            outputs = self.session.forward(self._graph, given)
+        except InputError as error:
+            others = [name for name in self.session.graphs if name != self._graph]
+            if not others:
+                raise
+            raise InputError(
+                f"{error}\nThis class runs the first graph alone, and there are others: {', '.join(others)}.\n"
+                "Try: session.forward(graph, tensors); a plugin's hook `shell` returns a class that runs all."
+            ) from error
         if return_dict is False:
             return tuple(outputs.values())
         return self._output_class(**outputs)

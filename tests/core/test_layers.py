@@ -103,6 +103,12 @@ def test_plugins_use_public_modules_only():
     assert not wrong
 
 
+def test_public_modules_are_documented():
+    """In one table, for whoever writes a plugin."""
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(neuronkit[\w.]*)` \|", page, re.MULTILINE)) == PUBLIC
+
+
 def test_registry_imports_no_model_library_anywhere():
     """Not even inside a function."""
     wrong = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +12,10 @@ import attrs
 import neuronkit
 from neuronkit import export, hooks, options
 from neuronkit.artifact.reader import Artifact
+from neuronkit.export.source import Source
 from neuronkit.models.base import NeuronBaseModel
 from neuronkit.models.decoder import NeuronDecoderModel
+from neuronkit.processors import Processors
 from neuronkit.running import Pipeline
 from neuronkit.session import Session
 from neuronkit_registry import PluginInfo, Registry
@@ -43,6 +46,11 @@ class Timing:
 ```
 """
 BASES = (NeuronBaseModel, NeuronDecoderModel)
+GIVEN = """
+`from neuronkit.export.source import Source` and `from neuronkit.processors import Processors`, for annotations. An image
+processor or a feature extractor is loaded from `processors.path`, as transformers loads it from any directory.
+"""
+HANDED = (Source, Processors)
 OBJECTS = (Pipeline, Artifact, Session, Registry, PluginInfo)
 
 
@@ -68,15 +76,23 @@ def render() -> str:
         signature(options.option, "option"),
         docstring(options.option),
     ]
+    parts += ["## What the hooks are given", GIVEN]
+    parts += _sections(HANDED)
     parts.append("## Bases of the classes")
     for base in BASES:
         parts += class_parts(base, "###")
     parts.append("## What the functions return")
-    for item in OBJECTS:
+    parts += _sections(OBJECTS)
+    return page("Library", INTRO, f"The hook API is {hooks.API[0]}.{hooks.API[1]}.", *parts)
+
+
+def _sections(items: Sequence[type]) -> list[str]:
+    parts: list[str] = []
+    for item in items:
         parts += _fields(item, f"### {item.__name__}") if attrs.has(item) else class_parts(item, "###")
         if attrs.has(item):
             parts += _members(item, set())
-    return page("Library", INTRO, f"The hook API is {hooks.API[0]}.{hooks.API[1]}.", *parts)
+    return parts
 
 
 def class_parts(item: type, level: str, *, but: type | None = None) -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
 from tests.generation.checkpoints import tiny_decoder
 from tests.generation.prompts import texts
@@ -51,3 +55,76 @@ def test_sampling_with_a_draft_model(checker, reference, tmp_path):
             torch.manual_seed(seed)
             found.append(model.generate(PROMPT, assistant_model=copy.deepcopy(draft), **given).tolist())
         assert found[0] == found[1]
+
+
+class Meanwhile(StoppingCriteria):
+    """Runs something in another thread between the first step of a search and the second, and stops nothing."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.result: Any = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        if self.result is None:
+            with ThreadPoolExecutor(1) as pool:
+                self.result = pool.submit(self.work).result()
+        return torch.zeros(len(input_ids), dtype=torch.bool)
+
+
+@pytest.mark.parametrize("search", [{"num_beams": 2}, {"prompt_lookup_num_tokens": 2}], ids=str)
+def test_seed_of_a_search(checker, model, reference, search):
+    """It has its own random numbers, and another thread and the program go on with theirs."""
+    given = {"max_new_tokens": 8, "do_sample": True, "eos_token_id": None, "pad_token_id": 0}
+    torch.manual_seed(5)
+    expected = reference.generate(PROMPT, attention_mask=MASK, **given, **search).tolist()
+    torch.manual_seed(3)
+    unseeded = reference.generate(PROMPT, attention_mask=MASK, **given).tolist()
+    after = torch.get_rng_state()
+    for work, result in (
+        (lambda: model.generate(PROMPT, **given).tolist(), unseeded),
+        (lambda: [*PROMPT[0].tolist(), *(new.token_id for new in model.generate_iter(PROMPT, **given))], unseeded[0]),
+    ):
+        meanwhile = Meanwhile(work)
+        torch.manual_seed(3)
+        found = checker.generate(PROMPT, stopping_criteria=StoppingCriteriaList([meanwhile]), seed=5, **given, **search)
+        assert found.tolist() == expected
+        assert meanwhile.result == result
+        assert torch.equal(torch.get_rng_state(), after)
+
+
+def test_seed_of_a_search_that_fails(checker):
+    """The program's random numbers are its own again."""
+
+    def fail() -> None:
+        raise KeyError("mine")
+
+    given = {"max_new_tokens": 8, "do_sample": True, "num_beams": 2, "seed": 5}
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError, match="mine"):
+        checker.generate(PROMPT, stopping_criteria=StoppingCriteriaList([Meanwhile(fail)]), **given)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seed_of_several_groups(checker):
+    """Prompts that do not fit together draw one after the other."""
+    prompts = torch.cat([PROMPT, PROMPT, PROMPT])
+    given = {"max_new_tokens": 8, "do_sample": True, "num_beams": 4, "eos_token_id": None}
+    torch.manual_seed(5)
+    expected = checker.generate(prompts, **given)
+    assert len(set(map(tuple, expected.tolist()))) > 1
+    before = torch.get_rng_state()
+    assert torch.equal(checker.generate(prompts, seed=5, **given), expected)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeds_of_searches_in_several_threads(checker, model):
+    """Two models take turns with torch's one generator."""
+    given = {"max_new_tokens": 8, "do_sample": True, "num_beams": 2, "eos_token_id": None}
+    calls = [(seed % 2, seed) for seed in range(6)]
+    generates = (checker.generate, model.generate)
+    expected = [generates[which](PROMPT, seed=seed, **given).tolist() for which, seed in calls]
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda call: generates[call[0]](PROMPT, seed=call[1], **given).tolist(), calls))
+    assert found == expected
+    assert torch.equal(torch.get_rng_state(), before)

@@ -25,6 +25,7 @@ from transformers.generation import (
 )
 
 from neuronkit.errors import InputError
+from neuronkit.generation import random_numbers
 from neuronkit.generation.bridge import Bridge
 from neuronkit.generation.refusals import explained
 
@@ -80,6 +81,7 @@ class TokenSelector:
         prefix_allowed_tokens_fn: From a prompt's number and its tokens to the tokens that may follow.
         tokenizer: For stop strings.
         length_is_given: The caller named a length: more than the cache holds is then an error and no limit.
+        generator: Gives the random numbers; None draws from torch's global one.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class TokenSelector:
         prefix_allowed_tokens_fn: Callable[[int, torch.Tensor], list[int]] | None = None,
         tokenizer: Any = None,
         length_is_given: bool = True,
+        generator: torch.Generator | None = None,
     ) -> None:
         self.config = config
+        self.generator = generator
         self.max_seq_length = max_seq_length
         self._bridge = bridge
         self._criteria = StoppingCriteriaList(stopping_criteria or [])
@@ -264,7 +268,7 @@ class TokenSelector:
             # NumPy's takes a tenth of the time of torch's, which was a fifth of all that happens between two steps.
             best: list[int] = scores.float().numpy().argmax(axis=-1).tolist()
             return best
-        drawn: list[int] = torch.multinomial(torch.softmax(scores, dim=-1), num_samples=1).squeeze(1).tolist()
+        drawn: list[int] = random_numbers.draw(torch.softmax(scores, dim=-1), self.generator).tolist()
         return drawn
 
     def stopped(self, requests: Sequence[Request], record: Record | None) -> list[bool]:

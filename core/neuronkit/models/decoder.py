@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from contextlib import nullcontext
+from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +14,7 @@ from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 
 from neuronkit.errors import InputError
-from neuronkit.generation import defaults, loop, refusals
+from neuronkit.generation import defaults, loop, random_numbers, refusals
 from neuronkit.generation.bridge import Bridge
 from neuronkit.generation.loop import NewToken, Record
 from neuronkit.generation.prompts import Prompts, as_ids, read_prompts
@@ -112,7 +114,8 @@ class NeuronDecoderModel(NeuronBaseModel):
             generation_config: What to do; None takes the checkpoint's defaults.
             stopping_criteria: transformers' `StoppingCriteriaList`.
             **kwargs: Fields of `GenerationConfig`, and ``logits_processor``, ``prefix_allowed_tokens_fn``, ``streamer``,
-                ``tokenizer`` (for ``stop_strings``), ``assistant_model``, ``seed``.
+                ``tokenizer`` (for ``stop_strings``), ``assistant_model``, ``seed`` (a whole number of 64 bits, for the random
+                numbers of this call alone; None draws from torch's global generator).
 
         Returns:
             ``[prompts, width + new tokens]``, padded after the end of a text; with ``return_dict_in_generate`` what
@@ -121,11 +124,6 @@ class NeuronDecoderModel(NeuronBaseModel):
         Raises:
             InputError: A prompt is empty or does not fit, there is none, or an option cannot be served.
         """
-        seed = kwargs.pop("seed", None)
-        if seed is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                return self.generate(input_ids, attention_mask, generation_config, stopping_criteria, **kwargs)
         call = self._call(input_ids, attention_mask, generation_config, stopping_criteria, kwargs)
         if call.mode not in _ONE_BY_ONE:
             return self._search(call)
@@ -179,7 +177,6 @@ class NeuronDecoderModel(NeuronBaseModel):
         Raises:
             InputError: As `generate`, before the first token; later, where another call took the cache.
         """
-        seed = kwargs.pop("seed", None)
         call = self._call(input_ids, attention_mask, generation_config, stopping_criteria, kwargs)
         if call.mode not in _ONE_BY_ONE:
             raise InputError(
@@ -191,8 +188,6 @@ class NeuronDecoderModel(NeuronBaseModel):
         requests = loop.make_requests(prompts, call.selector, self.rows)
         loop.start(requests, call.selector, self.rows)
         steps = loop.run(requests, call.selector, self.rows)
-        if seed is not None:
-            steps = _seeded(steps, seed)
         return (new for found in steps for new in found)
 
     @torch.no_grad()
@@ -239,6 +234,7 @@ class NeuronDecoderModel(NeuronBaseModel):
     ) -> _Call:
         names = ("logits_processor", "prefix_allowed_tokens_fn", "streamer", "tokenizer", "assistant_model")
         kwargs = dict(kwargs)
+        generator = random_numbers.own(kwargs.pop("seed", None))
         if isinstance(attention_mask, GenerationConfig) and generation_config is None:
             attention_mask, generation_config = None, attention_mask  # the second place in transformers
         if "inputs" in kwargs and input_ids is None:
@@ -267,7 +263,7 @@ class NeuronDecoderModel(NeuronBaseModel):
             attention_mask = bridge._prepare_attention_mask_for_generation(input_ids, config, {})
         prompts = read_prompts(input_ids, attention_mask, self.vocabulary)
         if config.token_healing:
-            prompts = self._healed(prompts, extras.get("tokenizer") or self.tokenizer)
+            prompts = self._healed(prompts, extras.get("tokenizer") or self.tokenizer, generator)
             config.token_healing = False
         if extras.get("tokenizer") is None and config.stop_strings is not None:
             extras["tokenizer"] = self.tokenizer
@@ -284,12 +280,14 @@ class NeuronDecoderModel(NeuronBaseModel):
             prefix_allowed_tokens_fn=extras.get("prefix_allowed_tokens_fn"),
             tokenizer=extras.get("tokenizer"),
             length_is_given=given,
+            generator=generator,
         )
         return _Call(prompts, config, str(mode.value), selector, bridge, extras, stopping_criteria)
 
-    def _healed(self, prompts: Prompts, tokenizer: Any) -> Prompts:
+    def _healed(self, prompts: Prompts, tokenizer: Any, generator: torch.Generator | None) -> Prompts:
         """Return prompts whose last tokens transformers' healing chose anew; it calls `generate` for one token each."""
-        healed = GenerationMixin.heal_tokens(self, prompts.input_ids.clone(), tokenizer)
+        generates = SimpleNamespace(generate=partial(self.generate, seed=generator))
+        healed = GenerationMixin.heal_tokens(generates, prompts.input_ids.clone(), tokenizer)
         if prompts.mask is not None and healed.shape != prompts.input_ids.shape:
             raise InputError(
                 f"token_healing: the tokenizer makes {tuple(healed.shape)} tokens of the prompts, and the attention mask is of "
@@ -321,6 +319,8 @@ class NeuronDecoderModel(NeuronBaseModel):
             call.selector.max_length(probe) - probe.prompt_length for probe in probes
         ]  # checked before anything runs
         call.selector.rules(probes[:1], counts[0] + probes[0].prompt_length, together=True)  # so are the options
+        generator = call.selector.generator
+        draws = config.do_sample or generator is not None
         new_tokens: list[list[int]] = []
         for start in starts:
             group = prompts.only(start, start + together)
@@ -331,7 +331,7 @@ class NeuronDecoderModel(NeuronBaseModel):
             if (allowed := extras.get("prefix_allowed_tokens_fn")) is not None:
                 extras["prefix_allowed_tokens_fn"] = _numbered_from(start, allowed)
             user = object()
-            with self.session.turns.begin(user):
+            with self.session.turns.begin(user), random_numbers.lent(generator) if draws else nullcontext():
                 found = call.bridge.search(
                     group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **extras
                 )
@@ -363,21 +363,6 @@ class _Call:
         self.bridge = bridge
         self.extras = extras
         self.criteria = criteria
-
-
-def _seeded(steps: Iterator[list[NewToken]], seed: int) -> Iterator[list[NewToken]]:
-    """Take steps with random numbers of their own; the caller's go on as if nothing had happened in between."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        state = torch.get_rng_state()
-    while True:
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)
-            found = next(steps, None)
-            state = torch.get_rng_state()
-        if found is None:
-            return
-        yield found
 
 
 def _numbered_from(start: int, allowed: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:

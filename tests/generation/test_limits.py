@@ -90,6 +90,22 @@ def test_prompts_that_are_no_ids(model):
         )
 
 
+def test_prompts_and_masks_that_are_no_tensors(model, reference):
+    """Lists, as a tokenizer returns them, and arrays."""
+    batch = {"input_ids": [[0, 0, 5, 6], [5, 6, 7, 8]], "attention_mask": [[0, 0, 1, 1], [1, 1, 1, 1]]}
+    tensors = {name: torch.tensor(rows) for name, rows in batch.items()}
+    expected = reference.generate(**tensors, max_new_tokens=4, do_sample=False).tolist()
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    for given in (batch, arrays, {**tensors, "attention_mask": batch["attention_mask"]}):
+        assert model.generate(**given, max_new_tokens=4, do_sample=False).tolist() == expected
+    one = model.tokenizer("hello")
+    assert model.generate(**one, max_new_tokens=4).shape == (1, 9)
+    assert message(model, batch["input_ids"], [[0, 0, 1, 1], [1]]) == (
+        "attention_mask must be 1 for tokens and 0 for padding, of [prompts, tokens] (got list).\n"
+        'Try: generate(**tokenizer(texts, padding=True, return_tensors="pt")).'
+    )
+
+
 def test_no_prompt_at_all(model, reference):
     """Generation begins with the bos token."""
     expected = reference.generate(max_new_tokens=5, do_sample=False)

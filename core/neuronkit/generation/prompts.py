@@ -46,9 +46,13 @@ class Prompts:
         return Prompts(self.input_ids[start:stop], texts, None if self.mask is None else self.mask[start:stop])
 
 
-def as_ids(input_ids: Any) -> torch.Tensor:
+def as_ids(input_ids: Any, wanted: str = "input_ids must be token ids") -> torch.Tensor:
     """
     Return token ids as a tensor.
+
+    Args:
+        input_ids: Also what else has an item a token.
+        wanted: Begins the message where they are none.
 
     Raises:
         InputError: They are something else: a text, what a tokenizer returns, rows of several lengths.
@@ -59,26 +63,26 @@ def as_ids(input_ids: Any) -> torch.Tensor:
         return torch.as_tensor(input_ids)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"input_ids must be token ids of [prompts, tokens] (got {type(input_ids).__name__}).\n"
+            f"{wanted} of [prompts, tokens] (got {type(input_ids).__name__}).\n"
             'Try: generate(**tokenizer(texts, padding=True, return_tensors="pt")).'
         ) from error
 
 
-def read_prompts(
-    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, vocabulary: int | None = None
-) -> Prompts:
+def read_prompts(input_ids: Any, attention_mask: Any, vocabulary: int | None = None) -> Prompts:
     """
     Take padding off, on whichever side it is.
 
     Args:
-        input_ids: ``[prompts, width]``; ``[width]`` is one prompt.
-        attention_mask: 1 for tokens, 0 for padding; None counts every token.
+        input_ids: ``[prompts, width]``; ``[width]`` is one prompt. A tensor, or lists.
+        attention_mask: 1 for tokens, 0 for padding, shaped as `input_ids`; None counts every token.
         vocabulary: Number of tokens that the model knows.
 
     Raises:
         InputError: There are no prompts, one has no tokens, a token is unknown, or the mask does not fit.
     """
     input_ids = as_ids(input_ids)
+    if attention_mask is not None:
+        attention_mask = as_ids(attention_mask, "attention_mask must be 1 for tokens and 0 for padding,")
     if input_ids.dim() == 1:
         input_ids = input_ids.unsqueeze(0)
         attention_mask = (

@@ -126,6 +126,52 @@ def test_options_that_are_none(model):
     )
 
 
+CACHE = "the cache is the model's own, and begins anew with every call.\nTry: the whole conversation as input_ids."
+GUIDANCE = "classifier-free guidance runs the model twice a step, which is not supported."
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("past_key_values", CACHE),
+        ("cache", CACHE),
+        ("cache_position", CACHE),
+        (
+            "custom_generate",
+            "the loop around a compiled model is neuronkit's own.\nTry: logits_processor, stopping_criteria.",
+        ),
+        ("inputs_embeds", "the model was compiled for tokens.\nTry: input_ids."),
+        ("negative_prompt_ids", GUIDANCE),
+        ("negative_prompt_attention_mask", GUIDANCE),
+        (
+            "position_ids",
+            "positions are counted from the first token that is no padding.\nTry: attention_mask.",
+        ),
+        (
+            "token_type_ids",
+            "the model was compiled without them.\nTry: tokenizer(..., return_token_type_ids=False).",
+        ),
+    ],
+)
+def test_inputs_of_transformers_models(model, name, said):
+    """Refused by name; None, as transformers' code hands on, asks for nothing."""
+    prompt = texts(4)[0][None]
+    given = {"max_new_tokens": 3, "do_sample": False}
+    assert message(model, prompt, **given, **{name: prompt}) == f"generate does not take {name!r}: {said}"
+    assert model.generate(prompt, **given, **{name: None}).tolist() == model.generate(prompt, **given).tolist()
+
+
+def test_inputs_and_input_ids(model):
+    prompt = texts(4)[0][None]
+    given = {"max_new_tokens": 3, "do_sample": False}
+    expected = model.generate(prompt, **given).tolist()
+    assert model.generate(inputs=prompt, **given).tolist() == expected
+    assert model.generate(prompt, inputs=None, **given).tolist() == expected
+    assert message(model, prompt, inputs=prompt) == (
+        "generate takes input_ids or inputs, which are the same, and got both."
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,21 @@ from neuronkit_registry.names import closest
 
 OUTPUTS = ("output_attentions", "output_hidden_states")
 """Options that ask for what the graph does not return."""
+
+_CACHE = "the cache is the model's own, and begins anew with every call.\nTry: the whole conversation as input_ids."
+_GUIDANCE = "classifier-free guidance runs the model twice a step, which is not supported."
+_NOT_TAKEN = {
+    "cache": _CACHE,
+    "cache_position": _CACHE,
+    "custom_generate": "the loop around a compiled model is neuronkit's own.\nTry: logits_processor, stopping_criteria.",
+    "inputs_embeds": "the model was compiled for tokens.\nTry: input_ids.",
+    "negative_prompt_attention_mask": _GUIDANCE,
+    "negative_prompt_ids": _GUIDANCE,
+    "past_key_values": _CACHE,
+    "position_ids": "positions are counted from the first token that is no padding.\nTry: attention_mask.",
+    "token_type_ids": "the model was compiled without them.\nTry: tokenizer(..., return_token_type_ids=False).",
+}
+"""Arguments of transformers' `generate` and of its models that have no place here; None asks for nothing."""
 
 
 @contextmanager
@@ -32,15 +47,23 @@ def explained() -> Iterator[None]:
         raise InputError(f"generate: {error}") from error
 
 
-def require_known(unknown: Iterable[str], arguments: Collection[str]) -> None:
+def require_known(unknown: Mapping[str, Any], arguments: Collection[str]) -> None:
     """
     Refuse names that are neither fields of `GenerationConfig` nor arguments.
 
+    Args:
+        unknown: What was given beside the fields.
+        arguments: The names that `generate` takes.
+
     Raises:
-        InputError: It suggests the nearest name.
+        InputError: It says why transformers' argument of that name is not taken, or suggests the nearest name.
     """
     fields = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
-    for name in sorted(unknown):
+    for name in sorted(unknown.keys() - set(OUTPUTS)):
+        if name in _NOT_TAKEN:
+            if unknown[name] is None:
+                continue
+            raise InputError(f"generate does not take {name!r}: {_NOT_TAKEN[name]}")
         close = closest(name, [*arguments, *fields])
         hint = f"Did you mean {close}?" if close else f"A field of GenerationConfig, or {', '.join(arguments)}."
         raise InputError(f"generate does not take {name!r}. {hint}")
@@ -62,9 +85,7 @@ def require_servable(config: GenerationConfig, asked: Collection[str], extras: M
         if getattr(config, name) and (name in asked or config.return_dict_in_generate):
             raise InputError(f"{name}: a compiled model returns logits only.\nTry: {name}=False.")
     if config.guidance_scale not in (None, 1, 1.0):
-        raise InputError(
-            "guidance_scale: classifier-free guidance runs the model twice a step, which is not supported."
-        )
+        raise InputError(f"guidance_scale: {_GUIDANCE}")
     if config.cache_implementation == "quantized":
         raise InputError(
             "cache_implementation: the cache was compiled with the model, and is not quantized.\nTry: leave it out."

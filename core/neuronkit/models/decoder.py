@@ -237,8 +237,10 @@ class NeuronDecoderModel(NeuronBaseModel):
         generator = random_numbers.own(kwargs.pop("seed", None))
         if isinstance(attention_mask, GenerationConfig) and generation_config is None:
             attention_mask, generation_config = None, attention_mask  # the second place in transformers
-        if "inputs" in kwargs and input_ids is None:
-            input_ids = kwargs.pop("inputs")
+        if (inputs := kwargs.pop("inputs", None)) is not None:
+            if input_ids is not None:
+                raise InputError("generate takes input_ids or inputs, which are the same, and got both.")
+            input_ids = inputs
         extras = {name: kwargs.pop(name) for name in names if name in kwargs}
         for ignored in ("use_cache", "synced_gpus"):
             kwargs.pop(ignored, None)
@@ -248,7 +250,7 @@ class NeuronDecoderModel(NeuronBaseModel):
         bridge = self.bridge()
         with refusals.explained():
             config, unknown = bridge._prepare_generation_config(generation_config, **kwargs)
-        refusals.require_known(unknown.keys() - set(refusals.OUTPUTS), names)
+        refusals.require_known(unknown, names)
         refusals.require_servable(config, asked, extras)
         for name in refusals.OUTPUTS:
             setattr(config, name, False)

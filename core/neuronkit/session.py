@@ -37,7 +37,8 @@ class Session:
         backend: What runs it.
         graphs: The opened graphs by name.
 
-    Its `state` holds the tensors that the graphs keep between calls, by name, and `turns` says who uses them.
+    Its `state` holds the tensors that the graphs keep between calls, by name, and `turns` says who uses them. In `extras` is
+    what a public class keeps with it, by names of its own; a copy begins with none.
 
     Raises:
         ExportConfigError: Two graphs declare a state of the same name and different sizes.
@@ -51,6 +52,7 @@ class Session:
         self.turns = Turns()
         for loaded in self.graphs.values():
             loaded.bind(self.state)
+        self.extras: dict[str, Any] = {}
         self._hook: Any = None
         self._opened_with: tuple[str | None, str | None] = (None, None)
         self._replaced: set[str] = set()

@@ -155,9 +155,7 @@ class NeuronDiffusionPipeline(OfArtifact):
         cls._require_fitting(session.manifest, path)
         index = read_config(path)
         expected, settings = cls._eager_class()._get_signature_keys(cls)
-        classes = {
-            name: tuple(value) for name, value in index.items() if isinstance(value, list) and value[0] is not None
-        }
+        classes = component_classes(path)
         parts = {**cls.make_shells(session, classes), **own}
         for name in expected:
             if name not in parts:
@@ -268,6 +266,14 @@ class NeuronDiffusionPipeline(OfArtifact):
                 "Try: one of these, or compile again with another height and width."
             )
         given["height"], given["width"] = fitting[0]
+
+
+def component_classes(directory: Path) -> dict[str, tuple[str, str]]:
+    """Return library and class of every component of a pipeline, as its ``model_index.json`` has them."""
+    index = read_config(directory)
+    return {
+        name: (value[0], value[1]) for name, value in index.items() if isinstance(value, list) and value[0] is not None
+    }
 
 
 def _checking_sizes(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from neuronkit.errors import OptionError, SourceError
 from neuronkit.export.source import Source
 from neuronkit.shells import KEPT_FILE
 from neuronkit_plugins.image.components import MODULE_PATHS
+from neuronkit_plugins.image.lora_file import read
 from neuronkit_plugins.image.merging import Layer, merge
 from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
 from neuronkit_plugins.image.shells import ADAPTED, SHELLS
@@ -116,13 +117,16 @@ def _merge_loras(pipeline: Any, pipeline_class: Any, options: AdaptedOptions) ->
     files = per_item("lora_weight_names", options.lora_weight_names, *items, None)
     per_item("lora_adapter_names", options.lora_adapter_names, *items, None)  # names matter to nothing else
     scales = per_item("lora_scales", options.lora_scales, *items, 1.0)
-    layers = [
-        Layer(model, {} if file is None else {"weight_name": file}, scale)
-        for model, file, scale in zip(models, files, scales, strict=True)
-    ]
     modules = {name: pipeline.components[name] for name in MODULE_PATHS if pipeline.components.get(name) is not None}
-    if layers:
+    if models:
         try:
+            layers = [
+                Layer(
+                    read(pipeline_class, model, {} if file is None else {"weight_name": file}, pipeline.unet.config),
+                    scale,
+                )
+                for model, file, scale in zip(models, files, scales, strict=True)
+            ]
             merge(pipeline_class, modules, layers)
         except (OSError, ValueError) as error:
             raise OptionError(f"lora_model_ids: {error}") from error

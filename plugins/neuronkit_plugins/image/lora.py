@@ -6,7 +6,9 @@ What a LoRA touches is merged in copies; only these tensors reach the graphs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import cached_property
 from itertools import count
 from typing import Any, TypeVar
 
@@ -15,12 +17,13 @@ import torch
 from torch import nn
 
 from neuronkit.errors import InputError
+from neuronkit.models.diffusion import component_classes
 from neuronkit.session import Session
-from neuronkit.shells import Shell
 from neuronkit_plugins.image.checkpoint import quiet
 from neuronkit_plugins.image.components import MODULE_PATHS
-from neuronkit_plugins.image.merging import Layer, merge
-from neuronkit_plugins.image.shells import plain_config
+from neuronkit_plugins.image.lora_file import Lora, read
+from neuronkit_plugins.image.merging import UNET, Layer, merge
+from neuronkit_plugins.image.shells import make_shells, plain_config
 
 Value = TypeVar("Value")
 DEFAULT_NAME = "default_{}"
@@ -32,30 +35,35 @@ class _State:
     Which LoRAs there are, and what of them is merged.
 
     Args:
-        loaded: Every LoRA with diffusers' arguments for it, by name.
-        scales: The strengths of those that are active.
-        enabled: Whether those that are active are merged.
-        fused: What `Adapters.fuse` merged.
-        fused_names: Where each of these was merged.
+        loaded: Every LoRA by name.
+        scales: The strength that each of them was given last.
+        active: Which of them count.
+        enabled: Whether those that are loaded are merged.
+        fused: What `Adapters.fuse` merged of them.
+        settled: What it merged of LoRAs that have been unloaded since, with their names.
 
     """
 
-    loaded: Mapping[str, tuple[Any, dict[str, Any]]] = attrs.field(factory=dict)
+    loaded: Mapping[str, Lora] = attrs.field(factory=dict)
     scales: Mapping[str, Any] = attrs.field(factory=dict)
+    active: tuple[str, ...] = ()
     enabled: bool = True
-    fused: tuple[Layer, ...] = ()
-    fused_names: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    fused: Mapping[str, Layer] = attrs.field(factory=dict)
+    settled: tuple[tuple[str, Layer], ...] = ()
 
     def layers(self) -> list[Layer]:
         """Return what is to be merged: what is fused, and the active LoRAs as far as they are not fused."""
-        found = list(self.fused)
-        for name, scale in self.scales.items() if self.enabled else ():
-            components = set(MODULE_PATHS) - set(self.fused_names.get(name, ()))
+        found = [layer for _, layer in self.settled]
+        if not self.enabled:
+            return found
+        found.extend(self.fused.values())
+        for name in self.active:
+            components = set(MODULE_PATHS) - set(self.fused[name].components or () if name in self.fused else ())
             if components:
-                found.append(Layer(*self.loaded[name], scale, tuple(components)))
+                found.append(Layer(self.loaded[name], self.scales[name], tuple(components)))
         return found
 
-    def require_loaded(self, names: Sequence[str]) -> None:
+    def require_loaded(self, names: Iterable[str]) -> None:
         """
         Refuse names of LoRAs that are not there.
 
@@ -77,68 +85,91 @@ class Adapters:
     Args:
         session: Compiled with its weights apart.
         eager_class: diffusers' own pipeline.
-        components: Of the compiled pipeline, by name.
 
     """
 
-    def __init__(self, session: Session, eager_class: Any, components: Mapping[str, Any]) -> None:
+    def __init__(self, session: Session, eager_class: Any) -> None:
         self._session = session
         self._eager_class = eager_class
-        self._components = dict(components)
         self._state = _State()
         self._changed: dict[str, set[str]] = {}
 
+    @cached_property
+    def _shells(self) -> dict[str, Any]:
+        """The compiled components that take LoRAs, by name; a pipeline may have others in their place."""
+        shells = make_shells(self._session, component_classes(self._session.artifact.path))
+        return {name: shell for name, shell in shells.items() if name in MODULE_PATHS}
+
+    @property
+    def loaded(self) -> dict[str, Lora]:
+        """The loaded LoRAs by name, in the order in which they were loaded."""
+        return dict(self._state.loaded)
+
     @property
     def names(self) -> list[str]:
-        """The loaded LoRAs, in the order in which they were loaded."""
+        """The names of the loaded LoRAs, in the order in which they were loaded."""
         return list(self._state.loaded)
 
     @property
     def active(self) -> list[str]:
         """The LoRAs that are merged at present, unless they are disabled."""
-        return list(self._state.scales)
+        return list(self._state.active)
 
     @property
     def fused(self) -> set[str]:
-        """The LoRAs that `fuse` made part of the weights."""
-        return set(self._state.fused_names)
+        """The LoRAs that `fuse` made part of the weights, also those that were unloaded since."""
+        return {*self._state.fused, *(name for name, _ in self._state.settled)}
 
     @property
     def merged(self) -> bool:
         """Whether the graphs have other weights than the artifact's."""
         return bool(self._state.layers())
 
-    def load(self, model: Any, name: str | None, arguments: Mapping[str, Any]) -> None:
+    def read(self, model: Any, arguments: Mapping[str, Any]) -> Lora:
         """
-        Read a LoRA, and merge it in place of those that are active; they stay loaded.
+        Read a LoRA.
 
         Args:
             model: File, directory, hub id or state dict.
-            name: None makes one up.
             arguments: For diffusers' `load_lora_weights` (``weight_name``).
 
         Raises:
             WeightsError: The weights are inside the graphs.
+            InputError: It cannot be read, or is no LoRA.
+
+        """
+        for component in self._shells:
+            self._session.weights(component)
+        return read(self._eager_class, model, arguments, self._shells[UNET].config)
+
+    def load(self, lora: Lora, name: str | None) -> None:
+        """
+        Merge a LoRA in place of those that are active; they stay loaded.
+
+        Args:
+            lora: What was read.
+            name: None makes one up.
+
+        Raises:
             InputError: The name is taken.
 
         """
-        loaded = self._state.loaded
-        name = name or next(made for made in map(DEFAULT_NAME.format, count()) if made not in loaded)
-        if name in loaded:
+        state = self._state
+        name = name or next(made for made in map(DEFAULT_NAME.format, count()) if made not in state.loaded)
+        if name in state.loaded:
             raise InputError(
                 f"There is a LoRA {name!r} already.\n"
                 "Try: another adapter_name, hotswap=True to replace it, or unload_lora_weights()."
             )
-        self._become(attrs.evolve(self._with(name, model, arguments), scales={name: 1.0}))
+        self._become(attrs.evolve(self._with(name, lora), active=(name,)))
 
-    def replace(self, model: Any, name: str | None, arguments: Mapping[str, Any]) -> None:
+    def replace(self, lora: Lora, name: str | None) -> None:
         """
-        Read a LoRA in place of a loaded one, with strength 1 where that was active; what is fused stays.
+        Put a LoRA in place of a loaded one, with strength 1; what is fused stays.
 
         Args:
-            model: File, directory, hub id or state dict.
+            lora: What was read.
             name: Of the loaded one.
-            arguments: As for `load`.
 
         Raises:
             InputError: There is none of that name.
@@ -147,11 +178,11 @@ class Adapters:
         if name is None:
             raise InputError("hotswap=True replaces a LoRA. Try: the adapter_name of one that is loaded.")
         self._state.require_loaded([name])
-        state = self._with(name, model, arguments)
-        self._become(attrs.evolve(state, scales={**state.scales, **({name: 1.0} if name in state.scales else {})}))
+        self._become(self._with(name, lora))
 
-    def _with(self, name: str, model: Any, arguments: Mapping[str, Any]) -> _State:
-        return attrs.evolve(self._state, loaded={**self._state.loaded, name: (model, dict(arguments))})
+    def _with(self, name: str, lora: Lora) -> _State:
+        state = self._state
+        return attrs.evolve(state, loaded={**state.loaded, name: lora}, scales={**state.scales, name: 1.0})
 
     def activate(self, names: Sequence[str], scales: Any = None) -> None:
         """
@@ -162,17 +193,23 @@ class Adapters:
             scales: A strength for all, or one for each; None means 1.
 
         Raises:
-            InputError: A name is not loaded, or there are more or fewer strengths than names.
+            InputError: A name is not loaded, there are more or fewer strengths than names, or one is for an unknown component.
 
         """
-        self._state.require_loaded(names)
-        given = scales if isinstance(scales, (list, tuple)) else [1.0 if scales is None else scales] * len(names)
+        state = self._state
+        state.require_loaded(names)
+        given = scales if isinstance(scales, (list, tuple)) else [scales] * len(names)
         if len(given) != len(names):
             raise InputError(f"set_adapters needs a weight for each of the {len(names)} adapters (got {len(given)}).")
-        self._become(attrs.evolve(self._state, scales=dict(zip(names, given, strict=True))))
+        known = ", ".join(MODULE_PATHS)
+        for scale in given:
+            if unknown := sorted(set(scale if isinstance(scale, Mapping) else ()) - set(MODULE_PATHS)):
+                raise InputError(f"set_adapters knows no component {unknown[0]!r}. Weights may be given for {known}.")
+        new = {name: 1.0 if scale is None else deepcopy(scale) for name, scale in zip(names, given, strict=True)}
+        self._become(attrs.evolve(state, scales={**state.scales, **new}, active=tuple(new)))
 
     def enable(self, enabled: bool = True) -> None:
-        """Merge the active LoRAs again, or none until then; their names and strengths stay."""
+        """Merge the LoRAs that are loaded again, or none until then; their names and strengths stay."""
         if enabled != self._state.enabled:
             self._become(attrs.evolve(self._state, enabled=enabled))
 
@@ -186,28 +223,32 @@ class Adapters:
             components: Where.
 
         Raises:
-            InputError: A name is not loaded.
+            InputError: A name is not loaded, or no component is named, or one that takes no LoRA.
 
         """
         state = self._state
+        if not components:
+            raise InputError(f"fuse_lora needs components. Try: leave them out, or some of {', '.join(MODULE_PATHS)}.")
         names = self.active if names is None else list(names)
         state.require_loaded(names)
         if unknown := sorted(set(components) - set(MODULE_PATHS)):
             raise InputError(f"No LoRA can be fused into {unknown[0]!r}, only into {', '.join(MODULE_PATHS)}.")
-        names = [name for name in names if name not in state.fused_names]
-        fused = [
-            Layer(*state.loaded[name], _times(state.scales.get(name, 1.0), scale), tuple(components)) for name in names
-        ]
-        fused_names = {**state.fused_names, **dict.fromkeys(names, tuple(components))}
-        self._become(attrs.evolve(state, fused=(*state.fused, *fused), fused_names=fused_names))
+        new = {
+            name: Layer(state.loaded[name], state.scales[name], tuple(components), scale)
+            for name in names
+            if name not in state.fused
+        }
+        self._become(attrs.evolve(state, fused={**state.fused, **new}))
 
     def unfuse(self) -> None:
         """Undo every `fuse`: the LoRAs that are loaded count with their strengths again."""
-        self._become(attrs.evolve(self._state, fused=(), fused_names={}))
+        self._become(attrs.evolve(self._state, fused={}, settled=()))
 
     def unload(self, names: Sequence[str] | None = None) -> None:
         """
         Forget LoRAs, and give their graphs the weights of the rest; without any, the artifact's own.
+
+        Where none that was active is left, the first of the rest is active.
 
         Args:
             names: Which, as far as they are loaded; None means all.
@@ -216,13 +257,17 @@ class Adapters:
         state = self._state
         gone = set(state.loaded if names is None else names)
         loaded = _without(state.loaded, gone)
+        active = tuple(name for name in state.active if name not in gone)
+        settled = tuple((name, layer) for name, layer in state.fused.items() if name in gone and state.enabled)
         self._become(
             attrs.evolve(
                 state,
                 loaded=loaded,
                 scales=_without(state.scales, gone),
+                active=active or tuple(loaded)[: len(state.active[:1])],
                 enabled=state.enabled or not loaded,
-                fused_names=_without(state.fused_names, gone),
+                fused=_without(state.fused, gone),
+                settled=(*state.settled, *settled),
             )
         )
 
@@ -235,13 +280,11 @@ class Adapters:
         """Return the merged weights by component and by name in it."""
         if not layers:
             return {}
-        modules = {
-            name: _fill(component, self._original(name))
-            for name, component in self._components.items()
-            if name in MODULE_PATHS and isinstance(component, Shell)
-        }
+        modules = {name: _fill(shell, self._original(name)) for name, shell in self._shells.items()}
         with quiet():
             touched = merge(self._eager_class, modules, layers)
+        if UNET in touched:
+            touched[UNET] += _fuse_projections(modules[UNET], touched[UNET], self._original(UNET))
         merged = {name: dict(modules[name].named_parameters()) for name in touched}
         return {name: {key: merged[name][key].detach() for key in keys} for name, keys in touched.items()}
 
@@ -271,14 +314,17 @@ def _fill(shell: Any, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
+def _fuse_projections(unet: nn.Module, touched: Sequence[str], compiled: Collection[str]) -> list[str]:
+    """Make the weights again that were compiled as one for query, key and value, where a LoRA touches one of the three."""
+    made = []
+    for path, layer in unet.named_modules():
+        names = [f"{path}.{layer}.{kind}" for layer in ("to_qkv", "to_kv") for kind in ("weight", "bias")]
+        found = [name for name in names if name in compiled]
+        if found and any(name.startswith(f"{path}.to_") for name in touched):
+            layer.fuse_projections()  # type: ignore[operator]  # of diffusers' Attention
+            made.extend(found)
+    return made
+
+
 def _without(values: Mapping[str, Value], names: Collection[str]) -> dict[str, Value]:
     return {name: value for name, value in values.items() if name not in names}
-
-
-def _times(strength: Any, scale: float) -> Any:
-    """Multiply a strength, or one per component and block."""
-    if isinstance(strength, Mapping):
-        return {name: _times(value, scale) for name, value in strength.items()}
-    if isinstance(strength, (list, tuple)):
-        return [_times(value, scale) for value in strength]
-    return strength * scale

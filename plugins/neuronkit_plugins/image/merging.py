@@ -1,22 +1,23 @@
 """
 LoRAs merged into the weights of components: before a compile, and for a loaded artifact.
 
-diffusers reads the files, in whatever format they come, and merges those of a UNet. Those of text encoders are merged here:
-diffusers leaves them to PEFT through transformers, where not every pair of releases fits.
+diffusers merges those of a UNet. Those of text encoders are merged here: diffusers leaves them to PEFT through transformers,
+where not every pair of releases fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from math import sqrt
 from typing import Any
 
 import attrs
 import torch
-from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from torch import nn
 
 from neuronkit.errors import InputError
+from neuronkit_plugins.image.lora_file import Lora
 
 UNET = "unet"
 _ENDINGS = {
@@ -37,17 +38,17 @@ class Layer:
     A LoRA in a merge.
 
     Args:
-        model: File, directory, hub id or state dict.
-        arguments: For diffusers' `lora_state_dict` (``weight_name``).
+        lora: What is merged.
         scale: Its strength, or one for each component.
         components: Where it is merged; None means wherever it has weights.
+        factor: Multiplies its strength everywhere.
 
     """
 
-    model: Any
-    arguments: Mapping[str, Any]
+    lora: Lora
     scale: Any = 1.0
     components: tuple[str, ...] | None = None
+    factor: float = 1.0
 
     def scale_of(self, component: str) -> Any:
         """Return its strength in a component: 0 where it is not merged; for a UNet perhaps one for each block."""
@@ -72,81 +73,64 @@ def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], layers: Sequenc
         The names of the touched weights by component.
 
     Raises:
-        InputError: A file holds no LoRA, or one that does not fit a component.
+        InputError: A LoRA does not fit a component.
 
     """
     names = [f"layer_{number}" for number in range(len(layers))]
     unet: Any = modules[UNET]
     touched: dict[str, list[str]] = {}
     for name, layer in zip(names, layers, strict=True):
-        state, alphas, metadata = _read(pipeline_class, layer, unet.config)
-        if any(key.startswith(f"{UNET}.") for key in state):
+        lora = layer.lora
+        if UNET in lora.components:
             try:
                 pipeline_class.load_lora_into_unet(
-                    state, network_alphas=alphas, unet=unet, adapter_name=name, metadata=metadata
+                    dict(lora.state),
+                    network_alphas=dict(lora.alphas),
+                    unet=unet,
+                    adapter_name=name,
+                    metadata=deepcopy(dict(lora.metadata)) or None,
                 )
             except RuntimeError as error:  # as torch reports sizes that do not fit
-                raise _other_model(UNET, _name(layer)) from error
+                raise _other_model(UNET, lora.name) from error
         for component, module in modules.items():
-            if component != UNET and (scale := layer.scale_of(component)):
-                own = _of_component(component, state)
+            if component != UNET and layer.scale_of(component):
                 try:
-                    changed = _merge_text(module, component, own, scale, alphas or {}, metadata or {})
+                    changed = _merge_text(module, component, layer)
                 except RuntimeError as error:  # as torch reports sizes that do not fit
-                    raise _other_model(component, _name(layer)) from error
+                    raise _other_model(component, lora.name) from error
                 touched.setdefault(component, []).extend(changed)
-    loaded = [name for name in names if name in getattr(unet, "peft_config", {})]
+    loaded = {
+        name: layer for name, layer in zip(names, layers, strict=True) if name in getattr(unet, "peft_config", {})
+    }
     if loaded:
         touched[UNET] = _detach_touched(unet)
-        unet.set_adapters(loaded, [layers[names.index(name)].scale_of(UNET) for name in loaded])
-        unet.fuse_lora(adapter_names=loaded)
+        unet.set_adapters(list(loaded), [layer.scale_of(UNET) for layer in loaded.values()])
+        _multiply(unet, {name: layer.factor for name, layer in loaded.items()})
+        unet.fuse_lora(adapter_names=list(loaded))
         unet.unload_lora()
     return {component: list(dict.fromkeys(found)) for component, found in touched.items() if found}
 
 
-def _read(pipeline_class: Any, layer: Layer, config: Any) -> tuple[dict[str, torch.Tensor], Any, Any]:
-    model = dict(layer.model) if isinstance(layer.model, Mapping) else layer.model
-    takes_blocks = issubclass(pipeline_class, StableDiffusionXLLoraLoaderMixin)
-    more = {"unet_config": config} if takes_blocks else {}
-    try:
-        state, alphas, metadata = pipeline_class.lora_state_dict(
-            model, return_lora_metadata=True, **more, **layer.arguments
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{_name(layer)} cannot be read as a LoRA: {error}") from error
-    if wrong := [key for key in state if "lora" not in key and "dora" not in key]:
-        raise InputError(f"{_name(layer)} is no LoRA: it has a tensor {wrong[0]!r}.")
-    if not state:
-        raise InputError(f"{_name(layer)} is no LoRA: it is empty.")
-    return state, alphas, metadata
+def _multiply(unet: nn.Module, factors: Mapping[str, float]) -> None:
+    """Multiply the strengths that LoRAs have in the layers of a UNet."""
+    for layer in unet.modules():
+        scaling = getattr(layer, "scaling", None)
+        if hasattr(layer, "base_layer") and isinstance(scaling, dict):
+            scaling.update({name: scaling[name] * factor for name, factor in factors.items() if name in scaling})
 
 
 def _other_model(component: str, name: str) -> InputError:
     return InputError(f"{name} has other sizes than the layers of {component}: the LoRA is for another model.")
 
 
-def _name(layer: Layer) -> str:
-    return "The dictionary" if isinstance(layer.model, Mapping) else str(layer.model)
-
-
-def _of_component(component: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: tensor for key, tensor in state.items() if key.startswith(f"{component}.")}
-
-
-def _merge_text(
-    encoder: nn.Module,
-    component: str,
-    state: dict[str, torch.Tensor],
-    scale: float,
-    alphas: Mapping[str, float],
-    metadata: Mapping[str, Any],
-) -> list[str]:
+def _merge_text(encoder: nn.Module, component: str, layer: Layer) -> list[str]:
     """Add a LoRA to a text encoder's weights, and return the names of these."""
+    state, metadata, scale = layer.lora.of_component(component), layer.lora.metadata, layer.scale_of(component)
     if not state:
         return []
     if isinstance(scale, Mapping):
         raise InputError(f"set_adapters needs one weight for {component} (got {scale!r}).")
-    for key, alpha in alphas.items():
+    for key, alpha in layer.lora.alphas.items():
         down = key.removesuffix(".alpha")
         if down in state:
             up = down.replace(".down.", ".up.")
@@ -157,10 +141,10 @@ def _merge_text(
         pairs.setdefault(path, {})[matrix] = tensor.float()
     changed = []
     for path, pair in pairs.items():
-        name, layer = _find(encoder, component, path)
-        strength = scale * _strength(component, path, len(pair["A"]), metadata)
-        merged = layer.weight.detach().float() + strength * (pair["B"] @ pair["A"])
-        layer.weight = nn.Parameter(merged, requires_grad=False)
+        name, base = _find(encoder, component, path)
+        strength = scale * layer.factor * _strength(component, path, len(pair["A"]), metadata)
+        merged = base.weight.detach().float() + strength * (pair["B"] @ pair["A"])
+        base.weight = nn.Parameter(merged, requires_grad=False)
         changed.append(f"{name}.weight")
     return changed
 

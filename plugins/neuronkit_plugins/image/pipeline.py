@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,9 +18,12 @@ from neuronkit.shells import Shell
 from neuronkit_plugins.image.checkpoint import load_adapted, write_files
 from neuronkit_plugins.image.components import MODULE_PATHS, Sizes, text_encoder_graph, unet_graph, vae_graphs
 from neuronkit_plugins.image.lora import Adapters
+from neuronkit_plugins.image.lora_file import Lora
 from neuronkit_plugins.image.options import AdaptedOptions
 from neuronkit_plugins.image.shells import make_shells, require_supported
 
+_ADAPTERS = "adapters"
+"""What the session keeps its LoRAs as."""
 _TASKS: dict[tuple[str, str], Any] = {}
 """The pipeline of every architecture and task."""
 
@@ -72,7 +76,6 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
     """A pipeline of text encoders, a UNet and a VAE, all compiled; the VAE's encoder too, whatever the task."""
 
     options_class = AdaptedOptions
-    _adapters: Adapters | None = None
 
     @classmethod
     def export_config(cls, source: Source, shapes: Mapping[str, list[int]], options: AdaptedOptions) -> ExportConfig:
@@ -131,20 +134,35 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         """
         return cls.from_pretrained(file, export=True, config=None if config is None else str(config), **kwargs)
 
-    @classmethod
-    def from_pipe(cls, pipeline: Any, **kwargs: Any) -> Any:
-        """Return this pipeline over the components of another one; LoRAs of one are those of the other, now and later."""
-        made = super().from_pipe(pipeline, **kwargs)
-        if isinstance(pipeline, NeuronStableDiffusionPipelineBase) and made.session is pipeline.session:
-            made._adapters = pipeline.adapters
-        return made
-
     @property
     def adapters(self) -> Adapters:
         """The LoRAs of the session; pipelines that share its components share them."""
-        if self._adapters is None:
-            self._adapters = Adapters(self.session, self._eager_class(), self.components)  # type: ignore[attr-defined]  # of the pipeline
-        return self._adapters
+        extras = self.session.extras
+        if _ADAPTERS not in extras:
+            extras[_ADAPTERS] = Adapters(self.session, self._eager_class())
+        made: Adapters = extras[_ADAPTERS]
+        return made
+
+    def _require_compiled(self, loras: Iterable[Lora]) -> None:
+        """
+        Refuse LoRAs of components that the pipeline no longer calls.
+
+        Raises:
+            InputError: One has weights for a component in whose place there is another one.
+
+        """
+        components: Mapping[str, Any] = self.components  # type: ignore[attr-defined]  # of the pipeline
+        for lora in loras:
+            for name in sorted(lora.components & set(MODULE_PATHS)):
+                component = components.get(name)
+                compiled = isinstance(component, Shell) and component.session is self.session
+                if component is not None and not compiled:
+                    raise InputError(
+                        f"{lora.name} has weights for {name}, and the pipeline has another {name} than the compiled one: "
+                        "they would reach no image.\n"
+                        f"Try: put the compiled {name} back, or load the LoRA into the other one with diffusers before "
+                        "it takes its place."
+                    )
 
     def _save_own(self, directory: Path) -> None:
         if self.adapters.merged:
@@ -168,13 +186,17 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
 
         Raises:
             WeightsError: The weights are inside the graphs (``inline_weights=True``).
+            InputError: The LoRA cannot be read, or has weights for a component that is no longer the compiled one.
 
         """
-        (self.adapters.replace if hotswap else self.adapters.load)(model, adapter_name, kwargs)
+        lora = self.adapters.read(model, kwargs)
+        self._require_compiled([lora])
+        (self.adapters.replace if hotswap else self.adapters.load)(lora, adapter_name)
 
     def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: Any = None) -> None:
         """Merge these of the loaded LoRAs, with these strengths, and no others."""
         names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        self._require_compiled(lora for name, lora in self.adapters.loaded.items() if name in names)
         self.adapters.activate(names, adapter_weights)
 
     def unload_lora_weights(self, **_: Any) -> None:
@@ -212,7 +234,7 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
 
         Raises:
             FixedGraphError: No LoRA is loaded.
-            InputError: A name is not loaded.
+            InputError: A name is not loaded, or no component is named, or one that takes no LoRA.
 
         """
         if not self.adapters.names:
@@ -220,6 +242,8 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
                 f"fuse_lora would change the compiled graphs of {type(self).__name__}, and no LoRA is loaded.\n"
                 "Try: compile with lora_model_ids and lora_scales, or load_lora_weights first (inline_weights=False)."
             )
+        loaded, names = self.adapters.loaded, self.adapters.active if adapter_names is None else adapter_names
+        self._require_compiled(loaded[name] for name in names if name in loaded)
         self.adapters.fuse(adapter_names, lora_scale, components)
 
     def unfuse_lora(self, components: Sequence[str] | None = None, **_: Any) -> None:
@@ -258,9 +282,29 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         return self.adapters.active
 
     def get_list_adapters(self) -> dict[str, list[str]]:
-        """Return the names of the loaded LoRAs, under each component that takes them."""
-        taking = [name for name in MODULE_PATHS if isinstance(self.components.get(name), Shell)]  # type: ignore[attr-defined]
-        return dict.fromkeys(taking, self.adapters.names) if self.adapters.names else {}
+        """Return the names of the loaded LoRAs, under each component that they have weights for."""
+        components: Mapping[str, Any] = self.components  # type: ignore[attr-defined]  # of the pipeline
+        taking = [name for name in MODULE_PATHS if isinstance(components.get(name), Shell)]
+        loaded = self.adapters.loaded
+        found = {name: [own for own, lora in loaded.items() if name in lora.components] for name in taking}
+        return {name: names for name, names in found.items() if names}
+
+    def encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Encode prompts as diffusers' own pipeline does.
+
+        Raises:
+            InputError: `lora_scale` is another than 1: what is merged has its strength.
+
+        """
+        encode: Any = super().encode_prompt  # type: ignore[misc]  # of the pipeline, which stands beside this one
+        scale = inspect.signature(encode).bind(*args, **kwargs).arguments.get("lora_scale")
+        if scale not in (None, 1.0):
+            raise InputError(
+                "lora_scale (cross_attention_kwargs['scale']) has no effect on compiled components.\n"
+                "Try: compile with lora_scales, or use set_adapters."
+            )
+        return encode(*args, **kwargs)
 
 
 def adapter_rows(pipeline: Any) -> list[list[int]]:

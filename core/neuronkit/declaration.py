@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from neuronkit.backends.base import Capabilities
 from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
-from neuronkit.errors import ExportConfigError, OptionError
+from neuronkit.errors import ExportConfigError, NeuronkitError, OptionError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import ask, make_manager, options_class
@@ -56,11 +57,34 @@ def read_request(model: str | Path, task: str | None, given: Mapping[str, Any]) 
         OptionError: Options are unknown or have values that they cannot have.
         neuronkit_registry.PluginError: No plugin can export it.
     """
-    source = resolve_source(model, split_options(given, None).source)
+    try:
+        options = split_options(given, None).source
+    except OptionError as error:
+        raise _with_those_of_the_plugin(error, model, task, given) from None
+    return _understand(model, options, task, given)
+
+
+def _understand(model: str | Path, options: SourceOptions, task: str | None, given: Mapping[str, Any]) -> Request:
+    source = resolve_source(model, options)
     key = resolve_key(source, task)
     loaded = resolve_for(source, key)
     hook = make_manager(loaded.plugin, active_extensions()).hook
     return Request(source, key, loaded, hook, split_options(given, options_class(hook)))
+
+
+def _with_those_of_the_plugin(
+    error: OptionError, model: str | Path, task: str | None, given: Mapping[str, Any]
+) -> OptionError:
+    """Return the error of all options; that of the core's own where the plugin cannot be found, or not without a download."""
+    location = {name: given[name] for name in names(SourceOptions) if name in given}
+    if Path(model).expanduser().exists():
+        with suppress(NeuronkitError):
+            options = split_options(location, None).source
+            try:
+                _understand(model, options, task, given)
+            except OptionError as complete:
+                return complete
+    return error
 
 
 def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Module]:

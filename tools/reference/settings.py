@@ -29,7 +29,7 @@ INTRO = """
 The same names everywhere: `neuronkit compile --auto-cast matmul`, `neuronkit.compile(..., auto_cast="matmul")`,
 `NeuronModelForX.from_pretrained(..., export=True, auto_cast="matmul")`.
 A name that is neither a shape nor an option of the core or of the plugin is an error with a suggestion; all errors
-are listed at once.
+are listed at once, but for those of sizes that only the loaded model can tell.
 """
 PLUGIN = """
 ## Options of the built-in plugins

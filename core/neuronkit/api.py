@@ -80,7 +80,7 @@ def load(
 
 def pipeline(
     artifact: str | Path | Any,
-    *,
+    *unnamed: Any,
     trust_artifact: bool = False,
     task: str | None = None,
     placement: str | None = None,
@@ -91,6 +91,7 @@ def pipeline(
 
     Args:
         artifact: As for `load`, or a shell that is loaded already.
+        *unnamed: Nothing: an artifact knows its task, and what other libraries take behind a task is refused.
         trust_artifact: As for `load`.
         task: As for `load`.
         placement: As for `load`.
@@ -98,12 +99,21 @@ def pipeline(
 
     Raises:
         ArtifactNotFoundError: What was given is neither.
-        OptionError: A shell was given, and how to load it too.
+        OptionError: A shell was given, and how to load it too; or a task in an artifact's place.
         neuronkit.NeuronkitError: As `load`.
     """
     from neuronkit.errors import ArtifactNotFoundError, OptionError
     from neuronkit.running import Pipeline
+    from neuronkit.tasks import TASKS, canonical_task
 
+    is_task = isinstance(artifact, str) and canonical_task(artifact) in TASKS and not Path(artifact).exists()
+    if unnamed or is_task:
+        which = f"a task, {artifact!r}" if is_task else f"{1 + len(unnamed)} values without a name"
+        made = f" (neuronkit compile --task {artifact} ...)" if is_task else ""
+        raise OptionError(
+            f"pipeline takes an artifact, which knows its task and its tokenizer (got {which}).\n"
+            f'Try: neuronkit.pipeline("DIRECTORY"), of what was compiled before{made}.'
+        )
     if isinstance(artifact, (str, Path)):
         artifact = load(artifact, trust_artifact=trust_artifact, task=task, placement=placement, **source_options)
         return Pipeline(artifact)

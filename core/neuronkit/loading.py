@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from neuronkit.artifact.reader import Artifact, open_artifact, verify
 from neuronkit.errors import ArtifactMismatchError, ArtifactNotFoundError, ArtifactUntrustedError, OptionError
 from neuronkit.manager import make_manager
-from neuronkit.options import SourceOptions, build
+from neuronkit.options import SourceOptions, build, names
 from neuronkit.plugins import active_extensions, get_registry, resolve_backend
 from neuronkit_registry import LoadedPlugin, UnknownPluginError
 
@@ -49,6 +49,28 @@ def find_artifact(model: str | Path, options: SourceOptions, *, trust_artifact: 
             )
         path = download(str(model), options, everything=True)
     return open_artifact(path / options.subfolder if options.subfolder else path)
+
+
+def location_options(model: str | Path, given: Mapping[str, Any]) -> SourceOptions:
+    """
+    Return the options of whoever loads an artifact, which say where it is and nothing else.
+
+    Args:
+        model: Directory or hub id.
+        given: Fields of `SourceOptions`.
+
+    Raises:
+        OptionError: A name is unknown, or was set by the compile, or a value is wrong; the message has a line for each.
+        ArtifactNotFoundError: There are other names, and the directory holds no artifact.
+    """
+    path = Path(model).expanduser() / str(given.get("subfolder") or "")
+    fixed: dict[str, Any] = {}
+    if path.is_dir() and not set(given) <= set(names(SourceOptions)):
+        manifest = open_artifact(path).manifest
+        fixed = {**manifest.options, **manifest.plugin_options}
+        fixed |= {name: ", ".join(map(str, sizes)) for name, sizes in manifest.shapes.items()}
+    options: SourceOptions = build(SourceOptions, given, "call", fixed=fixed)
+    return options
 
 
 def resolve_plugin(artifact: Artifact, task: str | None = None) -> LoadedPlugin:
@@ -149,7 +171,7 @@ def load_shell(
         placement: Where to put it, in the backend's words.
         given: Fields of `SourceOptions`.
     """
-    options = build(SourceOptions, given or {}, "call")
+    options = location_options(model, given or {})
     if options.config is not None:
         raise OptionError("config: an artifact has its configuration inside. Try: without it, or export=True.")
     return open_shell(find_artifact(model, options, trust_artifact=trust_artifact), task=task, placement=placement)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_type_hints
 
 import attrs
@@ -21,6 +22,15 @@ from neuronkit_registry.names import closest
 
 Stage = Literal["compile", "call"]
 _META = "neuronkit"
+_OTHER_NAMES = {"instance_type": "target", "use_auth_token": "token"}
+"""What other libraries call an option, where that is too far from its name to be guessed."""
+_NO_OPTIONS = {
+    "cache_dir": "Try: HF_HOME=DIR for the hub's files, NEURONKIT_CACHE=DIR for compiled graphs.",
+    "disable_neuron_cache": "Try: cache=False (--no-cache).",
+    "force_download": "Try: without it; the hub is asked for what has changed.",
+    "library_name": "Try: without it; a checkpoint's modules.json says that it is a sentence transformer.",
+}
+"""What other libraries take and nothing here does, and what to do instead."""
 
 
 def option(
@@ -43,7 +53,7 @@ def option(
         choices: The only values allowed.
         minimum: Smallest value allowed.
         maximum: Largest value allowed.
-        aliases: Other spellings of values, by what they stand for.
+        aliases: Other spellings of values, None among them, with the values that they stand for.
     """
     meta = {
         "help": help,
@@ -68,11 +78,14 @@ class CompileOptions:
     auto_cast: str = option(
         "none",
         choices=("none", "matmul", "all"),
-        aliases={"matmult": "matmul"},
+        aliases={"matmult": "matmul", None: "none", "None": "none"},
         help="What runs in lower precision: nothing, matrix products, everything.",
     )
     auto_cast_type: str = option(
-        "bf16", choices=("bf16", "fp16"), aliases={"bfloat16": "bf16", "float16": "fp16"}, help="The lower precision."
+        "bf16",
+        choices=("bf16", "fp16"),
+        aliases={"bfloat16": "bf16", "float16": "fp16", None: "bf16", "None": "bf16"},
+        help="The lower precision.",
     )
     static: bool = option(False, help="Fix every axis, as Neuron does, instead of leaving batch and sequence dynamic.")
     dynamic_batch_size: bool = option(False, help="Serve any batch size by splitting it over the compiled one.")
@@ -187,9 +200,17 @@ def split_options(given: Mapping[str, Any], plugin_class: type | None) -> Parsed
     return Parsed(shapes, tuple(unknown_shapes), built[0], built[1], plugin)
 
 
-def build(options_class: type, given: Mapping[str, Any], stage: Stage) -> Any:
+def build(
+    options_class: type, given: Mapping[str, Any], stage: Stage, *, fixed: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
     """
     Make an options instance.
+
+    Args:
+        options_class: The class.
+        given: Python values or their spelling on the command line.
+        stage: Where they are given.
+        fixed: What was set by a compile, for the message to whoever gives it again.
 
     Raises:
         OptionError: A name is unknown or not accepted at this stage, or a value is wrong; the message has a line for each.
@@ -203,6 +224,10 @@ def build(options_class: type, given: Mapping[str, Any], stage: Stage) -> Any:
         elif name in names(options_class):
             problems.append(
                 f"{name}: accepted at compile time only." if stage == "call" else f"{name}: accepted in calls only."
+            )
+        elif name in fixed:
+            problems.append(
+                f"{name}: set when the model was compiled ({fixed[name]}). Try: without it, or compile again with {name}={value}."
             )
         else:
             problems.append(_unknown(name, accepted))
@@ -275,7 +300,10 @@ def unknown_shape_error(name: str, known: Sequence[str]) -> str:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    close = closest(name, known)
+    if name in _NO_OPTIONS:
+        return f"{name}: unknown option. {_NO_OPTIONS[name]}"
+    other = _OTHER_NAMES.get(name)
+    close = other if other in known else closest(name, known)
     hint = f" Did you mean {close}?" if close else f" Known: {', '.join(sorted(set(known)))}." if known else ""
     return f"{name}: unknown option.{hint}"
 
@@ -303,7 +331,7 @@ def _collect(options_class: type, given: Mapping[str, Any], stage: Stage, proble
 
 def _value(field: attrs.Attribute[Any], value: Any, hint: Any) -> Any:
     meta = _meta(field)
-    value = meta.get("aliases", {}).get(value, value) if isinstance(value, str) else value
+    value = meta.get("aliases", {}).get(value, value) if value is None or isinstance(value, str) else value
     value = convert(value, hint)
     if value is None:
         return value

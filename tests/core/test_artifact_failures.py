@@ -203,6 +203,28 @@ def test_a_pipeline_of_a_loaded_model_takes_nothing_else(tide_artifact):
     )
 
 
+@pytest.mark.parametrize(
+    ("unnamed", "got", "made"),
+    [
+        (
+            ["text-classification"],
+            "a task, 'text-classification'",
+            " (neuronkit compile --task text-classification ...)",
+        ),
+        (["ner", object()], "a task, 'ner'", " (neuronkit compile --task ner ...)"),
+        ([Path("out"), object()], "2 values without a name", ""),
+    ],
+)
+def test_a_pipeline_is_not_of_a_task(unnamed, got, made):
+    """The call of other libraries, which take a task and a model, is shown the one of this."""
+    with pytest.raises(OptionError) as raised:
+        neuronkit.pipeline(*unnamed, tokenizer=None)
+    assert str(raised.value) == (
+        f"pipeline takes an artifact, which knows its task and its tokenizer (got {got}).\n"
+        f'Try: neuronkit.pipeline("DIRECTORY"), of what was compiled before{made}.'
+    )
+
+
 def test_loading_takes_no_configuration(tide_artifact):
     """It is inside."""
     with pytest.raises(OptionError, match="config: an artifact has its configuration inside"):

@@ -308,8 +308,45 @@ def test_wrong_shapes_and_options_at_once(checkpoint, tmp_path):
         "height: the model has no such size. It has: batch_size, sequence_length.\n"
         "num_choices: the model has no such size. It has: batch_size, sequence_length."
     )
-    with pytest.raises(OptionError, match="target: the cpu backend compiles for this machine only"):
+    with pytest.raises(OptionError) as raised:
         neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, target="inf2")
+    assert str(raised.value) == (
+        "target: the cpu backend compiles for this machine only (got 'inf2'). Try: --backend neuron."
+    )
+
+
+def test_wrong_values_beside_unknown_names(checkpoint, tmp_path):
+    """What the plugin does not know is listed with what the core refuses, where the plugin is found."""
+    wrong = {"auto_cast": "fp8", "disable_relayout": True, "optlevel": "O1"}
+    with pytest.raises(OptionError) as raised:
+        neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, **wrong)
+    unknown, *values = str(raised.value).splitlines()
+    assert unknown.startswith("disable_relayout: unknown option.")
+    assert values == [
+        "optlevel: must be a whole number (got 'O1').",
+        "auto_cast: must be one of none, matmul, all (got 'fp8').",
+    ]
+    for model, more in (("nowhere/model", {}), (checkpoint, {"token": 3}), (checkpoint, {"task": "bert.no-such-task"})):
+        with pytest.raises(OptionError) as raised:
+            neuronkit.compile(model, tmp_path / "out", **{"task": TASK, **wrong, **more})
+        assert str(raised.value).splitlines()[:2] == values
+
+
+def test_compile_options_at_load(checkpoint, tmp_path):
+    """Each is met with what it was set to; a checkpoint with what turns it into an artifact."""
+    from neuronkit.errors import ArtifactNotFoundError
+
+    cls = neuronkit.NeuronModelForQuestionAnswering
+    neuronkit.compile(checkpoint, tmp_path / "out", task=TASK, optlevel=1, batch_size=1, sequence_length=[8, 16])
+    with pytest.raises(OptionError) as raised:
+        cls.from_pretrained(tmp_path / "out", sequence_length=128, revisoin="main", auto_cast="matmul")
+    assert str(raised.value) == (
+        "sequence_length: set when the model was compiled (8, 16). Try: without it, or compile again with sequence_length=128.\n"
+        "revisoin: unknown option. Did you mean revision?\n"
+        "auto_cast: set when the model was compiled (none). Try: without it, or compile again with auto_cast=matmul."
+    )
+    with pytest.raises(ArtifactNotFoundError, match=r"It holds a checkpoint\. Try: .*export=True"):
+        cls.from_pretrained(checkpoint, batch_size=1)
 
 
 def loads_and_lets_go(artifact, tmp_path):

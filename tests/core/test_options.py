@@ -78,6 +78,47 @@ def test_every_keyword_finds_its_place():
     assert parsed.plugin == Options(folder=Path("some/where"), scales=[0.5, 2.0], quiet=True)
 
 
+@pytest.mark.parametrize("none", [None, "none", "None"])
+def test_none_is_no_lower_precision(none):
+    """As optimum-neuron has it."""
+    given = {"auto_cast": none, "auto_cast_type": none if none != "none" else None}
+    assert split_options(given, NoOptions).compile == CompileOptions()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("instance_type", "inf2", "instance_type: unknown option. Did you mean target?"),
+        ("use_auth_token", True, "use_auth_token: unknown option. Did you mean token?"),
+        (
+            "cache_dir",
+            "here",
+            "cache_dir: unknown option. Try: HF_HOME=DIR for the hub's files, NEURONKIT_CACHE=DIR for compiled graphs.",
+        ),
+        (
+            "force_download",
+            True,
+            "force_download: unknown option. Try: without it; the hub is asked for what has changed.",
+        ),
+        ("disable_neuron_cache", True, "disable_neuron_cache: unknown option. Try: cache=False (--no-cache)."),
+        (
+            "library_name",
+            "transformers",
+            "library_name: unknown option. "
+            "Try: without it; a checkpoint's modules.json says that it is a sentence transformer.",
+        ),
+    ],
+)
+def test_names_of_other_libraries(name, value, line):
+    """Refused, with what to type instead."""
+    with pytest.raises(OptionError) as caught:
+        split_options({name: value}, NoOptions)
+    assert str(caught.value) == line
+    if name != "instance_type":
+        with pytest.raises(OptionError, match=re.escape(line.partition(". ")[2])):
+            build(SourceOptions, {name: value}, "call")
+
+
 def test_before_the_plugin_is_known():
     """Its options and shapes pass unchecked, the core's do not."""
     parsed = split_options({"folder": 1, "depth": "x", "revision": "main"}, None)

@@ -112,6 +112,17 @@ def test_data_parallel_mode_is_accepted_and_recorded(artifact):
     assert neuronkit.load(artifact("sd")).data_parallel_mode == "none"
 
 
+def test_data_parallel_mode_at_load(artifact):
+    """Where optimum-neuron takes it."""
+    path = artifact("sd")
+    with pytest.raises(OptionError) as raised:
+        neuronkit.NeuronStableDiffusionPipeline.from_pretrained(path, data_parallel_mode="all")
+    assert str(raised.value) == (
+        "data_parallel_mode: set when the model was compiled (none). "
+        "Try: without it, or compile again with data_parallel_mode=all."
+    )
+
+
 def test_unknown_data_parallel_mode(checkpoint, tmp_path):
     """A mode that does not exist is refused with those that do."""
     with pytest.raises(OptionError, match="data_parallel_mode: must be one of none, unet, all"):

@@ -115,8 +115,7 @@ class NeuronDiffusionPipeline(OfArtifact):
             OptionError: A shape or an option is unknown or of a wrong value.
 
         """
-        from neuronkit.loading import compile_temporarily, find_artifact, open_with_plugin
-        from neuronkit.options import SourceOptions, build
+        from neuronkit.loading import compile_temporarily, find_artifact, location_options, open_with_plugin
 
         expected, settings = cls._eager_class()._get_signature_keys(cls)
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in {*expected, *settings}}
@@ -124,8 +123,7 @@ class NeuronDiffusionPipeline(OfArtifact):
         if export:
             artifact, kept = compile_temporarily(model, task=f"{cls.architecture}.{cls.task}", given=kwargs)
         else:
-            options = build(SourceOptions, kwargs, "call")
-            artifact = find_artifact(model, options, trust_artifact=trust_artifact)
+            artifact = find_artifact(model, location_options(model, kwargs), trust_artifact=trust_artifact)
             cls._require_fitting(artifact.manifest, artifact.path)
         pipeline = cls.from_session(open_with_plugin(artifact), **own)
         pipeline._keep_alive = kept

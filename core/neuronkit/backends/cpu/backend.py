@@ -54,7 +54,9 @@ class CpuBackend:
         from neuronkit.errors import OptionError
 
         if options.target is not None:
-            raise OptionError(f"target: the cpu backend compiles for this machine only (got {options.target!r}).")
+            raise OptionError(
+                f"target: the cpu backend compiles for this machine only (got {options.target!r}). Try: --backend neuron."
+            )
         for name in ("lnc", "compiler_args"):
             if (value := getattr(options, name)) is not None:
                 raise OptionError(f"{name}: the neuron backend's, and this is the cpu backend (got {value!r}).")

@@ -63,9 +63,9 @@ def location_options(model: str | Path, given: Mapping[str, Any]) -> SourceOptio
         OptionError: A name is unknown, or was set by the compile, or a value is wrong; the message has a line for each.
         ArtifactNotFoundError: There are other names, and the directory holds no artifact.
     """
-    path = Path(model).expanduser() / str(given.get("subfolder") or "")
     fixed: dict[str, Any] = {}
-    if path.is_dir() and not set(given) <= set(names(SourceOptions)):
+    more = set(given) - set(names(SourceOptions))
+    if more and (path := Path(model).expanduser() / str(given.get("subfolder") or "")).is_dir():
         manifest = open_artifact(path).manifest
         fixed = {**manifest.options, **manifest.plugin_options}
         fixed |= {name: ", ".join(map(str, sizes)) for name, sizes in manifest.shapes.items()}

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -468,5 +469,9 @@ def test_disk_full(own_cache, tmp_path, width):
     folder.mkdir()
     said, _ = start(checkpoint, folder / "out", 400_000 if width == 4096 else 3_000).communicate(timeout=600)
     assert said.startswith("ArtifactWriteError Could not write ")
-    assert "MB free there). Nothing was left behind.\nTry: another directory, or free some space" in said
+    temporary = re.escape(tempfile.gettempdir())
+    assert re.search(
+        rf"\(\d+ MB free there, \d+ MB in {temporary}, where temporary files go\)\. Nothing was left behind\.", said
+    )
+    assert "\nTry: another directory, TMPDIR=DIR for those, or free some space" in said
     assert list(folder.iterdir()) == []

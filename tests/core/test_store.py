@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,19 @@ def test_a_process_killed_between_the_renames_loses_nothing(tmp_path):
     with pytest.raises(RuntimeError), atomic_directory(output):
         raise RuntimeError
     assert (output / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_a_directory_is_open_to_those_that_the_umask_says(tmp_path, mask):
+    """To a team, to all who read, to nobody."""
+    before = os.umask(mask)
+    try:
+        write(tmp_path / "out")
+        (tmp_path / "usual").mkdir()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~mask
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_links(tmp_path):

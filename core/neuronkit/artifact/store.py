@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -73,17 +74,19 @@ def atomic_directory(output: Path, *, force: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise ArtifactWriteError(f"Cannot write beside {output}: {error.strerror}.") from error
     try:
-        temporary.chmod(0o755)
+        _open_to_others(temporary)
         yield temporary
         require_free(output, force=force)
         _replace(temporary, output)
     except OSError as error:
         if error.errno not in _SPACE_ERRORS:
             raise
-        free = shutil.disk_usage(output.parent).free // 2**20
+        own = Path(tempfile.gettempdir())
+        free, free_of_own = (shutil.disk_usage(place).free // 2**20 for place in (output.parent, own))
         raise ArtifactWriteError(
-            f"Could not write {output}: {error.strerror or error} ({free} MB free there). Nothing was left behind.\n"
-            "Try: another directory, or free some space (`neuronkit cache clear` empties the cache)."
+            f"Could not write {output}: {error.strerror or error} ({free} MB free there, {free_of_own} MB in {own}, where "
+            "temporary files go). Nothing was left behind.\n"
+            "Try: another directory, TMPDIR=DIR for those, or free some space (`neuronkit cache clear` empties the cache)."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -96,6 +99,14 @@ def _begin(output: Path, kind: str) -> tuple[Path, int]:
         made = Path(tempfile.mkdtemp(prefix=f".{output.name}.{kind}", dir=output.parent))
         if (lock := _lock(made)) is not None:
             return made, lock
+
+
+def _open_to_others(made: Path) -> None:
+    """Give a directory of `mkdtemp`, which is for its owner alone, the mode of one that is made as any other."""
+    usual = made / "usual"
+    usual.mkdir()
+    made.chmod(stat.S_IMODE(usual.stat().st_mode))
+    usual.rmdir()
 
 
 def _lock(directory: Path) -> int | None:

@@ -321,7 +321,7 @@ def _fuse_projections(unet: nn.Module, touched: Sequence[str], compiled: Collect
         names = [f"{path}.{layer}.{kind}" for layer in ("to_qkv", "to_kv") for kind in ("weight", "bias")]
         found = [name for name in names if name in compiled]
         if found and any(name.startswith(f"{path}.to_") for name in touched):
-            layer.fuse_projections()  # type: ignore[operator]  # of diffusers' Attention
+            layer.fuse_projections()
             made.extend(found)
     return made
 

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from neuronkit.errors import InputError, OptionError
-from neuronkit.shape_names import AXES_OF_SHAPES, BATCH
+from neuronkit.shape_names import AXES_OF_SHAPES, BATCH, IMAGE_AXES
 
 if TYPE_CHECKING:
     from neuronkit.export.config import Graph
-
-_PAIRED = ("height", "width")
 
 
 @attrs.frozen
@@ -51,7 +49,7 @@ class Bucket:
         The height and the width of an image must be the bucket's own: padding would change the result everywhere.
         """
         return all(
-            size == self.sizes[axis] if axis in _PAIRED and axis not in self.bounds else size <= self.sizes[axis]
+            size == self.sizes[axis] if axis in IMAGE_AXES and axis not in self.bounds else size <= self.sizes[axis]
             for axis, size in sizes.items()
             if axis != BATCH
         )
@@ -74,10 +72,10 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
         OptionError: An axis has no size, or height and width cannot be paired.
     """
     given = {AXES_OF_SHAPES.get(name, name): sorted(set(sizes)) for name, sizes in shapes.items()}
-    given |= {AXES_OF_SHAPES.get(name, name): list(sizes) for name, sizes in shapes.items() if name in _PAIRED}
+    given |= {AXES_OF_SHAPES.get(name, name): list(sizes) for name, sizes in shapes.items() if name in IMAGE_AXES}
     given |= {axis: [size] if isinstance(size, int) else list(size) for axis, size in graph.sizes.items()}
     free = set(graph.hints.dynamic_axes) if dynamic else set()
-    paired = set(_PAIRED) <= set(graph.axes) - free
+    paired = set(IMAGE_AXES) <= set(graph.axes) - free
     bounds: dict[str, tuple[int, int]] = {}
     choices: list[list[dict[str, int]]] = []
     for axis in graph.axes:
@@ -91,9 +89,9 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
             largest = max(*sizes, graph.hints.max_batch) if axis == BATCH and not graph.state else max(sizes)
             bounds[axis] = (1, largest)
             choices.append([{axis: largest}])
-        elif paired and axis in _PAIRED:
-            if axis == _PAIRED[0]:
-                choices.append(_pair(sizes, given.get(_PAIRED[1]) or []))
+        elif paired and axis in IMAGE_AXES:
+            if axis == IMAGE_AXES[0]:
+                choices.append(_pair(sizes, given.get(IMAGE_AXES[1]) or []))
         else:
             choices.append([{axis: size} for size in sizes])
     found = {}
@@ -180,14 +178,15 @@ class BucketTable:
         largest = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in sizes}
         over = next((axis for axis in sizes if axis != BATCH and sizes[axis] > largest[axis]), None)
         labels = ", ".join(bucket.label for bucket in self.buckets)
-        if over is None and not any(axis in _PAIRED for axis in sizes):
+        if over is None and not any(axis in IMAGE_AXES for axis in sizes):
             return InputError(f"No bucket holds {dict(sizes)}. Buckets: {labels}.")
-        if over is None or over in _PAIRED:
-            owner = next((self.owners[axis] for axis in _PAIRED if axis in self.owners), "An input")
-            wanted = " x ".join(str(sizes[axis]) for axis in _PAIRED if axis in sizes)
+        if over is None or over in IMAGE_AXES:
+            owner = next((self.owners[axis] for axis in IMAGE_AXES if axis in self.owners), "An input")
+            wanted = " x ".join(str(sizes[axis]) for axis in IMAGE_AXES if axis in sizes)
             compiled = ", ".join(
                 dict.fromkeys(
-                    " x ".join(str(bucket.sizes[axis]) for axis in _PAIRED if axis in sizes) for bucket in self.buckets
+                    " x ".join(str(bucket.sizes[axis]) for axis in IMAGE_AXES if axis in sizes)
+                    for bucket in self.buckets
                 )
             )
             return InputError(

@@ -2,8 +2,8 @@
 
 BATCH = "batch"
 """The axis whose rows are independent of each other: it may be split over calls, and is padded with copies of row 0."""
-NEVER_PADDED = ("height", "width")
-"""The axes in which a call has a compiled size: padding would change an image everywhere."""
+IMAGE_AXES = ("height", "width")
+"""The axes of an image: their sizes pair up, and are those of the call, for padding would change it everywhere."""
 AXES_OF_SHAPES = {
     "batch_size": BATCH,
     "sequence_length": "sequence",

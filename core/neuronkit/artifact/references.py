@@ -14,7 +14,7 @@ from neuronkit.errors import ExportConfigError
 from neuronkit.export.axes import axis_size
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph, Probe
-from neuronkit.shape_names import BATCH, NEVER_PADDED
+from neuronkit.shape_names import BATCH, IMAGE_AXES
 
 _SEED = 20_240
 """Any seed but the one of the inputs that graphs are traced with."""
@@ -145,7 +145,7 @@ def reference(
 def shorter(sizes: Mapping[str, int]) -> dict[str, int]:
     """Return sizes of a call that a bucket of `sizes` serves by padding, along every axis that may be padded."""
     return {
-        axis: size if axis in NEVER_PADDED else max(1, size - 1 if axis == BATCH else size * 2 // 3)
+        axis: size if axis in IMAGE_AXES else max(1, size - 1 if axis == BATCH else size * 2 // 3)
         for axis, size in sizes.items()
     }
 

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
+from neuronkit.generation.bridge import CACHE
 from tests.generation.checkpoints import tiny_decoder
 from tests.generation.prompts import texts
 
@@ -128,3 +129,15 @@ def test_seeds_of_searches_in_several_threads(checker, model):
         found = list(pool.map(lambda call: generates[call[0]](PROMPT, seed=call[1], **given).tolist(), calls))
     assert found == expected
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("search", [{"num_beams": 2}, {"prompt_lookup_num_tokens": 2}, {}], ids=str)
+def test_no_cache_in_the_result(checker, reference, search):
+    """It is the model's own, and of no use to anyone else."""
+    given = {"max_new_tokens": 5, "do_sample": False, "return_dict_in_generate": True, "output_scores": True, **search}
+    ours, theirs = (model.generate(PROMPT, attention_mask=MASK, **given) for model in (checker, reference))
+    assert type(ours) is type(theirs)
+    assert set(ours) == set(theirs) - {CACHE}
+    assert getattr(ours, CACHE) is None
+    for name in ("sequences", "scores"):
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-4)

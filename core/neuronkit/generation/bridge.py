@@ -105,17 +105,23 @@ class Bridge(GenerationMixin):
             generation_config: With all defaults filled in; what is None in it stays None.
             **kwargs: For `generate`.
 
+        Returns:
+            What it returns, without the cache: that is the model's own.
+
         Raises:
             InputError: The graph gives the last position's logits only, and the search needs those of every position.
         """
         with torch.no_grad():
-            return GenerationMixin.generate(
+            found = GenerationMixin.generate(
                 _Search(self.config, self.generation_config, self.rows),
                 input_ids,
                 generation_config,
                 attention_mask=torch.ones_like(input_ids),
                 **kwargs,
             )
+        if isinstance(found, torch.Tensor):
+            return found
+        return type(found)(**{name: value for name, value in found.items() if name != CACHE})
 
     def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any) -> None:
         model_kwargs[CACHE] = RowsCache(self.rows)

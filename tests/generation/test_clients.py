@@ -146,6 +146,30 @@ def test_pipeline(pipe, model, reference):
     assert [len(answers) for answers in pairs] == [2, 2]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 3, "length_penalty": -4.0},
+        {"num_beams": 3, "early_stopping": True},
+        {"num_beams": 3, "early_stopping": "never"},
+        {"eos_token_id": 55},
+        {"eos_token_id": [55, 68, 80, 12, 30]},
+    ],
+    ids=str,
+)
+def test_pipeline_options_of_generate(pipe, reference, options):
+    """As numbers, and as they are typed."""
+    given = {"max_new_tokens": 12, "do_sample": False}
+    ids = torch.tensor([pipe.shell.tokenizer("Hello")["input_ids"]])
+    expected = reference.generate(ids, attention_mask=torch.ones_like(ids), **given, **options)[0]
+    text = pipe.shell.tokenizer.decode(expected, skip_special_tokens=True)
+    typed = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in options.items()
+    }
+    for spelt in (options, typed):
+        assert pipe(prompt="Hello", **given, **spelt) == {"generated_text": text}
+
+
 def test_pipeline_of_padded_prompts(pipe, reference):
     """Prompts are padded with the tokenizer's pad token, which processors see when a batch is sampled."""
     prompts = ["a longer prompt", "a"]
@@ -194,6 +218,14 @@ def test_pipeline_refuses(pipe):
     with pytest.raises(OptionError) as caught:
         pipe(prompt="a", max_new_token=3)
     assert str(caught.value) == "max_new_token: unknown option. Did you mean max_new_tokens?"
+    with pytest.raises(InputError) as refused:
+        pipe(prompt="a", text="b")
+    assert str(refused.value) == "prompt and text are the same, and both were given.\nTry: a list of texts as prompt."
+    assert pipe(prompt=None, text="b", **GREEDY) == pipe(prompt="b", **GREEDY)
+    with pytest.raises(InputError, match=r"seed must be a whole number from -2\*\*63 to 2\*\*64 - 1 \(got 1000"):
+        pipe(prompt="a", do_sample=True, seed=10**30)
+    with pytest.raises(OptionError, match="early_stopping: must be true or false"):
+        pipe(prompt="a", early_stopping="soon")
     with pytest.raises(InputError, match=r"prompt has no tokens \(got ''\)"):
         pipe(prompt="")
     with pytest.raises(InputError, match=r"stream: one prompt at a time\. Try: generate_iter"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -39,9 +39,14 @@ class CausalLMOptions:
     repetition_penalty: float | None = option(None, stage="call", help="Above 1 makes repetition less likely.")
     no_repeat_ngram_size: int | None = option(None, stage="call", help="No sequence of this many tokens twice.")
     num_beams: int | None = option(None, stage="call", minimum=1, help="Beams of a beam search.")
+    length_penalty: float | None = option(None, stage="call", help="Above 0 favours longer beams, below shorter ones.")
+    early_stopping: bool | Literal["never"] | None = option(
+        None, stage="call", help="true ends a beam search with the first texts, never when none better can come."
+    )
     num_return_sequences: int | None = option(None, stage="call", minimum=1, help="Answers a prompt.")
+    eos_token_id: list[int] | int | None = option(None, stage="call", help="Tokens that end the answer.")
     stop_strings: list[str] | None = option(None, stage="call", help="Texts that end the answer.")
-    seed: int | None = option(None, stage="call", help="Of the random numbers.")
+    seed: int | None = option(None, stage="call", help="Of the random numbers, 64 bits at most.")
     stream: bool = option(False, stage="call", help="Return an iterator of pieces of text, for one prompt.")
     return_full_text: bool = option(True, stage="call", help="Begin the result with the prompt.")
 

@@ -102,16 +102,19 @@ class TextGeneration:
         self, inputs: Mapping[str, Any], processors: Processors, options: CausalLMOptions
     ) -> tuple[dict[str, torch.Tensor], Context]:
         """
-        Tokenize `prompt`.
+        Tokenize `prompt`, which may also be called `text`.
 
         Raises:
-            InputError: A name is unknown, `prompt` is missing, not text or without tokens, or there are several to stream.
+            InputError: A name is unknown, `prompt` is missing, given by both names, not text or without tokens, or there are
+                several to stream.
         """
         check_names(inputs, ["prompt", "text"], options)
-        given = inputs.get("prompt", inputs.get("text"))
-        if given is None:
+        given = [inputs[name] for name in ("prompt", "text") if inputs.get(name) is not None]
+        if not given:
             raise InputError("Text generation needs prompt=...: a text or a list of texts.")
-        prompts, is_list = as_texts("prompt", given)
+        if len(given) > 1:
+            raise InputError("prompt and text are the same, and both were given.\nTry: a list of texts as prompt.")
+        prompts, is_list = as_texts("prompt", given[0])
         if options.stream and is_list:
             raise InputError("stream: one prompt at a time. Try: generate_iter, which numbers the tokens of several.")
         tokenizer = processors.tokenizer

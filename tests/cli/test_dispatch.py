@@ -133,6 +133,34 @@ def test_reader_that_leaves_early():
     assert process.wait() == 141
 
 
+def test_as_a_module():
+    """The command of a certain interpreter."""
+    ended = subprocess.run([sys.executable, "-m", "neuronkit", "--version"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"neuronkit {neuronkit.__version__}\n", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(closed, tmp_path):
+    """What goes there is lost, as for any program; nothing else is."""
+    command = f"exec {sys.executable} -m neuronkit cache list {closed}"
+    environment = {**os.environ, "NEURONKIT_CACHE": str(tmp_path)}
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment)
+    notes = "" if "2>" in closed else f"0 graphs in {tmp_path}; 0 B with the compiler's own caches\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", notes)
+
+
+def test_full_stdout():
+    """A result that is lost is a failure."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "neuronkit", "--version"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: The result could not be written: No space left on device. Try: another place for stdout.\n"
+    )
+
+
 SLOW = f"""
     import time
     from pathlib import Path

@@ -16,6 +16,7 @@ import pytest
 
 import neuronkit
 from neuronkit.artifact.reader import open_artifact, verify
+from neuronkit.cli import main
 from neuronkit.errors import (
     ArtifactCorruptError,
     ArtifactIncompatibleError,
@@ -243,6 +244,27 @@ def test_a_cache_that_cannot_be_written(tide_checkpoint, tmp_path, monkeypatch):
         "Try: NEURONKIT_CACHE=DIR with another directory, or --no-cache."
     )
     compile_tide(tide_checkpoint, tmp_path / "out", cache=False)
+
+
+def test_a_cache_that_cannot_be_locked(own_cache, tide_checkpoint, tmp_path, capsys):
+    """Serves what it holds, as one does that lies on a read-only disk; only what is missing needs to be written."""
+    compile_tide(tide_checkpoint, tmp_path / "first")
+    for lock in (own_cache / "graphs").glob("*.lock"):
+        lock.unlink()
+        lock.mkdir()
+    compile_tide(tide_checkpoint, tmp_path / "second")
+    neuronkit.load(tmp_path / "second")
+    for entry in open_artifact(tmp_path / "second").manifest.graphs:
+        assert entry == next(one for one in open_artifact(tmp_path / "first").manifest.graphs if one.name == entry.name)
+    assert main(["cache", "clear"]) == 1
+    assert capsys.readouterr().err == (
+        f"error: The cache {own_cache} cannot be cleared: Is a directory.\n"
+        "Try: as the user that it belongs to, or NEURONKIT_CACHE=DIR with another directory.\n"
+    )
+    for file in (own_cache / "graphs").rglob("*.json"):
+        file.unlink()
+    with pytest.raises(ArtifactWriteError, match="cannot be written: Is a directory"):
+        compile_tide(tide_checkpoint, tmp_path / "third")
 
 
 def test_a_cache_with_a_space_in_its_path(own_cache, tide_checkpoint, tmp_path):

@@ -98,7 +98,7 @@ class GraphCache:
             use: Gets the entry while nobody can remove it.
 
         Raises:
-            ArtifactWriteError: The cache cannot be written.
+            ArtifactWriteError: The cache cannot be written, and does not hold the entry.
         """
         from filelock import FileLock
 
@@ -107,6 +107,9 @@ class GraphCache:
             self._graphs.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except OSError as error:
+            if entry := self._read(self._graphs / key):  # in a cache that nobody can write, nobody removes it
+                use(entry)
+                return attrs.evolve(entry, hit=True)
             raise ArtifactWriteError(
                 f"The cache {self.root} cannot be written: {error.strerror}.\n"
                 "Try: NEURONKIT_CACHE=DIR with another directory, or --no-cache."

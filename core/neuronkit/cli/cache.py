@@ -63,8 +63,16 @@ def _list(cache: GraphCache, as_json: bool) -> int:
 
 
 def _clear(cache: GraphCache, as_json: bool) -> int:
+    from neuronkit.errors import ArtifactWriteError
+
     before = cache.size()
-    cache.clear()
+    try:
+        cache.clear()
+    except OSError as error:
+        raise ArtifactWriteError(
+            f"The cache {cache.root} cannot be cleared: {error.strerror}.\n"
+            "Try: as the user that it belongs to, or NEURONKIT_CACHE=DIR with another directory."
+        ) from error
     freed = before - cache.size()
     if as_json:
         print_json({"directory": cache.root, "freed": freed})

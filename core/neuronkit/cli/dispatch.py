@@ -79,11 +79,11 @@ def guard(work: Callable[[], int], *, debug: bool = False, command: str = "") ->
         command: Named in messages about usage.
 
     """
+    _stand_in_for_closed()
     try:
         with _warnings_for_users(debug), _terminated_like_interrupted():
             status = work()
-            sys.stdout.flush()
-        return status
+            return _flush(status)
     except BrokenPipeError:
         # Whoever read our output has gone; without this the interpreter would complain when it flushes at its end.
         _drop_stdout()
@@ -187,6 +187,28 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _stand_in_for_closed() -> None:
+    """Open nothing in place of a stream that was closed, whose descriptor the next file would get otherwise."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
+
+
+def _flush(status: int) -> int:
+    """Write what is left of the result, and return the status; that of a failure where it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_stdout()
+        print(
+            f"error: The result could not be written: {error.strerror}. Try: another place for stdout.", file=sys.stderr
+        )
+        return FAILED
+    return status
 
 
 def _drop_stdout() -> None:

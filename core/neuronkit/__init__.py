@@ -7,7 +7,6 @@ Every public name imports from here, lazily: ``import neuronkit`` loads neither 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,14 +50,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if home := _HOMES.get(name):
         value = getattr(import_module(home), name)
-    elif name == "testing":
-        value = import_module("neuronkit.testing")
-    elif name.startswith("__") or PathFinder.find_spec(f"{__name__}.{name}", __path__):  # the import system's to find
-        raise AttributeError(f"module 'neuronkit' has no attribute {name!r}")
-    else:
+    elif name.startswith("Neuron"):
         from neuronkit.plugins import load_class
 
         value = load_class(name)
+    elif name == "testing":
+        value = import_module("neuronkit.testing")
+    else:
+        raise AttributeError(f"module 'neuronkit' has no attribute {name!r}")
     globals()[name] = value
     return value
 

@@ -18,7 +18,9 @@ PROMPT = ("--prompt", "Hello", "--max-new-tokens", 12)
 def writer(tmp_path_factory):
     """An artifact that the command line compiled."""
     checkpoint = tiny_decoder(tmp_path_factory.mktemp("checkpoint") / "gpt2", bos_token_id=None, eos_token_id=None)
-    byte_tokenizer(checkpoint)
+    tokenizer = byte_tokenizer(checkpoint)
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    tokenizer.save_pretrained(checkpoint)
     output = tmp_path_factory.mktemp("artifact") / "gpt2"
     words = ["compile", "--model", checkpoint, "--task", "text-generation", "--batch-size", 1]
     assert main([str(word) for word in [*words, "--sequence-length", 40, "-O1", "-q", output]]) == 0
@@ -36,6 +38,16 @@ def test_whole(cli, writer, text):
     ended = cli("run", writer, *PROMPT)
     assert (ended.status, ended.out) == (0, f"generated_text: Hello{text}\n")
     assert cli("run", writer, *PROMPT, "--json").json == {"generated_text": "Hello" + text}
+
+
+def test_chat(cli, writer, text):
+    """Messages are a JSON list; the checkpoint's chat template is in the artifact."""
+    messages = [{"role": "user", "content": "Hello"}]
+    words = ("run", writer, "--messages", json.dumps(messages), "--max-new-tokens", 12)
+    assert cli(*words, "--json").json == {"generated_text": [*messages, {"role": "assistant", "content": text}]}
+    assert cli(*words, "--return-full-text", "no").out == f"generated_text: {text}\n"
+    ended = cli(*words[:-2], "--prompt", "a")
+    assert (ended.status, "prompt and messages are the same, and both were given." in ended.err) == (1, True)
 
 
 def test_stream(cli, writer, text):

@@ -32,9 +32,9 @@ _NOT_OURS = ("config", "trust_remote_code")
 
 _ABOUT = """
 Every --name VALUE is an input or an option of the artifact's plugin: --max-answer-length and --top-k of question
-answering, --normalize of sentence similarity, --max-new-tokens of text generation, --negative-prompt, --steps,
---guidance, --seed, --image, --mask and --strength of diffusion. `neuronkit list-plugins -v --json` has the options of
-each.
+answering, --normalize of sentence similarity, --messages (a chat as JSON) and --max-new-tokens of text generation,
+--negative-prompt, --steps, --guidance, --seed, --image, --mask and --strength of diffusion. `neuronkit list-plugins -v
+--json` has the options of each.
 
 --text, --question, --context and --prompt may be repeated, which makes a list. A value of - is read from stdin.
 --text-file F takes the whole of a file as one text, without the line break at its end, --text-lines F makes a list

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,12 +14,14 @@ from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.causal_lm.architectures import longest_text, require_supported
+from neuronkit_plugins.text.causal_lm.chats import Chat, as_prompts, tokens_of, with_answer
 from neuronkit_plugins.text.causal_lm.graph import decoder_graph
 from neuronkit_plugins.text.causal_lm.model import NeuronModelForCausalLM
 from neuronkit_plugins.text.causal_lm.options import CausalLMOptions
 from neuronkit_plugins.text.causal_lm.pieces import text_pieces
-from neuronkit_plugins.text.encoder import as_texts, check_names, load_model
+from neuronkit_plugins.text.encoder import check_names, load_model
 
+_PROMPT_NAMES = ("prompt", "text", "messages")
 _INT8_TOLERANCE = Tolerance(fp32=0.1, bf16=0.15, fp16=0.15, relative=True)
 
 
@@ -29,13 +31,13 @@ class Context:
     What `postprocess` must know of the input.
 
     Args:
-        prompts: The texts.
-        is_list: Whether a list was given.
+        prompts: The texts, or the chats.
+        is_list: Whether a list of them was given.
         width: Tokens of the padded prompts.
         tokenizer: Turns tokens into text.
     """
 
-    prompts: list[str]
+    prompts: Sequence[str | Chat]
     is_list: bool
     width: int
     tokenizer: Any
@@ -102,23 +104,25 @@ class TextGeneration:
         self, inputs: Mapping[str, Any], processors: Processors, options: CausalLMOptions
     ) -> tuple[dict[str, torch.Tensor], Context]:
         """
-        Tokenize `prompt`, which may also be called `text`.
+        Tokenize `prompt`, which may also be called `text`, or `messages` where it is a chat.
 
         Raises:
-            InputError: A name is unknown, `prompt` is missing, given by both names, not text or without tokens, or there are
-                several to stream.
+            InputError: A name is unknown, `prompt` is missing, given by two names, neither text nor chat or without tokens,
+                there are several to stream, or the tokenizer cannot make a text of a chat.
         """
-        check_names(inputs, ["prompt", "text"], options)
-        given = [inputs[name] for name in ("prompt", "text") if inputs.get(name) is not None]
+        check_names(inputs, _PROMPT_NAMES, options)
+        given = [name for name in _PROMPT_NAMES if inputs.get(name) is not None]
         if not given:
             raise InputError("Text generation needs prompt=...: a text or a list of texts.")
         if len(given) > 1:
-            raise InputError("prompt and text are the same, and both were given.\nTry: a list of texts as prompt.")
-        prompts, is_list = as_texts("prompt", given[0])
+            raise InputError(
+                f"{given[0]} and {given[1]} are the same, and both were given.\nTry: a list of texts as prompt."
+            )
+        prompts, is_list = as_prompts(inputs[given[0]])
         if options.stream and is_list:
             raise InputError("stream: one prompt at a time. Try: generate_iter, which numbers the tokens of several.")
         tokenizer = processors.tokenizer
-        texts = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+        texts = [tokens_of(prompt, tokenizer) for prompt in prompts]
         for number, (prompt, ids) in enumerate(zip(prompts, texts, strict=True)):
             if not ids:
                 raise InputError(f"prompt{f' {number}' if is_list else ''} has no tokens (got {prompt!r}).")
@@ -154,8 +158,12 @@ class TextGeneration:
     @hookimpl
     def postprocess(
         self, outputs: Any, context: Context, options: CausalLMOptions
-    ) -> dict[str, str] | list[Any] | Iterator[str]:
-        """Return ``{"generated_text"}``, a list for several prompts or several answers a prompt; streamed, pieces of text."""
+    ) -> dict[str, Any] | list[Any] | Iterator[str]:
+        """
+        Return ``{"generated_text"}``, a list for several prompts or several answers a prompt; streamed, pieces of text.
+
+        The whole text of a chat is its messages and the answer's.
+        """
         if not context.prompts:
             return []
         if options.stream:
@@ -164,8 +172,8 @@ class TextGeneration:
         answers = len(outputs) // len(context.prompts)
         for row, tokens in enumerate(outputs[:, context.width :].tolist()):
             text = context.tokenizer.decode(tokens, skip_special_tokens=True)
-            prompt = context.prompts[row // answers] if options.return_full_text else ""
-            results.append({"generated_text": prompt + text})
+            prompt = context.prompts[row // answers]
+            results.append({"generated_text": with_answer(prompt, text) if options.return_full_text else text})
         if answers > 1:
             results = [results[start : start + answers] for start in range(0, len(results), answers)]
         return results if context.is_list else results[0]

@@ -577,3 +577,31 @@ def test_lower_precision(artifact, checkpoint):
     compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd", auto_cast="matmul"))
     assert difference(compiled, eager) < 0.2
     assert torch.float32 == compiled.dtype
+
+
+def test_made_of_components(checkpoint, artifact, tmp_path):
+    """A pipeline over another one's components runs, is saved, and shares its LoRAs; without a compiled one it says so."""
+    compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd"))
+    made = neuronkit.NeuronStableDiffusionPipeline(**compiled.components, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    assert made.session is compiled.session
+    assert made.compiled_sizes == compiled.compiled_sizes
+    assert np.abs(images(made) - images(eager)).max() <= TOLERANCE
+    made.save_pretrained(tmp_path / "saved")
+    saved = neuronkit.NeuronStableDiffusionPipeline.from_pretrained(tmp_path / "saved")
+    saved.set_progress_bar_config(disable=True)
+    assert np.array_equal(images(saved), images(compiled))
+    directory = write_lora(checkpoint("sd"), tmp_path / "lora", 0)
+    made.load_lora_weights(directory, adapter_name="it")
+    assert compiled.get_active_adapters() == ["it"]
+    compiled.unload_lora_weights()
+    assert made.get_active_adapters() == []
+    made.unet = eager.unet
+    with pytest.raises(FixedGraphError, match=r"writes the compiled unet, and the pipeline has another one"):
+        made.save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError) as raised:
+        images(neuronkit.NeuronStableDiffusionPipeline(**eager.components, requires_safety_checker=False))
+    assert str(raised.value) == (
+        "NeuronStableDiffusionPipeline has no compiled component.\n"
+        "Try: NeuronStableDiffusionPipeline.from_pretrained, or the components of a compiled pipeline."
+    )

@@ -34,6 +34,8 @@ _NOTED = (
     "enable_xformers_memory_efficient_attention",
 )
 """Methods that save memory: accepted, without effect, and said so once."""
+_DIRECTORY = "directory"
+"""What the session keeps a temporary artifact's directory as."""
 _REFUSED = {
     "disable_freeu": "freeu",
     "enable_freeu": "freeu",
@@ -61,7 +63,7 @@ class NeuronDiffusionPipeline(OfArtifact):
     task: ClassVar[str]
     accepts: ClassVar[tuple[str, ...]] = ()
     """Architectures whose artifacts have the same components."""
-    _keep_alive: object = None
+    _session: Session | None = None
     _loaded: Mapping[str, Any] = MappingProxyType({})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -191,8 +193,41 @@ class NeuronDiffusionPipeline(OfArtifact):
         first = next(iter(shells.values()))
         made.session = first.session
         if isinstance(pipeline, NeuronDiffusionPipeline):
-            made._keep_alive, made._loaded = pipeline._keep_alive, pipeline._loaded
+            made._loaded = pipeline._loaded
         return made
+
+    @property
+    def session(self) -> Session:
+        """
+        The artifact; that of a pipeline that was made of components is the first compiled one's.
+
+        Raises:
+            InputError: No component is compiled.
+
+        """
+        if self._session is None:
+            components: Mapping[str, Any] = self.components  # type: ignore[attr-defined]  # of the pipeline
+            shells = [component for component in components.values() if isinstance(component, Shell)]
+            if not shells:
+                raise InputError(
+                    f"{type(self).__name__} has no compiled component.\n"
+                    f"Try: {type(self).__name__}.from_pretrained, or the components of a compiled pipeline."
+                )
+            self._session = shells[0].session
+        return self._session
+
+    @session.setter
+    def session(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def _keep_alive(self) -> object:
+        """What removes a temporary artifact when it ends: it lasts as long as the session."""
+        return self.session.extras.get(_DIRECTORY)
+
+    @_keep_alive.setter
+    def _keep_alive(self, kept: object) -> None:
+        self.session.extras[_DIRECTORY] = kept
 
     def _save_own(self, directory: Path) -> None:
         replace_parts(directory, *self._replaced())
@@ -205,9 +240,11 @@ class NeuronDiffusionPipeline(OfArtifact):
         """Return the components that are not those of the artifact, and what ``model_index.json`` is to say."""
         pipeline: Any = self
         parts: dict[str, Any] = {}
+        loaded = self._loaded or self.make_shells(self.session, component_classes(self.session.artifact.path))
         for name, component in pipeline.components.items():
-            before = self._loaded.get(name)
-            if component is before:
+            before = loaded.get(name)
+            own = isinstance(component, Shell) and component.session is self.session and component.component == name
+            if component is before or own:
                 continue
             if isinstance(before, Shell):
                 raise FixedGraphError(

@@ -248,7 +248,7 @@ class Adapters:
         """
         Forget LoRAs, and give their graphs the weights of the rest; without any, the artifact's own.
 
-        Where none that was active is left, the first of the rest is active.
+        Where none that was active is left, the first of the rest by name is active, as PEFT has it.
 
         Args:
             names: Which, as far as they are loaded; None means all.
@@ -257,14 +257,16 @@ class Adapters:
         state = self._state
         gone = set(state.loaded if names is None else names)
         loaded = _without(state.loaded, gone)
-        active = tuple(name for name in state.active if name not in gone)
+        active = [name for name in state.active if name not in gone]
+        if state.active and not active:
+            active = sorted(loaded)[:1]
         settled = tuple((name, layer) for name, layer in state.fused.items() if name in gone and state.enabled)
         self._become(
             attrs.evolve(
                 state,
                 loaded=loaded,
                 scales=_without(state.scales, gone),
-                active=active or tuple(loaded)[: len(state.active[:1])],
+                active=tuple(active),
                 enabled=state.enabled or not loaded,
                 fused=_without(state.fused, gone),
                 settled=(*state.settled, *settled),
@@ -318,7 +320,7 @@ def _fuse_projections(unet: nn.Module, touched: Sequence[str], compiled: Collect
     """Make the weights again that were compiled as one for query, key and value, where a LoRA touches one of the three."""
     made = []
     for path, layer in unet.named_modules():
-        names = [f"{path}.{layer}.{kind}" for layer in ("to_qkv", "to_kv") for kind in ("weight", "bias")]
+        names = [f"{path}.{product}.{kind}" for product in ("to_qkv", "to_kv") for kind in ("weight", "bias")]
         found = [name for name in names if name in compiled]
         if found and any(name.startswith(f"{path}.to_") for name in touched):
             layer.fuse_projections()

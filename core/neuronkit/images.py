@@ -12,6 +12,8 @@ from neuronkit.errors import InputError
 
 TASKS = frozenset({"image-to-image", "inpainting", "text-to-image"})
 """Tasks whose results are images."""
+NUMBERS = ".npy"
+"""How a file of numbers ends that are no image."""
 SETTINGS = "neuronkit"
 """Key of an image's ``info`` under which its settings lie, as a mapping of text to text."""
 
@@ -60,6 +62,22 @@ def require_image_ending(path: Path) -> None:
     written = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.SAVE}
     if path.suffix.lower() not in written:
         raise InputError(f"{path} has no ending of an image file. Try: {path.with_suffix('.png')}")
+
+
+def save_array(array: Any, path: Path) -> None:
+    """
+    Write numbers as NumPy's ``.npy``.
+
+    Args:
+        array: A tensor, an array, or a list of either.
+        path: Of the file.
+
+    """
+    import numpy as np
+
+    items = list(map(np.asarray, array)) if isinstance(array, (list, tuple)) else np.asarray(array)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, items)
 
 
 def image_paths(path: Path, count: int) -> list[Path]:

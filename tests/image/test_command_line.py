@@ -10,7 +10,7 @@ from PIL import Image
 
 from neuronkit.cli import main
 from neuronkit.images import save_images
-from tests.image.pairs import images, load_pair, mask, picture
+from tests.image.pairs import TOLERANCE, images, load_pair, mask, picture
 
 PROMPT = ("--prompt", "a red cat", "--steps", 3, "--seed", 0)
 
@@ -127,7 +127,7 @@ def test_an_image_and_a_mask_choose_the_task(recipe, size, masked, compiled, eag
         words += ["--mask", tmp_path / "mask.png", "--eta", 0.5]
         pipeline, more = eager("StableDiffusionInpaintPipeline"), {"mask_image": mask(size), "eta": 0.5}
     else:
-        words += ["--temperature", "[3,1]"]
+        words += ["--temperature", "3,1"]
         pipeline, more = eager("AmusedImg2ImgPipeline"), {"temperature": [3, 1]}
     assert run("run", compiled / recipe, *PROMPT, *words) == 0
     assert differ(tmp_path / "out.png", images(pipeline, **given, **more)[0]) <= 1
@@ -141,3 +141,30 @@ def test_an_image_that_is_not_there(compiled, capsys):
     errors = capsys.readouterr().err
     assert "error: nope.png cannot be read as an image" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("kind", ["latent", "np", "pt"])
+def test_numbers_in_place_of_images(kind, compiled, eager, tmp_path, capsys, monkeypatch):
+    """They are written whole, to a file of numbers or as JSON; the name of another kind of file is refused before anything runs."""
+    words = ("run", compiled / "sd", *PROMPT, "--output-type", kind)
+    assert run(*words, "--output", tmp_path / "out.npy") == 0
+    assert f"{tmp_path}/out.npy written" in capsys.readouterr().err
+    expected = np.asarray(images(eager("StableDiffusionPipeline"), output_type=kind))
+    found = np.load(tmp_path / "out.npy")
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= TOLERANCE
+    assert run(*words, "--json", "--output", tmp_path / "out.json") == 0
+    assert np.array_equal(np.array(json.loads((tmp_path / "out.json").read_text()), dtype=np.float32), found)
+    monkeypatch.setattr("neuronkit.NeuronStableDiffusionPipeline.__call__", None)
+    assert run(*words, "--output", tmp_path / "out.png") == 2
+    assert (
+        f"neuronkit run: error: --output: {tmp_path}/out.png would hold the numbers of --output-type {kind}. "
+        f"Try: {tmp_path}/out.npy, or --json, which writes them as lists\n"
+    ) in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_seed_that_is_none(compiled, capsys):
+    """One that no generator takes is refused by name."""
+    assert run("run", compiled / "sd", "--prompt", "a", "--seed", 2**64) == 1
+    assert "error: seed: must be a number of 64 bits (got 18446744073709551616).\n" in capsys.readouterr().err

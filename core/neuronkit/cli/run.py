@@ -15,7 +15,7 @@ from neuronkit.cli.flags import add_options, given
 from neuronkit.cli.parser import CommandParser, UsageError, add_value
 from neuronkit.cli.printing import format_result, print_json, to_json
 from neuronkit.errors import InputError
-from neuronkit.images import TASKS, free_path, require_image_ending, save_images
+from neuronkit.images import NUMBERS, TASKS, free_path, require_image_ending, save_array, save_images
 from neuronkit.options import SourceOptions
 
 SUMMARY = "Run an artifact on raw input: text, a question and its context, a prompt, an image."
@@ -43,8 +43,9 @@ given and stdin is not a terminal, stdin is the text; when there is a question a
 
 The result goes to stdout, or to the file of --output, whose directory is made if need be. With --json it is one JSON
 value: arrays are lists, numbers that are not finite are null. Images are saved, to out.png unless --output names
-another file, and their names are the result; a PNG file holds the prompt, the seed and the settings as text. With
---stream text generation prints its text as it comes, without the prompt.
+another file, and their names are the result; a PNG file holds the prompt, the seed and the settings as text. What
+--output-type latent, np or pt makes instead is numbers, which --output writes to a .npy file. With --stream text
+generation prints its text as it comes, without the prompt.
 """
 _EXAMPLES = """
 neuronkit run ./my-artifact --question "Where is the cat?" --context "The cat lives near the river."
@@ -103,11 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
             placement=arguments.placement,
             **given(arguments, SourceOptions),
         )
-        if arguments.output and pipe.shell.session.manifest.task in TASKS and values.get("output_type", "pil") == "pil":
-            try:
-                require_image_ending(Path(arguments.output).expanduser())
-            except InputError as error:
-                raise UsageError(f"--output: {error}") from error
+        makes_images = pipe.shell.session.manifest.task in TASKS
+        if arguments.output and makes_images:
+            _require_ending(arguments.output, str(values.get("output_type", "pil")), as_json=arguments.json)
         piped = {} if stdin.was_read else read_piped(values, pipe.option_names, stdin)
         result = pipe(**values, **piped)
         if isinstance(result, Iterator):
@@ -115,8 +114,23 @@ def run(arguments: argparse.Namespace) -> int:
                 _print_pieces(result, stdout)
                 return 0
             result = "".join(result)
-    _deliver(result, arguments.output, as_json=arguments.json, grid=arguments.grid)
+    _deliver(result, arguments.output, as_json=arguments.json, grid=arguments.grid, as_array=makes_images)
     return 0
+
+
+def _require_ending(output: str, kind: str, *, as_json: bool) -> None:
+    """Refuse a file's name that does not end as what is written into it: an image, or the numbers of another output type."""
+    path = Path(output).expanduser()
+    if kind == "pil":
+        try:
+            require_image_ending(path)
+        except InputError as error:
+            raise UsageError(f"--output: {error}") from error
+    elif not as_json and path.suffix != NUMBERS:
+        raise UsageError(
+            f"--output: {path} would hold the numbers of --output-type {kind}. "
+            f"Try: {path.with_suffix(NUMBERS)}, or --json, which writes them as lists"
+        )
 
 
 def check_output(output: str) -> None:
@@ -247,15 +261,19 @@ def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
     stdout.write("\n")
 
 
-def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool) -> None:
+def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool, as_array: bool = False) -> None:
     if images := _images(result):
         path = Path(output).expanduser() if output else free_path(Path("out.png"), 1 if grid else len(images))
         written = save_images(images, path, grid=grid)
         result = list(map(str, written)) if len(written) > 1 else str(written[0])
     elif output:
+        path = Path(output).expanduser()
+        if as_array and not as_json:
+            save_array(result, path)
+            print(f"{path} written", file=sys.stderr)
+            return
         import json
 
-        path = Path(output).expanduser()
         text = json.dumps(to_json(result), ensure_ascii=False, allow_nan=False) if as_json else format_result(result)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import diffusers
 import pytest
+import torch
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.image.plugin import check_arguments, read_pair
+from neuronkit_plugins.image.plugin import check_arguments, read_pair, read_typed
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,26 @@ from neuronkit_plugins.image.plugin import check_arguments, read_pair
             {"prompt": "a", "image": 1},
             r"^StableDiffusionInpaintPipeline needs mask=\.\.\.:",
         ),
+        (
+            "StableDiffusionPipeline",
+            {"prompt": "a", "generator": 3},
+            r"^generator: must be an object of Python, which cannot be typed \(got 3\)\.\nTry: seed=\.\.\. \(--seed\)\.$",
+        ),
+        (
+            "StableDiffusionPipeline",
+            {"prompt": "a", "latents": "foo"},
+            r"^latents: must be an object of Python, which cannot be typed \(got 'foo'\)\.$",
+        ),
+        (
+            "StableDiffusionImg2ImgPipeline",
+            {"prompt": "a", "image": [1, 2]},
+            r"^2 images are given, and 1 prompt\.\nTry: as many prompts as images \(--prompt once for each\)\.$",
+        ),
+        (
+            "StableDiffusionImg2ImgPipeline",
+            {"prompt_embeds": torch.zeros(3, 77, 8), "image": [1, 2], "num_images_per_prompt": 1},
+            r"^2 images are given, and 3 prompts\.",
+        ),
         ("AmusedPipeline", {"negative_prompt": "a"}, r"^AmusedPipeline needs prompt=\.\.\."),
     ],
 )
@@ -56,9 +77,15 @@ def test_refused(name, given, message):
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("StableDiffusionPipeline", {"prompt_embeds": 1, "callback": print, "callback_steps": 2, "clip_skip": 1}),
+        (
+            "StableDiffusionPipeline",
+            {"prompt_embeds": torch.zeros(1), "callback": print, "callback_steps": 2, "clip_skip": 1},
+        ),
         ("StableDiffusionXLPipeline", {"prompt": "a", "prompt_2": "b", "denoising_end": 0.8}),
         ("StableDiffusionInpaintPipeline", {"prompt": ["a"], "image": 1, "mask_image": 1, "padding_mask_crop": 3}),
+        ("StableDiffusionImg2ImgPipeline", {"prompt": ["a", "b"], "image": [1, 2]}),
+        ("StableDiffusionImg2ImgPipeline", {"prompt": "a", "image": [1, 2], "num_images_per_prompt": 2}),
+        ("StableDiffusionImg2ImgPipeline", {"prompt": ["a", "b"], "image": [1]}),
     ],
 )
 def test_accepted(name, given):
@@ -71,3 +98,25 @@ def test_no_pair(value):
     with pytest.raises(InputError) as raised:
         read_pair("original_size", value)
     assert str(raised.value) == f"original_size: must be two whole numbers, such as 64,48 (got {value!r})."
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("2,0", [2, 0]),
+        ("9.5, 3,1e-1", [9.5, 3, 0.1]),
+        ("[900,500]", [900, 500]),
+        ("7", 7),
+        ("true", True),
+        ("a,b", "a,b"),
+        ('"a","b"', '"a","b"'),
+        ("2,", "2,"),
+        ("", ""),
+        ((2, 0), (2, 0)),
+    ],
+)
+def test_typed(typed, value):
+    """Numbers with commas between are a list, as for the options of a compile."""
+    found = read_typed(typed)
+    assert found == value
+    assert type(found) is type(value)

@@ -46,6 +46,20 @@ _PAIRS = {
     "target_size",
 }
 """The pipelines' arguments that must be tuples of two numbers."""
+_OBJECTS = {
+    "callback",
+    "callback_on_step_end",
+    "generator",
+    "image_embeds",
+    "ip_adapter_image_embeds",
+    "latents",
+    "masked_image_latents",
+    "negative_pooled_prompt_embeds",
+    "negative_prompt_embeds",
+    "pooled_prompt_embeds",
+    "prompt_embeds",
+}
+"""The pipelines' arguments that are objects of Python, which cannot be typed."""
 _DEPRECATED = {"callback", "callback_steps"}
 """What some pipelines still take among their other keywords."""
 
@@ -83,7 +97,7 @@ class ImagePlugin:
         Turn short names into the pipeline's arguments, files into images, and a seed into a generator.
 
         Raises:
-            InputError: Two names of one argument are given, or a file cannot be read.
+            InputError: Two names of one argument are given, a file cannot be read, or no generator takes the seed.
 
         """
         given = attrs.asdict(options, recurse=False)
@@ -96,6 +110,8 @@ class ImagePlugin:
         if options.seed is not None:
             if inputs.get("generator") is not None:
                 raise InputError("seed makes a generator, and generator is given too. Try: one of them.")
+            if not -(2**63) <= options.seed < 2**64:
+                raise InputError(f"seed: must be a number of 64 bits (got {options.seed}).")
             arguments["generator"] = torch.Generator().manual_seed(options.seed)
         settings = {name: value for name, value in arguments.items() if _is_plain(value)}  # an image is no text
         return arguments, settings | ({} if options.seed is None else {"seed": options.seed})
@@ -134,7 +150,8 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
         given: Arguments by name.
 
     Raises:
-        InputError: An argument is unknown, or the prompt or an image is missing.
+        InputError: An argument is unknown or cannot be what is given, the prompt or an image is missing, or there are not as
+            many prompts as images.
     """
     known = set(inspect.signature(pipeline.__call__).parameters) - {"kwargs"} | _DEPRECATED
     options = {option for option, argument in _ARGUMENTS.items() if argument in known}
@@ -146,11 +163,28 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
             close = get_close_matches(name, sorted(known | options), 1, 0.6)
             hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(sorted(known - _DEPRECATED))}."
             raise InputError(f"{name}: unknown input. {hint}")
+        if name in _OBJECTS and isinstance(given[name], (str, int, float)):
+            hint = "\nTry: seed=... (--seed)." if name == "generator" else ""
+            raise InputError(f"{name}: must be an object of Python, which cannot be typed (got {given[name]!r}).{hint}")
     if given.get("prompt") is None and given.get("prompt_embeds") is None:
         raise InputError(f"{type(pipeline).__name__} needs prompt=... (or prompt_embeds=...).")
     for name in ("image", "mask_image"):
         if name in known and given.get(name) is None:
             raise InputError(f"{type(pipeline).__name__} needs {name.removesuffix('_image')}=...: a file or an image.")
+    _require_as_many(given)
+
+
+def _require_as_many(given: Mapping[str, Any]) -> None:
+    """Refuse several images that the prompts cannot be spread over."""
+    images, prompts = given.get("image"), given.get("prompt")
+    prompts = given.get("prompt_embeds") if prompts is None else prompts
+    if isinstance(images, list) and isinstance(prompts, (str, list, torch.Tensor)):
+        count = 1 if isinstance(prompts, str) else len(prompts)
+        if images and count * int(given.get("num_images_per_prompt") or 1) % len(images):
+            raise InputError(
+                f"{len(images)} images are given, and {count} {'prompt' if count == 1 else 'prompts'}.\n"
+                "Try: as many prompts as images (--prompt once for each)."
+            )
 
 
 def _is_plain(value: Any) -> bool:
@@ -190,12 +224,20 @@ def read_pair(name: str, value: Any) -> tuple[int, ...] | None:
 
 
 def read_typed(value: Any) -> Any:
-    """Return the number, list or truth that was typed for an argument of the pipeline, and anything else as it is."""
-    if isinstance(value, str):
+    """
+    Return the number, list or truth that was typed for an argument of the pipeline, and anything else as it is.
+
+    Numbers with commas between are a list.
+    """
+    if not isinstance(value, str):
+        return value
+    for text in (value, f"[{value}]"):
         try:
-            return json.loads(value)
+            found = json.loads(text)
         except ValueError:
-            return value
+            continue
+        if text == value or (found and all(type(item) in (int, float) for item in found)):
+            return found
     return value
 
 

@@ -27,8 +27,10 @@ _OTHER_NAMES = {"instance_type": "target", "use_auth_token": "token"}
 _NO_OPTIONS = {
     "cache_dir": "Try: HF_HOME=DIR for the hub's files, NEURONKIT_CACHE=DIR for compiled graphs.",
     "disable_neuron_cache": "Try: cache=False (--no-cache).",
+    "dtype": "An artifact has the dtype that it was compiled for. Try: auto_cast and auto_cast_type.",
     "force_download": "Try: without it; the hub is asked for what has changed.",
     "library_name": "Try: without it; a checkpoint's modules.json says that it is a sentence transformer.",
+    "torch_dtype": "An artifact has the dtype that it was compiled for. Try: auto_cast and auto_cast_type.",
 }
 """What other libraries take and nothing here does, and what to do instead."""
 

@@ -605,3 +605,68 @@ def test_made_of_components(checkpoint, artifact, tmp_path):
         "NeuronStableDiffusionPipeline has no compiled component.\n"
         "Try: NeuronStableDiffusionPipeline.from_pretrained, or the components of a compiled pipeline."
     )
+
+
+@pytest.mark.parametrize("suffix", ["StableDiffusionImg2ImgPipeline", "StableDiffusionXLImg2ImgPipeline"])
+def test_a_strength_that_leaves_no_step(suffix, checkpoint, artifact):
+    """It is refused by name."""
+    recipe = "sdxl" if suffix.startswith("StableDiffusionXL") else "sd"
+    compiled = getattr(neuronkit, f"Neuron{suffix}").from_pretrained(artifact(recipe))
+    compiled.set_progress_bar_config(disable=True)
+    for strength in (0, 0.2):
+        with pytest.raises(InputError) as raised:
+            images(compiled, image=picture(), strength=strength)
+        assert str(raised.value) == (
+            f"strength of {strength} leaves none of 3 steps.\n"
+            "Try: a greater strength, or more steps: strength x steps must be 1 or more."
+        )
+
+
+def test_longer_embeddings(compiled):
+    """Embeddings of another length than the compiled one are refused in words of prompts."""
+    embeddings = torch.zeros(1, 154, 32)
+    with pytest.raises(InputError) as raised:
+        images(compiled, prompt=None, prompt_embeds=embeddings, negative_prompt_embeds=embeddings)
+    assert str(raised.value) == (
+        "The embeddings of the prompts have 154 tokens, and the unet was compiled for 77.\n"
+        "Try: prompts truncated to 77 tokens (truncate_long_prompts=True of compel)."
+    )
+
+
+def test_parts_of_components(compiled):
+    """What has no weights in a shell does not run by itself; what is kept does."""
+    for component, path, tensor in (
+        ("vae", "post_quant_conv", torch.zeros(1, 4, 16, 16)),
+        ("unet", "conv_in", torch.zeros(1, 4, 16, 16)),
+    ):
+        with pytest.raises(FixedGraphError) as raised:
+            getattr(getattr(compiled, component), path)(tensor)
+        assert str(raised.value) == (
+            f"{component}.{path} is a part of a compiled component, and does not run by itself.\nTry: {component}(...)."
+        )
+    assert compiled.text_encoder.final_layer_norm(torch.zeros(1, 32)).shape == (1, 32)
+
+
+def test_switches_of_components(compiled, capsys):
+    """Those of speed and memory are noted, those of weights and training refused."""
+    compiled.unet.set_attention_backend("native")
+    compiled.text_encoder.set_attn_implementation("eager")
+    compiled.set_use_memory_efficient_attention_xformers(True)
+    assert capsys.readouterr().err.splitlines() == [
+        "note: set_attention_backend changes nothing: unet is compiled",
+        "note: set_attn_implementation changes nothing: text_encoder is compiled",
+        "note: set_use_memory_efficient_attention_xformers changes nothing: the pipeline is compiled",
+    ]
+    for change, given in (("set_input_embeddings", torch.nn.Embedding(3, 3)), ("gradient_checkpointing_enable", None)):
+        with pytest.raises(FixedGraphError, match=f"text_encoder is compiled, and {change} would change it"):
+            getattr(compiled.text_encoder, change)(given)
+
+
+def test_a_dtype_at_loading(artifact):
+    """The message names what does it when compiling."""
+    with pytest.raises(OptionError) as raised:
+        neuronkit.NeuronStableDiffusionPipeline.from_pretrained(artifact("sd"), torch_dtype=torch.float32)
+    assert str(raised.value) == (
+        "torch_dtype: unknown option. An artifact has the dtype that it was compiled for. "
+        "Try: auto_cast and auto_cast_type."
+    )

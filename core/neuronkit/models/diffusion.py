@@ -32,6 +32,7 @@ _NOTED = (
     "enable_vae_slicing",
     "enable_vae_tiling",
     "enable_xformers_memory_efficient_attention",
+    "set_use_memory_efficient_attention_xformers",
 )
 """Methods that save memory: accepted, without effect, and said so once."""
 _DIRECTORY = "directory"

@@ -9,7 +9,7 @@ noted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -37,7 +37,10 @@ IGNORED = (
     "enable_slicing",
     "enable_tiling",
     "enable_xformers_memory_efficient_attention",
+    "reset_attention_backend",
+    "set_attention_backend",
     "set_attention_slice",
+    "set_attn_implementation",
     "set_default_attn_processor",
     "set_use_memory_efficient_attention_xformers",
 )
@@ -57,6 +60,7 @@ REFUSED = {
     "enable_lora": _LORAS,
     "fuse_lora": "lora_model_ids and lora_scales",
     "fuse_qkv_projections": "fuse_qkv_projections",
+    "gradient_checkpointing_enable": None,
     "load_adapter": _LORAS,
     "load_attn_procs": _LORAS,
     "load_lora_adapter": _LORAS,
@@ -65,6 +69,7 @@ REFUSED = {
     "set_adapter": _LORAS,
     "set_adapters": _LORAS,
     "set_attn_processor": None,
+    "set_input_embeddings": "textual_inversion",
     "unfuse_lora": "lora_model_ids and lora_scales",
     "unfuse_qkv_projections": "fuse_qkv_projections",
     "unload_lora": _LORAS,
@@ -198,7 +203,21 @@ def make_shell(shell: type[Shell], base: type[nn.Module], folder: Path, session:
     if kept := shell.kept(module):
         _materialise(module, folder, kept)
     module.complete()
+    for path, child in module.named_modules():
+        if path and any(parameter.is_meta for parameter in child.parameters(recurse=False)):
+            child.register_forward_pre_hook(_refusing_alone(component, path))
     return module
+
+
+def _refusing_alone(component: str, path: str) -> Callable[..., NoReturn]:
+    """Return a hook for a part of a component that has no weights here: run by itself it would give whatever memory holds."""
+
+    def hook(*_: Any) -> NoReturn:
+        raise FixedGraphError(
+            f"{component}.{path} is a part of a compiled component, and does not run by itself.\nTry: {component}(...)."
+        )
+
+    return hook
 
 
 def _from_transformers(kind: Any, folder: Path) -> nn.Module:

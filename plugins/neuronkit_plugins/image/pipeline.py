@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -37,6 +38,9 @@ class ImagePipeline(NeuronDiffusionPipeline):
         super().__init_subclass__(**kwargs)
         if "task" in vars(cls):
             _TASKS.setdefault((cls.architecture, cls.task), cls)
+            choose = getattr(cls._eager_class(), "get_timesteps", None)
+            if choose is not None and cls.task == "image-to-image":  # diffusers itself looks only where it inpaints
+                cls.get_timesteps = _requiring_steps(choose)  # type: ignore[attr-defined]
 
     @classmethod
     def make_shells(cls, session: Session, classes: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,6 +309,22 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
                 "Try: compile with lora_scales, or use set_adapters."
             )
         return encode(*args, **kwargs)
+
+
+def _requiring_steps(choose: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse a strength that leaves none of the steps."""
+
+    @functools.wraps(choose)
+    def checked(self: Any, num_inference_steps: int, strength: float, *args: Any, **kwargs: Any) -> Any:
+        timesteps, count = choose(self, num_inference_steps, strength, *args, **kwargs)
+        if not len(timesteps) and kwargs.get("denoising_start") is None:  # which takes the strength's place
+            raise InputError(
+                f"strength of {strength} leaves none of {num_inference_steps} steps.\n"
+                "Try: a greater strength, or more steps: strength x steps must be 1 or more."
+            )
+        return timesteps, count
+
+    return checked
 
 
 def adapter_rows(pipeline: Any) -> list[list[int]]:

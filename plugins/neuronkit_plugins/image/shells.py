@@ -108,6 +108,7 @@ class UNetShell(Shell):
             down_intrablock_additional_residuals=down_intrablock_additional_residuals,
         )
         refuse_attention_kwargs("unet", cross_attention_kwargs)
+        _require_length(self.session.graphs["unet"], encoder_hidden_states)
         steps = torch.as_tensor(timestep, dtype=torch.float32).reshape(-1).expand(sample.shape[0])
         tensors = {
             "sample": sample,
@@ -325,6 +326,16 @@ def refuse(component: str, **conditions: Any) -> None:
     for name, value in conditions.items():
         if value is not None:
             raise InputError(f"{component} is compiled and was not given the input {name}; it cannot be used here.")
+
+
+def _require_length(unet: LoadedGraph, embeddings: torch.Tensor) -> None:
+    """Refuse embeddings of prompts that have another length than the one that was compiled."""
+    size = next(input for input in unet.graph.inputs if input.name == "encoder_hidden_states").axes[1]
+    if isinstance(size, int) and embeddings.shape[1] != size:
+        raise InputError(
+            f"The embeddings of the prompts have {embeddings.shape[1]} tokens, and the unet was compiled for {size}.\n"
+            f"Try: prompts truncated to {size} tokens (truncate_long_prompts=True of compel)."
+        )
 
 
 def refuse_attention_kwargs(component: str, given: Mapping[str, Any] | None) -> None:

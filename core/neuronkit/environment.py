@@ -54,8 +54,17 @@ def compile_timeout() -> float | None:
 
 
 def host_root() -> Path:
-    """Return the directory that stands for ``/`` where the machine is looked at."""
-    return Path(os.environ.get("NEURONKIT_HOST_ROOT") or "/")
+    """
+    Return the directory that stands for ``/`` where the machine is looked at.
+
+    Raises:
+        OptionError: There is none of that name.
+
+    """
+    root = Path(os.environ.get("NEURONKIT_HOST_ROOT") or "/")
+    if not root.is_dir():
+        raise OptionError(f"NEURONKIT_HOST_ROOT must be the directory that stands for / (there is none {str(root)!r}).")
+    return root
 
 
 @contextmanager

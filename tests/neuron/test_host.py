@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuronkit.backends.neuron.host import Host
+from neuronkit.errors import OptionError
 from tests.standin.simulation import build_machine, write
 
 
@@ -62,6 +63,16 @@ def test_chips_sort_by_number(tmp_path):
     for chip in (10, 2, 0):
         write(tmp_path / f"dev/neuron{chip}", "")
     assert [node.name for node in Host(tmp_path).device_nodes()] == ["neuron0", "neuron2", "neuron10"]
+
+
+def test_a_root_that_is_not_there(tmp_path, monkeypatch):
+    """Nothing found in it would look like a machine without Neuron."""
+    monkeypatch.setenv("NEURONKIT_HOST_ROOT", str(tmp_path / "nowhere"))
+    with pytest.raises(OptionError) as raised:
+        Host()
+    assert str(raised.value) == (
+        f"NEURONKIT_HOST_ROOT must be the directory that stands for / (there is none {str(tmp_path / 'nowhere')!r})."
+    )
 
 
 def test_the_root_comes_from_the_environment(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from types import SimpleNamespace
 
@@ -166,6 +167,15 @@ def test_inputs_and_outputs_follow_from_architecture_and_task(
     inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
     with torch.no_grad():
         assert same(found, eager(**inputs))
+
+
+def test_the_command_that_compiles_it_again_spares_it(made):
+    """There is no other copy of it, nor anything that could be verified of the next."""
+    words = shlex.split(open_artifact(made[0]).manifest.rebuild)
+    assert words[:2] == ["neuronkit", "compile"]
+    assert words[-1] == "OUTPUT"
+    assert "--force" not in words
+    assert str(made[0]) not in words
 
 
 def test_the_class_of_another_task_refuses_it(made, inf2):

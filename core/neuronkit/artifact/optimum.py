@@ -9,6 +9,7 @@ order, which outputs) is told by the section in some releases and by the task an
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -310,4 +311,5 @@ def _rebuild(
     for name in ("auto_cast", "auto_cast_type"):
         if found.get(name):
             given[name] = found[name]
-    return rebuild_command(source, f"{config.get('model_type')}.{task}", "neuron", given, directory)
+    command = rebuild_command(source, f"{config.get('model_type')}.{task}", "neuron", given, directory)
+    return shlex.join([*shlex.split(command)[:-2], "OUTPUT"])  # beside the only copy that there is, not in its place

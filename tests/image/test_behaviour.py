@@ -23,6 +23,7 @@ from neuronkit.errors import (
     FixedGraphError,
     InputError,
     OptionError,
+    SourceError,
     WeightsError,
 )
 from neuronkit_plugins.image.plugin import read_image
@@ -448,6 +449,17 @@ def test_wrong_artifact(artifact, checkpoint):
         neuronkit.NeuronStableDiffusionXLPipeline.from_pretrained(artifact("sd"))
     with pytest.raises(ArtifactNotFoundError, match="export=True"):
         neuronkit.NeuronStableDiffusionPipeline.from_pretrained(checkpoint("sd"))
+
+
+def test_a_class_that_leaves_out_a_model(checkpoint):
+    """Nothing is compiled of a checkpoint that the class could not run."""
+    path = checkpoint("sdxl")
+    with pytest.raises(SourceError) as raised:
+        neuronkit.NeuronStableDiffusionPipeline.from_pretrained(path, export=True, optlevel=1)
+    assert str(raised.value) == (
+        f"{path} is a StableDiffusionXLPipeline with text_encoder_2, which StableDiffusionPipeline does not run.\n"
+        "Try: neuronkit.compile without a task, which picks the plugin, and neuronkit.load, which picks the class."
+    )
 
 
 def test_exported_by_the_class(checkpoint, tmp_path):

@@ -32,10 +32,11 @@ def load_pipeline(source: Source, pipeline_class: Any, variant: str | None = Non
         **parts: Components to use in place of the checkpoint's.
 
     Raises:
-        SourceError: diffusers cannot load the checkpoint as that class.
+        SourceError: diffusers cannot load the checkpoint as that class, or the class leaves out a model that it needs.
         OptionError: A single file has no variants.
 
     """
+    _require_all_models(source, pipeline_class)
     if source.file is not None and not hasattr(pipeline_class, "from_single_file"):
         raise SourceError(
             f"{source.model} is a single file, and diffusers reads none as {pipeline_class.__name__}.\n"
@@ -58,6 +59,18 @@ def load_pipeline(source: Source, pipeline_class: Any, variant: str | None = Non
         if pipeline.dtype != torch.float32:
             pipeline.to(torch.float32)
     return pipeline
+
+
+def _require_all_models(source: Source, pipeline_class: Any) -> None:
+    """Refuse a class that leaves out a model of the checkpoint: diffusers notes it, and the others fail at the first call."""
+    taken, _ = pipeline_class._get_signature_keys(pipeline_class)
+    held = {name for name in MODULE_PATHS if any(source.config.get(name) or ())}
+    if spare := sorted(held.difference(taken)):
+        raise SourceError(
+            f"{source.model} is a {source.config.get('_class_name')} with {', '.join(spare)}, which {pipeline_class.__name__} "
+            "does not run.\n"
+            "Try: neuronkit.compile without a task, which picks the plugin, and neuronkit.load, which picks the class."
+        )
 
 
 def _variant_hint(source: Source, variant: str | None) -> str:

@@ -198,7 +198,8 @@ def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
 
 def _require_free_names(config: ExportConfig, parsed: Parsed) -> None:
     axes = {axis for graph in config.graphs for axis in graph.axes if axis not in graph.sizes}
-    shapes = {*config.shapes, *(axes - set(AXES_OF_SHAPES.values()))}
+    own = {*AXES_OF_SHAPES, *AXES_OF_SHAPES.values()}  # always shapes, whatever a call's options are named
+    shapes = {*config.shapes, *axes} - own
     taken = {*_ARGUMENTS, *names(CompileOptions), *names(SourceOptions), *names(type(parsed.plugin))}
     if clashes := sorted(shapes & taken):
         raise ExportConfigError(

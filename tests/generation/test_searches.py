@@ -118,6 +118,14 @@ def test_seed_of_several_groups(checker):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_searches_in_several_threads(checker):
+    """One waits for the other, and has lost nothing to the one that waited for it."""
+    given = {"max_new_tokens": 2, "do_sample": False, "num_beams": 2}
+    expected = checker.generate(PROMPT, **given).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: checker.generate(PROMPT, **given).tolist(), range(40))) == [expected] * 40
+
+
 def test_seeds_of_searches_in_several_threads(checker, model):
     """Two models take turns with torch's one generator."""
     given = {"max_new_tokens": 8, "do_sample": True, "num_beams": 2, "eos_token_id": None}

@@ -337,8 +337,8 @@ class NeuronDecoderModel(NeuronBaseModel):
                 found = call.bridge.search(
                     group.input_ids, generation_config=settings, stopping_criteria=call.criteria, **extras
                 )
-            with self.session.turns.resume(user):
-                pass  # a criterion that called the model took the cache from the search
+                with self.session.turns.resume(user):
+                    pass  # a criterion that called the model took the cache from the search
             if config.return_dict_in_generate:
                 return found
             new_tokens += found[:, width:].tolist()

@@ -18,13 +18,6 @@ X = Input("x", ["batch", "sequence"])
 Y = Output("y", ["batch"])
 
 
-@attrs.frozen
-class Scores:
-    """A class of outputs."""
-
-    scores: object = None
-
-
 def make_class():
     """Make a class that cannot be imported."""
 
@@ -75,10 +68,6 @@ def graph_of(**changes):
         (
             lambda: ExportConfig(nn.Identity, [graph_of()], required_axes=["sequence", "width", "batch", "height"]),
             "Required axes that no graph has: height, width.",
-        ),
-        (
-            lambda: ExportConfig(nn.Identity, [graph_of()], output_class=Scores),
-            "The output class Scores cannot be called with the outputs y as keywords: got an unexpected keyword argument 'y'.",
         ),
         (
             lambda: ExportConfig(nn.Identity, [graph_of()], output_class=make_class()),

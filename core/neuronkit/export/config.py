@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -304,8 +303,6 @@ class ExportConfig:
             raise ExportConfigError(f"Required axes that no graph has: {', '.join(unknown)}.")
         if self.output_class is not None:
             _require_loadable(self.output_class)
-            if len(self.graphs) == 1:  # of several, the class may be that of one
-                _require_fields(self.output_class, [output.name for output in self.graphs[0].outputs])
 
 
 def _require_loadable(output_class: type) -> None:
@@ -318,16 +315,3 @@ def _require_loadable(output_class: type) -> None:
             f"The output class {name} is not what its module has under that name, so that no artifact could be loaded.\n"
             "Try: define it at the top of a module."
         )
-
-
-def _require_fields(output_class: type, names: Sequence[str]) -> None:
-    try:
-        parameters = inspect.signature(output_class)
-    except ValueError:  # a class written in C has none
-        return
-    try:
-        parameters.bind(**dict.fromkeys(names))
-    except TypeError as error:
-        raise ExportConfigError(
-            f"The output class {output_class.__name__} cannot be called with the outputs {', '.join(names)} as keywords: {error}."
-        ) from None

@@ -250,7 +250,8 @@ def _prepare(
         "plugin": plugin_identity(plugin, source),
         "plugin_options": as_json(parsed.plugin, "compile"),
         "backend": [engine.name, engine.fingerprint(options), package_sources(type(engine).__module__)],
-        "neuronkit": [__version__, package_sources("neuronkit.export")],
+        # Backends take parts of each other's packages.
+        "neuronkit": [__version__, package_sources("neuronkit.export"), package_sources("neuronkit.backends.base")],
     }
     for graph, bucket, wrapped in works:
         inline = graph.hints.inline_weights

@@ -135,6 +135,7 @@ def test_another_backend_s_code_misses(filled, tide_checkpoint, tmp_path, monkey
     """Who works on a backend, or installs it from its sources, gets no graph that its code of yesterday compiled."""
     sources = package_sources("neuronkit.backends.cpu.backend")
     assert {"backend.py", "products.py", "limits.py"} <= set(sources)
+    assert {"cpu/program.py", "neuron/exporting.py"} <= set(package_sources("neuronkit.backends.base"))
     changed = {**sources, "limits.py": "0" * 64}
     monkeypatch.setattr(
         compilation, "package_sources", lambda name: changed if "cpu" in name else package_sources(name)

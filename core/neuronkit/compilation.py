@@ -322,17 +322,18 @@ def _compile_one(
 def _copy(job: Work, directory: Path, records: dict[str, CompiledGraphRecord], entry: CacheEntry) -> None:
     """Copy an entry's files into an artifact, and add its bucket to the record of its graph."""
     graph = job.graph
-    empty = CompiledGraphRecord(
-        graph.name,
-        graph.kind,
-        list(graph.inputs),
-        list(graph.outputs),
-        [],
-        graph.hints.inline_weights,
-        content_key(module_structure(job.module.module)),
-    )
+    if graph.name not in records:
+        records[graph.name] = CompiledGraphRecord(
+            graph.name,
+            graph.kind,
+            list(graph.inputs),
+            list(graph.outputs),
+            [],
+            graph.hints.inline_weights,
+            content_key(module_structure(job.module.module)),
+        )
     copied = copy_into(entry, directory, f"{graph.name}/{job.bucket.label}")
-    records.setdefault(graph.name, empty).buckets.append(copied)
+    records[graph.name].buckets.append(copied)
 
 
 def _fit_weights(jobs: list[Work], entries: list[CacheEntry]) -> dict[str, weights.Fitted]:

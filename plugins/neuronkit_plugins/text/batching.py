@@ -14,6 +14,7 @@ from neuronkit_plugins.text.adapters import GIVEN
 from neuronkit_plugins.text.encoder import ENCODER_INPUTS
 
 if TYPE_CHECKING:
+    from neuronkit.processors import Processors
     from neuronkit.session import LoadedGraph
 
 
@@ -88,6 +89,39 @@ def tokenize(tokenizer: Any, texts: Sequence[Any], pairs: Sequence[Any] | None =
 def tensors_of(encoded: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Return what a graph may take of a tokenizer's result."""
     return {name: torch.as_tensor(encoded[name]) for name in ENCODER_INPUTS if name in encoded}
+
+
+def encode_texts(
+    processors: Processors,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    truncation: bool,
+    name: str = "text",
+    is_list: bool = True,
+) -> dict[str, torch.Tensor]:
+    """
+    Tokenize texts for a graph.
+
+    Args:
+        processors: The artifact's.
+        texts: At least one.
+        pairs: Second texts.
+        truncation: Cut texts that are longer than the graph takes.
+        name: The input, for the message.
+        is_list: Whether the message needs the text's number.
+
+    Returns:
+        int64 tensors ``[texts, longest]`` by name.
+
+    Raises:
+        InputError: A text is longer than the graph takes, and is not to be cut.
+    """
+    limit = processors.limits["sequence"]
+    cut: dict[str, Any] = {"truncation": True, "max_length": limit} if truncation else {}
+    tensors = tensors_of(tokenize(processors.tokenizer, texts, pairs, **cut))
+    check_fits(tensors, limit, name, is_list=is_list)
+    return tensors
 
 
 def check_fits(tensors: Mapping[str, torch.Tensor], limit: int, name: str, *, is_list: bool) -> None:

@@ -144,3 +144,22 @@ def as_texts(name: str, value: Any) -> tuple[list[str], bool]:
             raise InputError(f"{name} must be a text or a list of texts (it has an item of type {wrong[0]}).")
         return texts, True
     raise InputError(f"{name} must be a text or a list of texts (got {type(value).__name__}).")
+
+
+def read_text(inputs: Mapping[str, Any], options: Any, task: str) -> tuple[list[str], bool]:
+    """
+    Return the texts of a call that takes nothing else, and whether a list was given.
+
+    Args:
+        inputs: What the call gave beside its options.
+        options: The options of the call.
+        task: Its name, for the message.
+
+    Raises:
+        InputError: A name is unknown, or `text` is missing or not text.
+        OptionError: A name is nearer to an option than to `text`.
+    """
+    check_names(inputs, ["text"], options)
+    if "text" not in inputs:
+        raise InputError(f"{task} needs text=...: a text or a list of texts.")
+    return as_texts("text", inputs["text"])

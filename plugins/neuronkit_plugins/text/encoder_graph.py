@@ -31,6 +31,13 @@ class EncoderOptions:
     batch_size: int = option(32, stage="call", minimum=1, help="Texts that run together.")
 
 
+@attrs.frozen(kw_only=True)
+class TruncatingOptions(EncoderOptions):
+    """What the tasks accept that refuse texts that are too long, unless they are to cut them."""
+
+    truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
+
+
 class FlatOutputs(nn.Module):
     """
     A model whose outputs are tensors: those of each layer are numbered, and have the axes of the inputs.

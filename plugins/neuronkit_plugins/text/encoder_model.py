@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -16,6 +16,7 @@ from neuronkit_plugins.text.encoder_graph import PER_LAYER, regroup
 class NeuronEncoderModel(NeuronBaseModel):
     """A compiled encoder: called as the eager model is, and returning what it returns."""
 
+    auto_model_class_name: ClassVar[str]
     input_modalities = ("text",)
 
     def forward(  # type: ignore[override]  # positional, as the eager model takes them

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig
-from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.batching import check_fits, run_texts, tensors_of, tokenize
-from neuronkit_plugins.text.encoder import as_texts, check_names, load_model
-from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.batching import encode_texts
+from neuronkit_plugins.text.encoder import as_texts, check_names
+from neuronkit_plugins.text.encoder_graph import TruncatingOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
+from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.labels import scores
 
 
 @attrs.frozen(kw_only=True)
-class FillMaskOptions(EncoderOptions):
+class FillMaskOptions(TruncatingOptions):
     """What fill-mask accepts."""
 
     top_k: int = option(5, stage="call", minimum=1, help="How many fillings to return.")
     targets: tuple[str, ...] | None = option(None, stage="call", help="The only words to choose among; by default all.")
-    truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
 
 
 @attrs.frozen
@@ -56,24 +54,12 @@ class NeuronModelForMaskedLM(NeuronEncoderModel):
     auto_model_class_name = "AutoModelForMaskedLM"
 
 
-class FillMask:
+class FillMask(EncoderTask):
     """Every encoder that `AutoModelForMaskedLM` loads."""
 
-    @hookimpl
-    def options(self) -> type:
-        """Return the class of the options."""
-        return FillMaskOptions
-
-    @hookimpl
-    def default_shapes(self, source: Source) -> dict[str, list[int]]:
-        """Return the default ``sequence_length``."""
-        return longest_sequence(source)
-
-    @hookimpl
-    def export_config(self, source: Source, shapes: Mapping[str, list[int]], options: FillMaskOptions) -> ExportConfig:
-        """Declare one graph: the logits of every word."""
-        model = load_model(source, "AutoModelForMaskedLM", **attention_flags(options))
-        return encoder_config(source, model, {"logits": ("batch", "sequence")}, options, shapes=shapes)
+    model_class = NeuronModelForMaskedLM
+    options_class = FillMaskOptions
+    axes: ClassVar = {"logits": ("batch", "sequence")}
 
     @hookimpl
     def preprocess(
@@ -96,26 +82,13 @@ class FillMask:
         targets = _target_ids(tokenizer, options.targets) if options.targets is not None else None
         if not texts:
             return {}, Gaps(tokenizer, [], targets, is_list)
-        limit = processors.limits["sequence"]
-        cut: dict[str, Any] = {"truncation": True, "max_length": limit} if options.truncation else {}
-        tensors = tensors_of(tokenize(tokenizer, texts, **cut))
-        check_fits(tensors, limit, "text", is_list=is_list)
+        tensors = encode_texts(processors, texts, truncation=options.truncation, is_list=is_list)
         without = (tensors["input_ids"] == tokenizer.mask_token_id).sum(1) == 0
         if without.any():
             which = f" {int(without.nonzero()[0])}" if is_list else ""
             raise InputError(f"text{which} has no {tokenizer.mask_token}, which marks what is to be filled in.")
         ids = [row[mask.bool()] for row, mask in zip(tensors["input_ids"], tensors["attention_mask"], strict=True)]
         return tensors, Gaps(tokenizer, ids, targets, is_list)
-
-    @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: FillMaskOptions) -> Any:
-        """Run the texts in batches of similar length."""
-        return run_texts(shell, tensors, options.batch_size, ["logits"])
-
-    @hookimpl
-    def shell(self, session: Any) -> NeuronModelForMaskedLM:
-        """Return the public class around a session."""
-        return NeuronModelForMaskedLM(session)
 
     @hookimpl
     def postprocess(self, outputs: Mapping[str, list[torch.Tensor]], context: Gaps, options: FillMaskOptions) -> Any:

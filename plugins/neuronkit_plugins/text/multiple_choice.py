@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig
-from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.batching import check_fits, run_texts, tensors_of, tokenize
-from neuronkit_plugins.text.encoder import as_texts, check_names, load_model
-from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.batching import encode_texts
+from neuronkit_plugins.text.encoder import as_texts, check_names
+from neuronkit_plugins.text.encoder_graph import TruncatingOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
+from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.labels import scores
 
 
 @attrs.frozen(kw_only=True)
-class MultipleChoiceOptions(EncoderOptions):
+class MultipleChoiceOptions(TruncatingOptions):
     """What multiple choice accepts."""
 
     choices: Any = option(
         None, stage="call", help="The texts to choose from: a list for a text, a list of lists for a list of texts."
     )
-    truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
 
 
 @attrs.frozen
@@ -53,27 +51,13 @@ class NeuronModelForMultipleChoice(NeuronEncoderModel):
     auto_model_class_name = "AutoModelForMultipleChoice"
 
 
-class MultipleChoice:
+class MultipleChoice(EncoderTask):
     """Every encoder that `AutoModelForMultipleChoice` loads."""
 
-    @hookimpl
-    def options(self) -> type:
-        """Return the class of the options."""
-        return MultipleChoiceOptions
-
-    @hookimpl
-    def default_shapes(self, source: Source) -> dict[str, list[int]]:
-        """Return the default ``sequence_length``."""
-        return longest_sequence(source)
-
-    @hookimpl
-    def export_config(
-        self, source: Source, shapes: Mapping[str, list[int]], options: MultipleChoiceOptions
-    ) -> ExportConfig:
-        """Declare one graph: the logits of every choice; how many there are must be given."""
-        model = load_model(source, "AutoModelForMultipleChoice", **attention_flags(options))
-        axes = {"logits": ("batch", "num_choices")}
-        return encoder_config(source, model, axes, options, shapes=shapes, leading=("batch", "num_choices"))
+    model_class = NeuronModelForMultipleChoice
+    options_class = MultipleChoiceOptions
+    axes: ClassVar = {"logits": ("batch", "num_choices")}
+    leading = ("batch", "num_choices")
 
     @hookimpl
     def preprocess(
@@ -93,25 +77,12 @@ class MultipleChoice:
         choices = read_choices(options.choices, len(texts), is_list=is_list, most=processors.limits["num_choices"])
         if not texts:
             return {}, Choices([], is_list)
-        limit = processors.limits["sequence"]
         count = len(choices[0])
         first = [text for text in texts for _ in range(count)]
         second = [choice for own in choices for choice in own]
-        cut: dict[str, Any] = {"truncation": True, "max_length": limit} if options.truncation else {}
-        tensors = tensors_of(tokenize(processors.tokenizer, first, second, **cut))
-        tensors = {name: tensor.reshape(len(texts), count, -1) for name, tensor in tensors.items()}
-        check_fits({"attention_mask": tensors["attention_mask"].flatten(0, 1)}, limit, "choice", is_list=True)
+        rows = encode_texts(processors, first, second, truncation=options.truncation, name="choice")
+        tensors = {name: tensor.reshape(len(texts), count, -1) for name, tensor in rows.items()}
         return tensors, Choices(choices, is_list)
-
-    @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: MultipleChoiceOptions) -> Any:
-        """Run the texts in batches of similar length."""
-        return run_texts(shell, tensors, options.batch_size, ["logits"])
-
-    @hookimpl
-    def shell(self, session: Any) -> NeuronModelForMultipleChoice:
-        """Return the public class around a session."""
-        return NeuronModelForMultipleChoice(session)
 
     @hookimpl
     def postprocess(self, outputs: Mapping[str, list[torch.Tensor]], context: Choices) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -11,16 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig
-from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.answer_spans import best_spans, trimmed
-from neuronkit_plugins.text.batching import run_texts, tensors_of
-from neuronkit_plugins.text.encoder import ENCODER_INPUTS, as_texts, check_names, load_model
-from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.batching import tensors_of
+from neuronkit_plugins.text.encoder import ENCODER_INPUTS, as_texts, check_names
+from neuronkit_plugins.text.encoder_graph import EncoderOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
+from neuronkit_plugins.text.encoder_task import EncoderTask
 
 DEFAULT_OVERLAP = 128
 
@@ -94,27 +93,13 @@ class NeuronModelForQuestionAnswering(NeuronEncoderModel):
         return super().forward(input_ids, attention_mask, token_type_ids, **others)
 
 
-class QuestionAnswering:
+class QuestionAnswering(EncoderTask):
     """Every encoder that `AutoModelForQuestionAnswering` loads, with a fast tokenizer."""
 
-    @hookimpl
-    def options(self) -> type:
-        """Return the class of the options."""
-        return QuestionAnsweringOptions
-
-    @hookimpl
-    def default_shapes(self, source: Source) -> dict[str, list[int]]:
-        """Return the default ``sequence_length``."""
-        return longest_sequence(source)
-
-    @hookimpl
-    def export_config(
-        self, source: Source, shapes: Mapping[str, list[int]], options: QuestionAnsweringOptions
-    ) -> ExportConfig:
-        """Declare one graph: start and end logits of every token."""
-        model = load_model(source, "AutoModelForQuestionAnswering", **attention_flags(options))
-        axes = {"start_logits": ("batch", "sequence"), "end_logits": ("batch", "sequence")}
-        return encoder_config(source, model, axes, options, shapes=shapes)
+    model_class = NeuronModelForQuestionAnswering
+    options_class = QuestionAnsweringOptions
+    axes: ClassVar = {"start_logits": ("batch", "sequence"), "end_logits": ("batch", "sequence")}
+    results = ("start_logits", "end_logits")
 
     @hookimpl
     def preprocess(
@@ -152,16 +137,6 @@ class QuestionAnswering:
             if not (allowed[rows] & (offsets[rows, :, 1] > offsets[rows, :, 0])).any():
                 raise InputError(f"context{f' {index}' if is_list else ''} has no text that the tokenizer knows.")
         return tensors_of(padded), Windows(contexts, bounds, offsets, allowed, null_positions, is_list)
-
-    @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: QuestionAnsweringOptions) -> Any:
-        """Run the windows in batches of similar length."""
-        return run_texts(shell, tensors, options.batch_size, ["start_logits", "end_logits"])
-
-    @hookimpl
-    def shell(self, session: Any) -> NeuronModelForQuestionAnswering:
-        """Return the public class around a session."""
-        return NeuronModelForQuestionAnswering(session)
 
     @hookimpl
     def postprocess(self, outputs: Any, context: Windows, options: QuestionAnsweringOptions) -> Any:

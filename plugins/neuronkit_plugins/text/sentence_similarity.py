@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -19,8 +19,9 @@ from neuronkit.options import option
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import tensors_of, tokenize
 from neuronkit_plugins.text.embedding import Encoder, embed
-from neuronkit_plugins.text.encoder import as_texts, check_names, load_backbone
-from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.encoder import as_texts, load_backbone, read_text
+from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config
+from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.pooling import read_modules
 from neuronkit_plugins.text.prompts import DOCUMENT, QUERY, Prompts
 from neuronkit_plugins.text.sentence_module import longest_text, prepare
@@ -209,18 +210,12 @@ def _check_encode(output_value: str | None, precision: str | None, batch_size: i
         raise InputError(f"batch_size must be at least 1 (got {batch_size}).")
 
 
-class SentenceSimilarity:
+class SentenceSimilarity(EncoderTask):
     """Every sentence-transformers checkpoint of a Transformer, a Pooling, and any of Dense and Normalize."""
 
-    @hookimpl
-    def options(self) -> type:
-        """Return the class of the options."""
-        return SentenceSimilarityOptions
-
-    @hookimpl
-    def default_shapes(self, source: Source) -> dict[str, list[int]]:
-        """Return the default ``sequence_length``."""
-        return longest_sequence(source)
+    model_class = NeuronModelForSentenceTransformers
+    options_class = SentenceSimilarityOptions
+    axes: ClassVar = {"token_embeddings": ("batch", "sequence"), "sentence_embedding": ("batch",)}
 
     @hookimpl
     def export_config(
@@ -229,11 +224,10 @@ class SentenceSimilarity:
         """Declare one graph of the encoder and the modules behind it."""
         modules = read_modules(source.path)
         model = load_backbone(source, folder=modules.transformer, pooler=False, **attention_flags(options))
-        axes = {"token_embeddings": ("batch", "sequence"), "sentence_embedding": ("batch",)}
         return encoder_config(
             source,
             model,
-            axes,
+            self.axes,
             options,
             shapes=shapes,
             wrap=modules.wrap,
@@ -253,10 +247,7 @@ class SentenceSimilarity:
         Raises:
             InputError: A name is unknown, or `text` is missing or not text.
         """
-        check_names(inputs, ["text"], options)
-        if "text" not in inputs:
-            raise InputError("Sentence similarity needs text=...: a text or a list of texts.")
-        texts, is_list = as_texts("text", inputs["text"])
+        texts, is_list = read_text(inputs, options, "Sentence similarity")
         if not texts:
             return {}, is_list
         prepared = prepare(processors, texts, Prompts.read(processors).find())
@@ -273,11 +264,6 @@ class SentenceSimilarity:
         """Embed the texts in batches of similar length, and keep as many features as are asked for."""
         kept = shell.truncate_dim if options.truncate_dim is None else options.truncate_dim
         return embed(shell, tensors, options.batch_size)[:, :kept]
-
-    @hookimpl
-    def shell(self, session: Any) -> NeuronModelForSentenceTransformers:
-        """Return the public class around a session."""
-        return NeuronModelForSentenceTransformers(session)
 
     @hookimpl
     def postprocess(self, outputs: torch.Tensor, context: bool, options: SentenceSimilarityOptions) -> np.ndarray:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig
-from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.batching import check_fits, run_texts, tensors_of, tokenize
-from neuronkit_plugins.text.encoder import as_texts, check_names, load_model
-from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.batching import encode_texts
+from neuronkit_plugins.text.encoder import as_texts, check_names
+from neuronkit_plugins.text.encoder_graph import TruncatingOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
+from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.labels import FUNCTIONS, label_of, scores, scoring
 
 
 @attrs.frozen(kw_only=True)
-class TextClassificationOptions(EncoderOptions):
+class TextClassificationOptions(TruncatingOptions):
     """What text classification accepts."""
 
     top_k: int | None = option(1, stage="call", minimum=1, help="How many labels to return; none gives all of them.")
     function_to_apply: str = option(
         "default", stage="call", choices=("default", *FUNCTIONS), help="What makes scores of logits."
     )
-    truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
 
 
 @attrs.frozen
@@ -53,26 +51,12 @@ class NeuronModelForSequenceClassification(NeuronEncoderModel):
     auto_model_class_name = "AutoModelForSequenceClassification"
 
 
-class TextClassification:
+class TextClassification(EncoderTask):
     """Every encoder that `AutoModelForSequenceClassification` loads."""
 
-    @hookimpl
-    def options(self) -> type:
-        """Return the class of the options."""
-        return TextClassificationOptions
-
-    @hookimpl
-    def default_shapes(self, source: Source) -> dict[str, list[int]]:
-        """Return the default ``sequence_length``."""
-        return longest_sequence(source)
-
-    @hookimpl
-    def export_config(
-        self, source: Source, shapes: Mapping[str, list[int]], options: TextClassificationOptions
-    ) -> ExportConfig:
-        """Declare one graph: the logits of every label."""
-        model = load_model(source, "AutoModelForSequenceClassification", **attention_flags(options))
-        return encoder_config(source, model, {"logits": ("batch",)}, options, shapes=shapes)
+    model_class = NeuronModelForSequenceClassification
+    options_class = TextClassificationOptions
+    axes: ClassVar = {"logits": ("batch",)}
 
     @hookimpl
     def preprocess(
@@ -89,21 +73,7 @@ class TextClassification:
         context = Classified(processors.config, is_list)
         if not texts:
             return {}, context
-        limit = processors.limits["sequence"]
-        cut: dict[str, Any] = {"truncation": True, "max_length": limit} if options.truncation else {}
-        tensors = tensors_of(tokenize(processors.tokenizer, texts, pairs, **cut))
-        check_fits(tensors, limit, "text", is_list=is_list)
-        return tensors, context
-
-    @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: TextClassificationOptions) -> Any:
-        """Run the texts in batches of similar length."""
-        return run_texts(shell, tensors, options.batch_size, ["logits"])
-
-    @hookimpl
-    def shell(self, session: Any) -> NeuronModelForSequenceClassification:
-        """Return the public class around a session."""
-        return NeuronModelForSequenceClassification(session)
+        return encode_texts(processors, texts, pairs, truncation=options.truncation, is_list=is_list), context
 
     @hookimpl
     def postprocess(

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit.export import ExportConfig
-from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.batching import check_fits, run_texts, tensors_of, tokenize
-from neuronkit_plugins.text.encoder import as_texts, check_names, load_model
-from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
+from neuronkit_plugins.text.batching import check_fits, tensors_of, tokenize
+from neuronkit_plugins.text.encoder import read_text
+from neuronkit_plugins.text.encoder_graph import TruncatingOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
+from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.entities import STRATEGIES, Token, find_entities, resolve_overlaps
 from neuronkit_plugins.text.labels import label_of, scores
 
 
 @attrs.frozen(kw_only=True)
-class TokenClassificationOptions(EncoderOptions):
+class TokenClassificationOptions(TruncatingOptions):
     """What token classification accepts."""
 
     aggregation_strategy: str = option(
@@ -36,7 +35,6 @@ class TokenClassificationOptions(EncoderOptions):
         minimum=0,
         help="Tokens that two windows of a long text share; without it no text may be longer.",
     )
-    truncation: bool = option(False, stage="call", help="Cut texts that are longer than the compiled length.")
 
 
 @attrs.frozen
@@ -72,26 +70,12 @@ class NeuronModelForTokenClassification(NeuronEncoderModel):
     auto_model_class_name = "AutoModelForTokenClassification"
 
 
-class TokenClassification:
+class TokenClassification(EncoderTask):
     """Every encoder that `AutoModelForTokenClassification` loads."""
 
-    @hookimpl
-    def options(self) -> type:
-        """Return the class of the options."""
-        return TokenClassificationOptions
-
-    @hookimpl
-    def default_shapes(self, source: Source) -> dict[str, list[int]]:
-        """Return the default ``sequence_length``."""
-        return longest_sequence(source)
-
-    @hookimpl
-    def export_config(
-        self, source: Source, shapes: Mapping[str, list[int]], options: TokenClassificationOptions
-    ) -> ExportConfig:
-        """Declare one graph: the logits of every label for every token."""
-        model = load_model(source, "AutoModelForTokenClassification", **attention_flags(options))
-        return encoder_config(source, model, {"logits": ("batch", "sequence")}, options, shapes=shapes)
+    model_class = NeuronModelForTokenClassification
+    options_class = TokenClassificationOptions
+    axes: ClassVar = {"logits": ("batch", "sequence")}
 
     @hookimpl
     def preprocess(
@@ -104,10 +88,7 @@ class TokenClassification:
             InputError: A name is unknown, a text is missing or no text or longer than the compiled length, or what the
                 options ask for needs a fast tokenizer, or `stride` leaves a window no text of its own.
         """
-        check_names(inputs, ["text"], options)
-        if "text" not in inputs:
-            raise InputError("Token classification needs text=...: a text or a list of texts.")
-        texts, is_list = as_texts("text", inputs["text"])
+        texts, is_list = read_text(inputs, options, "Token classification")
         tokenizer = processors.tokenizer
         limit = processors.limits["sequence"]
         self._check(options, tokenizer, limit)
@@ -138,16 +119,6 @@ class TokenClassification:
             offsets=offsets,
             is_list=is_list,
         )
-
-    @hookimpl
-    def call(self, shell: Any, tensors: Mapping[str, torch.Tensor], options: TokenClassificationOptions) -> Any:
-        """Run the texts in batches of similar length."""
-        return run_texts(shell, tensors, options.batch_size, ["logits"])
-
-    @hookimpl
-    def shell(self, session: Any) -> NeuronModelForTokenClassification:
-        """Return the public class around a session."""
-        return NeuronModelForTokenClassification(session)
 
     @hookimpl
     def postprocess(

@@ -67,7 +67,7 @@ def refuse_training(here: Path) -> None:
     """Ask a shell for what only an eager module can do."""
     shell = Shell()
     shell.component = "unet"
-    shell._refuse("enable_freeu")
+    shell._refuse_change("enable_freeu", "freeu")
 
 
 def find_difference(here: Path) -> None:
@@ -195,7 +195,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "FixedGraphError": (
         refuse_training,
         NotImplementedError,
-        "unet is compiled, and enable_freeu would change it.\nTry: compile with freeu.",
+        "enable_freeu would change unet, which is compiled.\nTry: compile with freeu.",
     ),
     "InputError": (
         lambda _: BucketTable([Bucket({"batch": 1, "sequence": 8})], {"sequence": "input_ids"}).choose({"sequence": 9}),

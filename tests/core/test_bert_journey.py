@@ -259,12 +259,15 @@ def test_shell_looks_like_transformers(compiled, checkpoint):
         with pytest.raises(InputError) as raised:
             move()
         assert str(raised.value) == (
-            "A compiled model keeps its dtype (torch.float32). Try: compile with auto_cast and auto_cast_type."
+            "the model keeps its dtype (torch.float32): it is compiled.\nTry: compile with auto_cast and auto_cast_type."
         )
     for device, move in {"cuda": shell.cuda, "cuda:1": lambda: shell.cuda(1), "xpu": shell.xpu}.items():
         with pytest.raises(InputError) as raised:
             move()
-        assert str(raised.value) == f"A compiled model takes and gives CPU tensors; it cannot be moved to {device}."
+        assert (
+            str(raised.value)
+            == f"the model cannot be moved to {device}: it is compiled, and takes and gives CPU tensors."
+        )
 
 
 def test_export_and_save(checkpoint, eager, tmp_path):

@@ -175,9 +175,9 @@ def test_shells_accept_what_changes_nothing(compiled):
     assert torch.float32 == compiled.dtype == compiled.vae.dtype
     assert compiled is compiled.to("cpu")
     compiled.unet.set_default_attn_processor()
-    with pytest.raises(InputError, match=r"unet is compiled and keeps its dtype \(torch\.float32\)"):
+    with pytest.raises(InputError, match=r"unet keeps its dtype \(torch\.float32\): it is compiled"):
         compiled.unet.to(torch.bfloat16)
-    with pytest.raises(InputError, match=r"unet is compiled and keeps its dtype \(torch\.float32\)"):
+    with pytest.raises(InputError, match=r"unet keeps its dtype \(torch\.float32\): it is compiled"):
         compiled.unet.half()
     with pytest.raises(InputError, match="cannot be moved to meta"):
         compiled.to("meta")
@@ -233,7 +233,7 @@ def test_a_component_is_not_offloaded(compiled, capsys):
 def test_what_changes_the_graph_names_the_compile_option(method, arguments, option, compiled):
     """The error says what to compile with."""
     with pytest.raises(
-        FixedGraphError, match=rf"{method} would change the compiled graphs(.|\n)*compile with {option}"
+        FixedGraphError, match=rf"{method} would change the pipeline, which is compiled(.|\n)*compile with {option}"
     ):
         getattr(compiled, method)(**arguments)
 
@@ -241,7 +241,7 @@ def test_what_changes_the_graph_names_the_compile_option(method, arguments, opti
 @pytest.mark.parametrize("method", ["set_attn_processor", "enable_layerwise_casting", "enable_gradient_checkpointing"])
 def test_shells_refuse_what_would_be_ignored(method, compiled):
     """Nothing on a component is ignored silently."""
-    with pytest.raises(FixedGraphError, match=f"unet is compiled, and {method} would change it"):
+    with pytest.raises(FixedGraphError, match=f"{method} would change unet, which is compiled"):
         getattr(compiled.unet, method)({})
 
 
@@ -269,7 +269,7 @@ def test_loras_of_a_component_are_refused(component, method, compiled):
     with pytest.raises(FixedGraphError) as raised:
         getattr(getattr(compiled, component), method)("one")
     assert str(raised.value) == (
-        f"{component} is compiled, and {method} would change it.\n"
+        f"{method} would change {component}, which is compiled.\n"
         "Try: compile with lora_model_ids, or inline_weights=False, with which the pipeline swaps LoRAs."
     )
 
@@ -300,7 +300,7 @@ def test_a_component_keeps_its_dtype_by_every_name(change, compiled):
     """As `to` says it."""
     for component in (compiled.unet, compiled.text_encoder):
         with pytest.raises(
-            InputError, match=r"is compiled and keeps its dtype \(torch\.float32\)\.\nTry: compile with auto"
+            InputError, match=r"keeps its dtype \(torch\.float32\): it is compiled\.\nTry: compile with auto"
         ):
             change(component)
     assert compiled.unet is compiled.unet.type(torch.float32)
@@ -670,7 +670,7 @@ def test_switches_of_components(compiled, capsys):
         "note: set_use_memory_efficient_attention_xformers changes nothing: the pipeline is compiled",
     ]
     for change, given in (("set_input_embeddings", torch.nn.Embedding(3, 3)), ("gradient_checkpointing_enable", None)):
-        with pytest.raises(FixedGraphError, match=f"text_encoder is compiled, and {change} would change it"):
+        with pytest.raises(FixedGraphError, match=f"{change} would change text_encoder, which is compiled"):
             getattr(compiled.text_encoder, change)(given)
 
 

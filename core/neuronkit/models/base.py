@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError
-from neuronkit.models.moves import Moves
+from neuronkit.models.fixed import FixedModule
 from neuronkit.models.outputs import Outputs
 from neuronkit.models.saving import OfArtifact
 from neuronkit.padding import remove_padding
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neuronkit.session import Session
 
 
-class NeuronBaseModel(OfArtifact, Moves, nn.Module):
+class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
     """
     A compiled model.
 
@@ -189,31 +189,9 @@ class NeuronBaseModel(OfArtifact, Moves, nn.Module):
         return self.session.artifact.path
 
     @property
-    def device(self) -> torch.device:
-        """Where inputs are taken from and outputs are put: the CPU, whatever runs the graph."""
-        return torch.device("cpu")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the outputs."""
-        return torch.float32
-
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """
-        Accept the device and dtype that the model has.
-
-        Raises:
-            InputError: Another device or dtype was asked for: both are fixed when a model is compiled.
-
-        """
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        if device is not None and device.type != "cpu":
-            raise InputError(f"A compiled model takes and gives CPU tensors; it cannot be moved to {device}.")
-        if dtype not in (None, self.dtype):
-            raise InputError(
-                f"A compiled model keeps its dtype ({self.dtype}). Try: compile with auto_cast and auto_cast_type."
-            )
-        return self
+    def _described(self) -> str:
+        """What messages call it."""
+        return "the model"
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """

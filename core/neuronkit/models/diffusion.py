@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from neuronkit.artifact.manifest import Manifest
 from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError
+from neuronkit.models.fixed import Fixed, refusing, unchanging
 from neuronkit.models.parts import replace_parts
 from neuronkit.models.saving import OfArtifact
 from neuronkit.processors import Processors, read_config
@@ -20,7 +20,7 @@ from neuronkit.shells import Shell
 if TYPE_CHECKING:
     from neuronkit.session import Session
 
-_NOTED = (
+_IGNORED = (
     "disable_attention_slicing",
     "disable_vae_slicing",
     "disable_vae_tiling",
@@ -51,7 +51,7 @@ _REFUSED = {
 """Methods that change a graph, and the compile option that does the same."""
 
 
-class NeuronDiffusionPipeline(OfArtifact):
+class NeuronDiffusionPipeline(OfArtifact, Fixed):
     """
     What a compiled pipeline has beside the diffusers pipeline that it is.
 
@@ -72,11 +72,11 @@ class NeuronDiffusionPipeline(OfArtifact):
         eager = cls._eager_class()
         if eager is not None and "__call__" not in vars(cls):
             cls.__call__ = _checking_sizes(eager.__call__)  # type: ignore[method-assign]
-            for name in _NOTED:  # also those that a release of diffusers has dropped
-                setattr(cls, name, _noting(name))
+            for name in _IGNORED:  # also those that a release of diffusers has dropped
+                setattr(cls, name, unchanging(name))
             for name, option in _REFUSED.items():
                 if hasattr(eager, name):
-                    setattr(cls, name, _refusing(name, option))
+                    setattr(cls, name, refusing(name, option))
 
     @classmethod
     def _eager_class(cls) -> Any:
@@ -91,6 +91,11 @@ class NeuronDiffusionPipeline(OfArtifact):
             ),
             None,
         )
+
+    @property
+    def _described(self) -> str:
+        """What messages call it."""
+        return "the pipeline"
 
     @classmethod
     def make_shells(cls, session: Session, classes: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,12 +288,6 @@ class NeuronDiffusionPipeline(OfArtifact):
         """Return the pipeline for a call's arguments: this one, unless its class leaves them to a sibling."""
         return self
 
-    def _note(self, method: str) -> None:
-        noted: set[str] = self.__dict__.setdefault("_noted", set())
-        if method not in noted:
-            noted.add(method)
-            print(f"note: {method} changes nothing: the pipeline is compiled", file=sys.stderr)  # noqa: T201
-
     def _check_sizes(self, given: dict[str, Any]) -> None:
         """Fill in height and width of a call, or refuse them."""
         compiled = self.compiled_sizes
@@ -324,24 +323,6 @@ def _checking_sizes(call: Callable[..., Any]) -> Callable[..., Any]:
         return call(*bound.args, **bound.kwargs)
 
     return checked
-
-
-def _noting(name: str) -> Callable[..., None]:
-    def method(self: NeuronDiffusionPipeline, *_: Any, **__: Any) -> None:
-        self._note(name)
-
-    method.__doc__ = "Change nothing, and say so once."
-    return method
-
-
-def _refusing(name: str, option: str) -> Callable[..., NoReturn]:
-    def method(self: NeuronDiffusionPipeline, *_: Any, **__: Any) -> NoReturn:
-        raise FixedGraphError(
-            f"{name} would change the compiled graphs of {type(self).__name__}.\nTry: compile with {option}."
-        )
-
-    method.__doc__ = f"Refuse: it is a compile option ({option})."
-    return method
 
 
 def _load_part(folder: Path, library: str, name: str) -> Any:

@@ -1,14 +1,11 @@
 """
 A shell: a real transformers or diffusers class without weights, whose forward runs a compiled graph.
 
-Pipelines ask a component for its class, configuration, dtype and device, and call it; a shell answers all of that. What
-would change a graph that is fixed is refused, with the compile option that does it; what only saves memory is accepted and
-noted.
+Pipelines ask a component for its class, configuration, dtype and device, and call it; a shell answers all of that.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -16,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import torch
 from torch import nn
 
-from neuronkit.errors import FixedGraphError, InputError
-from neuronkit.models.moves import Moves
+from neuronkit.errors import FixedGraphError
+from neuronkit.models.fixed import FixedModule, refusing, unchanging
 
 if TYPE_CHECKING:
     from neuronkit.session import Session
@@ -83,7 +80,7 @@ ASKED = {
 """Questions about LoRAs, and what answers them on the pipeline, which has them."""
 
 
-class Shell(Moves):
+class Shell(FixedModule):
     """What every shell has; it stands before the real class in the order of inheritance."""
 
     session: Any  # a Session; transformers evaluates the annotations of its subclasses
@@ -105,14 +102,9 @@ class Shell(Moves):
         return make_shell, (shell, base, self._folder, self.session, self.component)
 
     @property
-    def device(self) -> torch.device:
-        """Where tensors are taken from and put, whatever runs the graph."""
-        return torch.device("cpu")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of inputs and outputs; the graph casts inside."""
-        return torch.float32
+    def _described(self) -> str:
+        """What messages call it."""
+        return self.component
 
     def run(self, graph: str, tensors: Mapping[str, torch.Tensor | None]) -> dict[str, torch.Tensor]:
         """
@@ -134,30 +126,10 @@ class Shell(Moves):
         """Return the names of a graph's inputs."""
         return frozenset(input.name for input in self.session.graphs[graph].graph.inputs)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """
-        Accept the device and dtype that the component has.
-
-        Raises:
-            InputError: Another device or dtype was asked for.
-
-        """
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        if device is not None and device.type != "cpu":
-            raise InputError(
-                f"{self.component} is compiled: it takes and gives CPU tensors, and cannot be moved to {device}."
-            )
-        if dtype not in (None, self.dtype):
-            raise InputError(
-                f"{self.component} is compiled and keeps its dtype ({self.dtype}).\n"
-                "Try: compile with auto_cast and auto_cast_type."
-            )
-        return self
-
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode."""
         if mode:
-            self._refuse("train")
+            self._refuse_change("train")
         return self
 
     def save_pretrained(self, *_: Any, **__: Any) -> NoReturn:
@@ -166,17 +138,6 @@ class Shell(Moves):
             f"{self.component} is one component of a compiled pipeline, and is not saved alone.\n"
             "Try: pipeline.save_pretrained(directory), which writes the whole artifact."
         )
-
-    def _refuse(self, method: str) -> NoReturn:
-        option = REFUSED.get(method)
-        hint = f"\nTry: compile with {option}." if option else ""
-        raise FixedGraphError(f"{self.component} is compiled, and {method} would change it.{hint}")
-
-    def _note(self, method: str) -> None:
-        noted: set[str] = self.__dict__.setdefault("_noted", set())
-        if method not in noted:
-            noted.add(method)
-            print(f"note: {method} changes nothing: {self.component} is compiled", file=sys.stderr)  # noqa: T201
 
 
 def make_shell(shell: type[Shell], base: type[nn.Module], folder: Path, session: Session, component: str) -> Any:
@@ -225,29 +186,22 @@ def _from_transformers(kind: Any, folder: Path) -> nn.Module:
 
 
 def _fixed_methods(base: type) -> dict[str, Any]:
-    def ignoring(name: str) -> Any:
-        def method(self: Any, *_: Any, **__: Any) -> None:
-            self._note(name)
+    methods = {
+        **{name: unchanging(name) for name in IGNORED},
+        **{name: refusing(name, option) for name, option in REFUSED.items()},
+        **{name: _referring(name, question) for name, question in ASKED.items()},
+    }
+    return {name: method for name, method in methods.items() if hasattr(base, name)}
 
-        return method
 
-    def refusing(name: str) -> Any:
-        def method(self: Any, *_: Any, **__: Any) -> None:
-            self._refuse(name)
+def _referring(name: str, question: str) -> Callable[..., NoReturn]:
+    def method(self: Any, *_: Any, **__: Any) -> NoReturn:
+        raise FixedGraphError(
+            f"{self.component} is compiled and has no LoRAs of its own, so that {name} has no answer.\n"
+            f"Try: pipeline.{question}."
+        )
 
-        return method
-
-    def referring(name: str) -> Any:
-        def method(self: Any, *_: Any, **__: Any) -> None:
-            raise FixedGraphError(
-                f"{self.component} is compiled and has no LoRAs of its own, so that {name} has no answer.\n"
-                f"Try: pipeline.{ASKED[name]}."
-            )
-
-        return method
-
-    kinds = ((IGNORED, ignoring), (REFUSED, refusing), (ASKED, referring))
-    return {name: make(name) for names, make in kinds for name in names if hasattr(base, name)}
+    return method
 
 
 def _materialise(module: nn.Module, folder: Path, kept: list[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from torch import nn
 
+from neuronkit import get_registry
 from neuronkit.errors import FixedGraphError, InputError, OptionError
 from neuronkit.export import ExportConfig, Graph, Tolerance
 from neuronkit.export.source import Source
@@ -25,8 +26,6 @@ from neuronkit_plugins.image.shells import make_shells, require_supported
 
 _ADAPTERS = "adapters"
 """What the session keeps its LoRAs as."""
-_TASKS: dict[tuple[str, str], Any] = {}
-"""The pipeline of every architecture and task."""
 
 
 class ImagePipeline(NeuronDiffusionPipeline):
@@ -37,7 +36,6 @@ class ImagePipeline(NeuronDiffusionPipeline):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "task" in vars(cls):
-            _TASKS.setdefault((cls.architecture, cls.task), cls)
             choose = getattr(cls._eager_class(), "get_timesteps", None)
             if choose is not None and cls.task == "image-to-image":  # diffusers itself looks only where it inpaints
                 cls.get_timesteps = _requiring_steps(choose)  # type: ignore[attr-defined]
@@ -70,10 +68,10 @@ class ImagePipeline(NeuronDiffusionPipeline):
         task = task if task in served else served[0]
         if task == self.task:
             return self
-        sibling = _TASKS.get((self.architecture, task))
-        if sibling is None:
+        registry, key = get_registry(), f"{self.architecture}.{task}"
+        if key not in registry:
             raise InputError(f"{type(self).__name__} takes no mask: diffusers has no {task} for {self.architecture}.")
-        return sibling.from_pipe(self)
+        return registry.resolve(key).plugin.pipeline.from_pipe(self)
 
 
 class NeuronStableDiffusionPipelineBase(ImagePipeline):
@@ -243,7 +241,7 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         """
         if not self.adapters.names:
             raise FixedGraphError(
-                f"fuse_lora would change the compiled graphs of {type(self).__name__}, and no LoRA is loaded.\n"
+                f"fuse_lora would change {self._described}, which is compiled, and no LoRA is loaded.\n"
                 "Try: compile with lora_model_ids and lora_scales, or load_lora_weights first (inline_weights=False)."
             )
         loaded, names = self.adapters.loaded, self.adapters.active if adapter_names is None else adapter_names
@@ -275,11 +273,11 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
 
     def enable_lora_hotswap(self, **_: Any) -> None:
         """Change nothing, and say so once: LoRAs are always swapped without compiling."""
-        self._note("enable_lora_hotswap")
+        self._say_unchanged("enable_lora_hotswap")
 
     def set_lora_device(self, adapter_names: Sequence[str], device: Any) -> None:
         """Change nothing, and say so once: merged LoRAs are on no device of their own."""
-        self._note("set_lora_device")
+        self._say_unchanged("set_lora_device")
 
     def get_active_adapters(self) -> list[str]:
         """Return the names of the LoRAs that are merged."""

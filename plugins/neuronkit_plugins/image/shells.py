@@ -283,15 +283,9 @@ def plain_config(shell: Any) -> dict[str, Any]:
     return config | {"encoder_hid_dim_type": None} if config.get("encoder_hid_dim_type") == ADAPTED else config
 
 
-def component_of(graph: LoadedGraph) -> str:
-    """Return the component that a graph belongs to: a VAE has two."""
-    name = graph.name
-    return name.removesuffix("_encoder").removesuffix("_decoder") if graph.graph.kind == "vae" else name
-
-
 def make_shells(session: Session, classes: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """
-    Return a shell for every compiled component of a pipeline.
+    Return a shell for every component of a pipeline that is of a class with graphs: all of these are compiled.
 
     Args:
         session: The loaded artifact.
@@ -302,17 +296,17 @@ def make_shells(session: Session, classes: Mapping[str, tuple[str, str]]) -> dic
     import transformers
 
     libraries = {"diffusers": diffusers, "transformers": transformers}
-    shells = {}
-    for component in dict.fromkeys(component_of(graph) for graph in session.graphs.values()):
-        library, name = classes[component]
-        shells[component] = make_shell(
+    return {
+        component: make_shell(
             SHELLS[name],
             getattr(libraries[library], name),
             session.artifact.path / component,
             session,
             component,
         )
-    return shells
+        for component, (library, name) in classes.items()
+        if name in SHELLS
+    }
 
 
 def refuse(component: str, **conditions: Any) -> None:

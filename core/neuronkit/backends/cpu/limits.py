@@ -1,8 +1,9 @@
 """Where the cpu backend goes from one way of multiplying to another."""
 
 FEW_ROWS = 8
-"""Up to so many rows a generated loop, which reads a weight once, is faster than a library's product (docs/decisions/0013); where
-the weight can be packed, for a single row (docs/decisions/0018)."""
+"""Up to so many rows a generated loop, which reads a weight once, is faster than a library's product (docs/decisions/0013)."""
+FEW_ROWS_PACKED = 4
+"""As `FEW_ROWS`, where the library could multiply from a packed weight (docs/decisions/0018)."""
 STREAMS = 4
 """In so many places at once such a loop reads its weight: a core that reads in one place waits for memory (docs/decisions/0013)."""
 MANY_SUMS = 16

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from neuronkit.backends.cpu import host
-from neuronkit.backends.cpu.limits import FEW_ROWS, MANY_SUMS, STREAMS
+from neuronkit.backends.cpu.limits import FEW_ROWS, FEW_ROWS_PACKED, MANY_SUMS, STREAMS
 
 _aten = torch.ops.aten
 LINEAR = torch.ops.mkldnn._linear_pointwise.default
@@ -25,11 +25,12 @@ def place_products(program: ExportedProgram) -> bool:
     Choose who computes the linear layers of a program whose weights stay apart.
 
     Products of up to `FEW_ROWS` rows become sums that Inductor generates a loop for: it reads each weight once, in the
-    precision in which it is stored; from two rows on, a weight that can be packed is left to oneDNN. Others go to oneDNN where
-    it multiplies in the precision in which the weight is stored; Inductor itself would leave a weight that it may not freeze to
-    BLAS, which copies it into another order at every call, or to a product that copies the bias first. What is cast back as a
-    whole, for want of such arithmetic, is left to BLAS. A layer that multiplies by its weight as it is (GPT-2's) gets it stored
-    by columns, the order in which every other linear layer has it. Weights of bytes are read by fours in both cases.
+    precision in which it is stored; of more than `FEW_ROWS_PACKED` rows, a product by a weight that can be packed is left to
+    oneDNN. Others go to oneDNN where it multiplies in the precision in which the weight is stored; Inductor itself would leave
+    a weight that it may not freeze to BLAS, which copies it into another order at every call, or to a product that copies the
+    bias first. What is cast back as a whole, for want of such arithmetic, is left to BLAS. A layer that multiplies by its
+    weight as it is (GPT-2's) gets it stored by columns, the order in which every other linear layer has it. Weights of bytes
+    are read by fours in both cases.
 
     Args:
         program: Changed in place. Its results stay equal up to the order of the sums.
@@ -91,7 +92,7 @@ def _has_few_rows(operands: Node) -> bool:
 def _is_better_packed(operands: Node, weight: Node) -> bool:
     rows = prod(operands.meta["val"].shape[:-1])
     lower = weight.meta["val"].dtype != torch.float32
-    return bool(rows > 1 and lower and all(user.target in _LAYERS for user in weight.users))
+    return bool(rows > FEW_ROWS_PACKED and lower and all(user.target in _LAYERS for user in weight.users))
 
 
 def _erase_unused(cast: Node) -> None:

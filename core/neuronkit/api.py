@@ -43,7 +43,7 @@ def compile(
     """
     from neuronkit.compilation import compile_model
 
-    return compile_model(model, output, task=task, backend=backend, given=shapes_and_options)
+    return compile_model(model, output, task=task, backend_name=backend, given=shapes_and_options)
 
 
 def load(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from neuronkit.errors import InputError, OptionError
-from neuronkit.shape_names import AXES_OF_SHAPES, BATCH, IMAGE_AXES
+from neuronkit.shape_names import BATCH, IMAGE_AXES, axis_of, shape_of
 
 if TYPE_CHECKING:
     from neuronkit.export.config import Graph
@@ -71,8 +71,8 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
     Raises:
         OptionError: An axis has no size, or height and width cannot be paired.
     """
-    given = {AXES_OF_SHAPES.get(name, name): sorted(set(sizes)) for name, sizes in shapes.items()}
-    given |= {AXES_OF_SHAPES.get(name, name): list(sizes) for name, sizes in shapes.items() if name in IMAGE_AXES}
+    given = {axis_of(name): sorted(set(sizes)) for name, sizes in shapes.items()}
+    given |= {axis_of(name): list(sizes) for name, sizes in shapes.items() if name in IMAGE_AXES}
     given |= {axis: [size] if isinstance(size, int) else list(size) for axis, size in graph.sizes.items()}
     free = set(graph.hints.dynamic_axes) if dynamic else set()
     paired = set(IMAGE_AXES) <= set(graph.axes) - free
@@ -81,7 +81,7 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
     for axis in graph.axes:
         sizes = given.get(axis)
         if not sizes:
-            shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
+            shape = shape_of(axis)
             raise OptionError(
                 f"{shape}: required, because graph {graph.name!r} has the axis {axis!r} and nothing gives its size."
             )

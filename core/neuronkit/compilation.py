@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 from torch import nn
 
-from neuronkit import __version__, weights
+from neuronkit import __version__
 from neuronkit.artifact import manifest as manifests
-from neuronkit.artifact.cache import CacheEntry, GraphCache, content_key, copy_into, private_cache
+from neuronkit.artifact.cache import GraphCache, private_cache
 from neuronkit.artifact.manifest import (
     SCHEMA,
     CompiledGraphRecord,
@@ -26,53 +25,26 @@ from neuronkit.artifact.manifest import (
 from neuronkit.artifact.reader import Artifact, remember
 from neuronkit.artifact.references import Reference, references_of
 from neuronkit.artifact.side_files import write_side_files
-from neuronkit.artifact.store import atomic_directory, copy_files, require_free
+from neuronkit.artifact.store import atomic_directory, require_free
 from neuronkit.artifact.validation import write_and_validate
-from neuronkit.backends.base import Backend, CompiledGraph
+from neuronkit.backends.base import Backend
 from neuronkit.buckets import Bucket
 from neuronkit.declaration import choose_buckets, declare, read_request, refuse_shared_states
 from neuronkit.errors import OutputExistsError, ValidationError
-from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
-from neuronkit.export.identity import (
-    canonical,
-    config_identity,
-    libraries,
-    module_identity,
-    module_structure,
-    package_sources,
-    plugin_identity,
-)
-from neuronkit.export.layout import channels_last
+from neuronkit.export.identity import config_identity, libraries, plugin_identity
 from neuronkit.export.source import MODULES_FILE, Source
+from neuronkit.graph_jobs import fit_weights, keep, make_job, run_job, settle_weights
 from neuronkit.memory import expected_memory
 from neuronkit.options import CompileOptions, Parsed, as_json
 from neuronkit.parallel import run_forked
 from neuronkit.plugins import resolve_backend
-from neuronkit.precision import in_precision, is_relative, tolerance, trace_module
+from neuronkit.precision import in_precision, is_relative, tolerance
 from neuronkit.rebuild import rebuild_command
-from neuronkit.shape_names import AXES_OF_SHAPES
+from neuronkit.shape_names import axis_of
 from neuronkit.tasks import SENTENCES
 
 Progress = Callable[[str], None]
-
-
-@attrs.frozen
-class Work:
-    """
-    One graph for one bucket, ready to be compiled or found in the cache.
-
-    Args:
-        graph: The graph.
-        bucket: The bucket.
-        module: What the backend compiles.
-        key: Of its content.
-    """
-
-    graph: Graph
-    bucket: Bucket
-    module: TracedModule
-    key: str
 
 
 def compile_model(
@@ -80,7 +52,7 @@ def compile_model(
     output: str | Path,
     *,
     task: str | None,
-    backend: str,
+    backend_name: str,
     given: Mapping[str, Any],
     progress: Progress = lambda _: None,
 ) -> Artifact:
@@ -91,7 +63,7 @@ def compile_model(
         model: Directory or hub id.
         output: The artifact's directory.
         task: Task, alias, or ``task@package``; None infers it from the checkpoint.
-        backend: Name of the backend.
+        backend_name: Name of the backend.
         given: Shapes and options.
         progress: Called with a line of text at every step.
     """
@@ -102,9 +74,9 @@ def compile_model(
     options = parsed.compile
     require_free(target, force=options.force)
     _spare_the_model(source, target)
-    engine = resolve_backend(backend)
-    engine.check_options(options)
-    progress(f"{loaded.info.key} from {loaded.info.provider}, backend {backend}")
+    backend = resolve_backend(backend_name)
+    backend.check_options(options)
+    progress(f"{loaded.info.key} from {loaded.info.provider}, backend {backend_name}")
     if (source.path / MODULES_FILE).is_file() and loaded.info.key.split(".", 1)[1] == "feature-extraction":
         progress(
             f"note: a sentence transformer, whose {MODULES_FILE} goes unused: --task {SENTENCES} gives its embeddings"
@@ -112,27 +84,24 @@ def compile_model(
 
     shapes, config, module = declare(request)
     progress("model loaded")
-    if options.auto_cast != "none" and engine.emulates(options.auto_cast_type):
+    if options.auto_cast != "none" and backend.emulates(options.auto_cast_type):
         progress(f"note: no {options.auto_cast_type} arithmetic here: products in fp32 on operands rounded to it")
 
-    refuse_shared_states(config.graphs, engine.capabilities)
-    works = []
-    for declared in config.graphs:
-        graph = in_precision(settle_weights(declared, options, engine), options, engine)
-        wrapped = (graph.wrap(module) if graph.wrap else module).eval()
-        buckets = choose_buckets(graph, shapes, engine.capabilities, static=options.static, optlevel=options.optlevel)
-        if graph.state and engine.capabilities.state_on_device:
-            progress(
-                f"note: graph {graph.name!r} keeps its state on the device, and runs in pieces of {buckets[0].label}"
-            )
-        works += [(graph, bucket, wrapped) for bucket in buckets]
-    obstacle = engine.cannot_run()
+    refuse_shared_states(config.graphs, backend.capabilities)
+    planned = _plan(config, shapes, module, backend, options, progress)
+    obstacle = backend.cannot_run()
     references: Iterator[Reference] = iter(())
     if options.validate and not obstacle:
-        references = references_of(works, source.config, module, empty_states=engine.capabilities.state_on_device)
+        on_device = backend.capabilities.state_on_device
+        references = references_of(planned, source.config, module, empty_states=on_device)
     if options.auto_cast == "all":  # which converts the eager model itself
         references = iter(list(references))
-    jobs = _prepare(works, source, loaded.plugin, engine, options, parsed)
+    common = {
+        "model": config_identity(source.config),
+        "plugin": plugin_identity(loaded.plugin, source),
+        "plugin_options": as_json(parsed.plugin, "compile"),
+    }
+    jobs = [make_job(graph, bucket, wrapped, backend, options, common) for graph, bucket, wrapped in planned]
 
     with ExitStack() as stack:
         cache = GraphCache() if options.cache else stack.enter_context(private_cache())
@@ -141,14 +110,14 @@ def compile_model(
         if options.jobs > 1 and len(missing) > 1:
             progress(f"{len(missing)} graphs, up to {options.jobs} at the same time")
             run_forked(
-                [partial(_compile_one, job, cache, request.hook, engine, options) for job in missing],
+                [partial(run_job, job, cache, request.hook, backend, options) for job in missing],
                 options.jobs,
-                expected_memory(max(map(_inside_bytes, missing))),
+                expected_memory(max(job.inside_bytes for job in missing)),
             )
         entries = []
         records: dict[str, CompiledGraphRecord] = {}
         for job in jobs:
-            entry = _compile_one(job, cache, request.hook, engine, options, partial(_copy, job, directory, records))
+            entry = run_job(job, cache, request.hook, backend, options, partial(keep, job, directory, records))
             entries.append(entry)
             how = "from the cache" if entry.hit else "compiled"
             progress(f"{entry.label} {how} ({time.perf_counter() - started:.1f} s)")
@@ -156,7 +125,7 @@ def compile_model(
         gate = make_gate(config, options, obstacle)
         try:
             weights_file, report = write_and_validate(
-                directory, graphs, _fit_weights(jobs, entries), engine, references, gate
+                directory, graphs, fit_weights(jobs, entries), backend, references, gate
             )
         except ValidationError as error:
             if not any(entry.hit for entry in entries):
@@ -170,8 +139,8 @@ def compile_model(
             neuronkit=__version__,
             key=loaded.info.key,
             plugin=PluginRecord(loaded.info.package, loaded.info.version),
-            backend=backend,
-            fingerprint=engine.fingerprint(options),
+            backend=backend_name,
+            fingerprint=backend.fingerprint(options),
             source=source_record(source),
             shapes=_recorded_shapes(config, shapes, parsed),
             options=as_json(options),
@@ -181,7 +150,7 @@ def compile_model(
             weights=weights_file,
             side_files=write_side_files(source, config, shapes, directory),
             validation=report,
-            rebuild=rebuild_command(source, request.key, backend, given, target),
+            rebuild=rebuild_command(source, request.key, backend_name, given, target),
             libraries=libraries(),
         )
         manifests.dump(manifest, directory)
@@ -189,6 +158,28 @@ def compile_model(
         remember(target / manifest.weights.file, manifest.weights)
     progress(f"{target} written ({time.perf_counter() - started:.1f} s)")
     return Artifact(target.absolute(), manifest)
+
+
+def _plan(
+    config: ExportConfig,
+    shapes: Mapping[str, list[int]],
+    module: nn.Module,
+    backend: Backend,
+    options: CompileOptions,
+    progress: Progress,
+) -> list[tuple[Graph, Bucket, nn.Module]]:
+    """Return every graph with each of its buckets, and the module that the plugin makes of the model for it."""
+    planned = []
+    for declared in config.graphs:
+        graph = in_precision(settle_weights(declared, options, backend), options, backend)
+        wrapped = (graph.wrap(module) if graph.wrap else module).eval()
+        buckets = choose_buckets(graph, shapes, backend.capabilities, static=options.static, optlevel=options.optlevel)
+        if graph.state and backend.capabilities.state_on_device:
+            progress(
+                f"note: graph {graph.name!r} keeps its state on the device, and runs in pieces of {buckets[0].label}"
+            )
+        planned += [(graph, bucket, wrapped) for bucket in buckets]
+    return planned
 
 
 def make_gate(config: ExportConfig, options: CompileOptions, obstacle: str | None) -> Validation:
@@ -231,117 +222,7 @@ def _recorded_shapes(config: ExportConfig, shapes: Mapping[str, list[int]], pars
     """Return the shapes that were given or that feed an axis; defaults that mean nothing to the model are left out."""
     axes = {axis for graph in config.graphs for axis in graph.axes}
     kept = {*parsed.shapes, *config.shapes}
-    return {
-        name: list(sizes) for name, sizes in shapes.items() if name in kept or AXES_OF_SHAPES.get(name, name) in axes
-    }
-
-
-def _prepare(
-    works: list[tuple[Graph, Bucket, nn.Module]],
-    source: Source,
-    plugin: object,
-    engine: Backend,
-    options: CompileOptions,
-    parsed: Parsed,
-) -> list[Work]:
-    jobs = []
-    common = {
-        "model": config_identity(source.config),
-        "plugin": plugin_identity(plugin, source),
-        "plugin_options": as_json(parsed.plugin, "compile"),
-        "backend": [engine.name, engine.fingerprint(options), package_sources(type(engine).__module__)],
-        # Backends take parts of each other's packages.
-        "neuronkit": [__version__, package_sources("neuronkit.export"), package_sources("neuronkit.backends.base")],
-    }
-    for graph, bucket, wrapped in works:
-        inline = graph.hints.inline_weights
-        traced = trace_module(graph, wrapped, options, engine)
-        with _layout(graph, traced, engine):
-            tensors = weights.module_tensors(traced)
-            described = weights.digest(tensors) if inline else weights.signature(tensors)
-        parts = common | {
-            "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap", "probe")),
-            "bucket": [bucket.sizes, bucket.bounds],
-            "module": module_identity(traced),
-            "options": [options.optlevel, options.auto_cast, options.auto_cast_type, inline],
-            "emulated": options.auto_cast != "none" and engine.emulates(options.auto_cast_type),
-            "weights": described,
-        }
-        jobs.append(Work(graph, bucket, traced, content_key(canonical(parts))))
-    return jobs
-
-
-def settle_weights(graph: Graph, options: CompileOptions, engine: Backend) -> Graph:
-    """Return a graph whose hints say whether its weights go inside: as the caller says, else the backend, else the plugin."""
-    choices = (options.inline_weights, engine.capabilities.inline_weights, graph.hints.inline_weights)
-    inline = next(choice for choice in choices if choice is not None)
-    inline = inline or not engine.capabilities.weights_apart
-    return attrs.evolve(graph, hints=attrs.evolve(graph.hints, inline_weights=inline))
-
-
-def _inside_bytes(job: Work) -> int:
-    """Return the size of the weights that go inside a graph; those apart need no memory while it is compiled."""
-    inline = job.graph.hints.inline_weights
-    return sum(tensor.nbytes for tensor in weights.module_tensors(job.module).values()) if inline else 0
-
-
-def _layout(graph: Graph, module: nn.Module, engine: Backend) -> AbstractContextManager[None]:
-    hints = graph.hints
-    apart = engine.capabilities.channels_last and not hints.inline_weights
-    return channels_last(module) if hints.channels_last and apart else nullcontext()
-
-
-def _compile_one(
-    job: Work,
-    cache: GraphCache,
-    hook: Any,
-    engine: Backend,
-    options: CompileOptions,
-    use: Callable[[CacheEntry], None] = lambda _: None,
-) -> CacheEntry:
-    options = attrs.evolve(options, inline_weights=job.graph.hints.inline_weights)
-
-    def compile(directory: Path) -> CompiledGraph:
-        with _layout(job.graph, job.module, engine):
-            compiled: CompiledGraph = hook.compile(
-                graph=job.graph,
-                bucket=job.bucket,
-                module=job.module,
-                backend=engine,
-                options=options,
-                directory=directory,
-            )
-        if not compiled.directory.samefile(directory):
-            copy_files(compiled.directory, directory)
-        return attrs.evolve(compiled, directory=directory)
-
-    label = f"{job.graph.name} {job.bucket.label}"
-    return cache.get_or_compile(job.key, label, job.bucket, compile, use)
-
-
-def _copy(job: Work, directory: Path, records: dict[str, CompiledGraphRecord], entry: CacheEntry) -> None:
-    """Copy an entry's files into an artifact, and add its bucket to the record of its graph."""
-    graph = job.graph
-    if graph.name not in records:
-        records[graph.name] = CompiledGraphRecord(
-            graph.name,
-            graph.kind,
-            list(graph.inputs),
-            list(graph.outputs),
-            [],
-            graph.hints.inline_weights,
-            content_key(module_structure(job.module.module)),
-        )
-    copied = copy_into(entry, directory, f"{graph.name}/{job.bucket.label}")
-    records[graph.name].buckets.append(copied)
-
-
-def _fit_weights(jobs: list[Work], entries: list[CacheEntry]) -> dict[str, weights.Fitted]:
-    tensors: dict[str, weights.Fitted] = {}
-    for job, entry in zip(jobs, entries, strict=True):
-        fitted = weights.fit(weights.module_tensors(job.module), entry.record.constants)
-        tensors |= weights.scoped(job.graph.name, fitted)
-    return tensors
+    return {name: list(sizes) for name, sizes in shapes.items() if name in kept or axis_of(name) in axes}
 
 
 def source_record(source: Source) -> SourceRecord:

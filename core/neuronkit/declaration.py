@@ -18,7 +18,7 @@ from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, SourceOptions, names, split_options, unknown_shape_error
 from neuronkit.plugins import active_extensions
-from neuronkit.shape_names import AXES_OF_SHAPES
+from neuronkit.shape_names import AXES_OF_SHAPES, shape_of
 from neuronkit.shapes import default_shapes
 from neuronkit.suggestion import resolve_for
 from neuronkit.tasks import canonical_task, infer_task
@@ -189,7 +189,7 @@ def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
             problems.append(f"{name}: the model has no such size. It has: {', '.join(known)}.")
     overridden = {axis for graph in config.graphs for axis in graph.sizes}
     for axis in config.required_axes:
-        shape = next((name for name, fed in AXES_OF_SHAPES.items() if fed == axis), axis)
+        shape = shape_of(axis)
         if shape not in parsed.shapes and axis not in overridden:
             problems.append(f"{shape}: required, because the plugin needs the size of the axis {axis!r}.")
     if problems:

@@ -1,5 +1,6 @@
 """
-The core's environment variables, each in one place. Those of discovery are in `neuronkit_registry.environment`.
+The core's environment variables, each in one place, and the packages beside it. Variables of discovery are in
+`neuronkit_registry.environment`.
 
 ``NEURONKIT_CACHE``: directory of the cache; the default is the platform's cache directory (``$XDG_CACHE_HOME/neuronkit``).
 ``NEURONKIT_TRACE``: when not empty or ``0``, every hook call is written to stderr: the hook, who is asked, the arguments in a
@@ -65,6 +66,16 @@ def host_root() -> Path:
     if not root.is_dir():
         raise OptionError(f"NEURONKIT_HOST_ROOT must be the directory that stands for / (there is none {str(root)!r}).")
     return root
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of a package, or None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @contextmanager

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from neuronkit_registry.errors import NeuronkitError as NeuronkitError
+
+_LINES = 12
+"""As many lines of what a compiler said stand in a message."""
 
 
 class ExportConfigError(NeuronkitError, ValueError):
@@ -87,3 +93,34 @@ class WeightsError(NeuronkitError, ValueError):
 
 class BackendNotFoundError(NeuronkitError, LookupError):
     """No backend of that name is registered."""
+
+
+@contextmanager
+def compile_failures(
+    what: str, kind: type[CompileError] = CompileError, hint: Callable[[Exception], str] | None = None
+) -> Iterator[None]:
+    """
+    Turn what torch or a compiler ends with into an error; neuronkit's own, and a lack of memory, pass as they are.
+
+    Args:
+        what: The message's beginning, before what was said.
+        kind: Class of the error.
+        hint: Returns what to type next, or nothing.
+
+    Raises:
+        CompileError: Something failed.
+    """
+    try:
+        yield
+    except (MemoryError, NeuronkitError):
+        raise
+    except Exception as error:
+        said = "\n  ".join(str(error).strip().splitlines()[:_LINES])
+        advice = hint(error) if hint is not None else ""
+        raise kind(f"{what}:\n  {said}" + (f"\nTry: {advice}" if advice else "")) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the beginning of what another library's error says; its class where it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

@@ -192,7 +192,7 @@ def compile_temporarily(model: str | Path, *, task: str | None, given: Mapping[s
     values = dict(given)
     backend = values.pop("backend", "cpu")
     kept = _Kept(prefix="neuronkit-")
-    return compile_model(model, Path(kept.name) / "artifact", task=task, backend=backend, given=values), kept
+    return compile_model(model, Path(kept.name) / "artifact", task=task, backend_name=backend, given=values), kept
 
 
 def replace_weights(session: Any, checkpoint: str | Path, given: Mapping[str, Any]) -> tuple[Any, object]:

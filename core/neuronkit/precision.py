@@ -15,9 +15,9 @@ from neuronkit.weights import dtype_name, is_floating
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def in_precision(graph: Graph, options: CompileOptions, engine: Backend) -> Graph:
+def in_precision(graph: Graph, options: CompileOptions, backend: Backend) -> Graph:
     """Return a graph whose floating states have the precision of the module that is traced; see `trace_module`."""
-    if not graph.state or options.auto_cast == "none" or computes_in_fp32(options, engine):
+    if not graph.state or options.auto_cast == "none" or computes_in_fp32(options, backend):
         return graph
     lowered = dtype_name(_PRECISIONS[options.auto_cast_type])
     inputs = [
@@ -27,12 +27,12 @@ def in_precision(graph: Graph, options: CompileOptions, engine: Backend) -> Grap
     return attrs.evolve(graph, inputs=inputs)
 
 
-def computes_in_fp32(options: CompileOptions, engine: Backend) -> bool:
+def computes_in_fp32(options: CompileOptions, backend: Backend) -> bool:
     """Tell whether what is traced stays in fp32 although a lower precision was asked for: the backend sees to it."""
-    return engine.capabilities.casts or engine.emulates(options.auto_cast_type)
+    return backend.capabilities.casts or backend.emulates(options.auto_cast_type)
 
 
-def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions, engine: Backend) -> TracedModule:
+def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions, backend: Backend) -> TracedModule:
     """
     Return what a backend compiles of a graph's module, in the precision that the options ask for.
 
@@ -43,12 +43,12 @@ def trace_module(graph: Graph, wrapped: nn.Module, options: CompileOptions, engi
         graph: The graph.
         wrapped: Its module.
         options: The core's.
-        engine: The backend.
+        backend: The backend.
     """
-    if options.auto_cast == "none" or graph.hints.keep_fp32 or engine.capabilities.casts:
+    if options.auto_cast == "none" or graph.hints.keep_fp32 or backend.capabilities.casts:
         return TracedModule(wrapped, graph).eval()
     precision = _PRECISIONS[options.auto_cast_type]
-    if engine.emulates(options.auto_cast_type):
+    if backend.emulates(options.auto_cast_type):
         return TracedModule(wrapped, graph, precision, how="rounded").eval()
     if options.auto_cast == "all":
         return TracedModule(wrapped.to(precision), graph, precision, how="converted").eval()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from neuronkit.errors import ArtifactNotFoundError, InputError
-from neuronkit.export.source import read_settings
+from neuronkit.export.source import CONFIG_FILES, read_settings
 
 
 class Processors:
@@ -106,7 +106,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ArtifactNotFoundError: The artifact's directory is gone.
     """
     require_there(path)
-    for name in ("config.json", "model_index.json"):
+    for name in CONFIG_FILES:
         if (path / name).is_file():
             found: dict[str, Any] = json.loads((path / name).read_text(encoding="utf-8"))
             found.pop("neuron", None)

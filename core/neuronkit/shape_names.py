@@ -15,3 +15,13 @@ AXES_OF_SHAPES = {
 """The axis that each shape feeds; any other shape feeds the axis of its own name."""
 
 SHAPE_NAMES = tuple(AXES_OF_SHAPES)
+
+
+def axis_of(shape: str) -> str:
+    """Return the axis that a shape feeds."""
+    return AXES_OF_SHAPES.get(shape, shape)
+
+
+def shape_of(axis: str) -> str:
+    """Return the shape that feeds an axis."""
+    return next((shape for shape, fed in AXES_OF_SHAPES.items() if fed == axis), axis)

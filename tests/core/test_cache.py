@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import neuronkit
-from neuronkit import compilation
+from neuronkit import graph_jobs
 from neuronkit.artifact.cache import GraphCache, content_key
 from neuronkit.backends.base import CompiledGraph
 from neuronkit.buckets import Bucket
@@ -31,7 +31,7 @@ def compile_tide(checkpoint, output, **options):
     """Compile a checkpoint; return whether its graph came from the cache, and the artifact's directory."""
     notes = []
     given = {"optlevel": 1, "static": True, "sequence_length": 6, **options}
-    compile_model(checkpoint, output, task=TASK, backend="cpu", given=given, progress=notes.append)
+    compile_model(checkpoint, output, task=TASK, backend_name="cpu", given=given, progress=notes.append)
     (note,) = [note for note in notes if note.startswith("tide batch1_sequence")]
     assert (" from the cache (" in note) != (" compiled (" in note)
     return " from the cache (" in note
@@ -135,11 +135,9 @@ def test_another_backend_s_code_misses(filled, tide_checkpoint, tmp_path, monkey
     """Who works on a backend, or installs it from its sources, gets no graph that its code of yesterday compiled."""
     sources = package_sources("neuronkit.backends.cpu.backend")
     assert {"backend.py", "products.py", "limits.py"} <= set(sources)
-    assert {"cpu/program.py", "neuron/exporting.py"} <= set(package_sources("neuronkit.backends.base"))
+    assert {"exporting.py", "program.py"} <= set(package_sources("neuronkit.backends.base"))
     changed = {**sources, "limits.py": "0" * 64}
-    monkeypatch.setattr(
-        compilation, "package_sources", lambda name: changed if "cpu" in name else package_sources(name)
-    )
+    monkeypatch.setattr(graph_jobs, "package_sources", lambda name: changed if "cpu" in name else package_sources(name))
     assert not compile_tide(tide_checkpoint, tmp_path / "out")
 
 
@@ -234,7 +232,7 @@ def test_bert_sibling(own_cache, tmp_path):
 
     def compile_bert(path, output):
         given = {"optlevel": 1, "static": True, "sequence_length": 8}
-        compile_model(path, output, task="question-answering", backend="cpu", given=given, progress=notes.append)
+        compile_model(path, output, task="question-answering", backend_name="cpu", given=given, progress=notes.append)
 
     compile_bert(tiny_bert(tmp_path / "one", seed=0, num_hidden_layers=1), tmp_path / "out one")
     sibling = tiny_bert(tmp_path / "two", seed=1, num_hidden_layers=1, id2label={0: "no", 1: "yes"})
@@ -312,7 +310,7 @@ neuronkit.get_registry().register(plugin, KEY)
 print("ready", flush=True)
 sys.stdin.readline()
 given = {"optlevel": 1, "static": True, "sequence_length": 9}
-compile_model(sys.argv[1], sys.argv[2], task=TASK, backend="cpu", given=given, progress=print)
+compile_model(sys.argv[1], sys.argv[2], task=TASK, backend_name="cpu", given=given, progress=print)
 """
 
 

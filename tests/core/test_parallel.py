@@ -72,7 +72,7 @@ def test_graphs_compile_together(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path / "cache"))
     said = []
     compile_model(
-        checkpoint, tmp_path / "out", task="question-answering", backend="cpu", given=given(), progress=said.append
+        checkpoint, tmp_path / "out", task="question-answering", backend_name="cpu", given=given(), progress=said.append
     )
     assert "2 graphs, up to 2 at the same time" in said
     assert sum(" from the cache (" in line for line in said) == 2
@@ -81,7 +81,7 @@ def test_graphs_compile_together(checkpoint, tmp_path, monkeypatch):
     said.clear()
     again = given(force=True)
     compile_model(
-        checkpoint, tmp_path / "out", task="question-answering", backend="cpu", given=again, progress=said.append
+        checkpoint, tmp_path / "out", task="question-answering", backend_name="cpu", given=again, progress=said.append
     )
     assert not any("at the same time" in line for line in said)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.export import export
 
-from neuronkit.backends.cpu import program
+from neuronkit.backends import program
 
 X = torch.ones(2, 4)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from neuronkit.backends.neuron.exporting import export_program
+from neuronkit.backends.exporting import export_program
 from neuronkit.buckets import Bucket
 from neuronkit.diagnosis.lowering import lower
 from neuronkit.errors import CompileError

@@ -45,10 +45,10 @@ def ask(tmp_path, monkeypatch):
 @pytest.fixture
 def torch_is(monkeypatch):
     """Pretend that a version of torch is installed."""
-    real = doctor._version
+    real = doctor.version_of
 
     def set_version(number):
-        monkeypatch.setattr(doctor, "_version", lambda name: number if name == "torch" else real(name))
+        monkeypatch.setattr(doctor, "version_of", lambda name: number if name == "torch" else real(name))
 
     return set_version
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neuronkit.backends.neuron.exporting import export_program, runnable
+from neuronkit.backends.exporting import export_program, runnable
 from neuronkit.backends.neuron.job import MODEL, PROGRAM, Job
 from neuronkit.backends.neuron.state import StatefulModule, without_states
 from neuronkit.backends.neuron.worker import compile_job

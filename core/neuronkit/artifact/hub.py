@@ -9,7 +9,7 @@ import attrs
 
 from neuronkit.artifact import optimum
 from neuronkit.artifact.manifest import MANIFEST
-from neuronkit.errors import ArtifactMismatchError, ArtifactUploadError
+from neuronkit.errors import ArtifactMismatchError, ArtifactUploadError, first_line
 from neuronkit.options import build, option
 
 
@@ -69,9 +69,8 @@ def push_artifact(directory: Path, repository_id: str | None = None, **options: 
             create_pr=given.create_pr,
         )
     except (HTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactUploadError(
-            f"{path} could not be uploaded to {wanted!r} ({reason}).\n"
+            f"{path} could not be uploaded to {wanted!r} ({first_line(error)}).\n"
             "Try: a repository that you may write to, a token that allows it, and a hub that can be reached."
         ) from error
     return str(commit.commit_url)

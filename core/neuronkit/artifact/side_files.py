@@ -15,7 +15,7 @@ from neuronkit.artifact.manifest import File
 from neuronkit.artifact.store import describe
 from neuronkit.export.config import ExportConfig
 from neuronkit.export.source import CONFIG_FILES, Source
-from neuronkit.shape_names import AXES_OF_SHAPES
+from neuronkit.shape_names import axis_of
 
 
 def write_side_files(
@@ -37,9 +37,7 @@ def write_side_files(
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source.path / relative, target)
     axes = {axis for graph in config.graphs for axis in graph.axes}
-    recorded = {
-        name: sizes for name, sizes in shapes.items() if AXES_OF_SHAPES.get(name, name) in axes or name in config.shapes
-    }
+    recorded = {name: sizes for name, sizes in shapes.items() if axis_of(name) in axes or name in config.shapes}
     section = {"neuronkit": __version__, **{f"static_{name}": max(sizes) for name, sizes in recorded.items()}}
     file = directory / ("model_index.json" if "_class_name" in source.config else "config.json")
     values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else source.config

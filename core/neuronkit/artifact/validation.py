@@ -80,7 +80,7 @@ def write_and_validate(
     directory: Path,
     graphs: Sequence[CompiledGraphRecord],
     tensors: Mapping[str, Fitted],
-    engine: Backend,
+    backend: Backend,
     references: Iterable[Reference],
     gate: Validation,
 ) -> tuple[File | None, Validation]:
@@ -94,7 +94,7 @@ def write_and_validate(
         directory: Holds the files of the graphs already.
         graphs: The manifest's records.
         tensors: The weights that are apart, each under its graph's name; none when all are inside.
-        engine: The backend that compiled the graphs.
+        backend: The backend that compiled the graphs.
         references: What eager gives; made one by one, so that they need not all be in memory. Empty skips the gate.
         gate: The report without its checks.
 
@@ -115,7 +115,7 @@ def write_and_validate(
                     held = read(directory / writing.result().file)
                 else:
                     held = {name: tensor.source for name, tensor in tensors.items()}
-                opened = open_graphs(directory, graphs, engine, held)
+                opened = open_graphs(directory, graphs, backend, held)
             runner = opened[expected.graph.name].runner(expected.bucket)
             checks.append(compare(expected, runner, gate.tolerance, relative=gate.relative))
         return writing.result() if writing else None, attrs.evolve(gate, checks=checks)

@@ -9,11 +9,11 @@ from contextlib import redirect_stdout
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from neuronkit.cli.flags import add_options, given
+from neuronkit.cli.flags import add_options, add_shapes, given
 from neuronkit.cli.parser import CommandParser, UsageError
 from neuronkit.cli.printing import format_table, print_json
 from neuronkit.options import SourceOptions
-from neuronkit.shape_names import AXES_OF_SHAPES, BATCH
+from neuronkit.shape_names import AXES_OF_SHAPES, BATCH, axis_of
 
 if TYPE_CHECKING:
     from neuronkit.loaded_graph import LoadedGraph
@@ -59,10 +59,7 @@ def configure(parser: CommandParser) -> None:
     shapes = parser.add_argument_group(
         "sizes", "A size, or several with commas between: every combination is measured."
     )
-    for name, axis in AXES_OF_SHAPES.items():
-        shapes.add_argument(
-            f"--{name.replace('_', '-')}", dest=name, type=_sizes, metavar="N[,N...]", help=f"Size of {axis}."
-        )
+    add_shapes(shapes, type=_sizes)
     add_options(
         parser.add_argument_group("where the artifact is found"),
         SourceOptions,
@@ -121,7 +118,7 @@ def sizes_of(
         InputError: A size is larger than the largest bucket.
 
     """
-    compiled = {AXES_OF_SHAPES.get(name, name): sizes for name, sizes in shapes.items()}
+    compiled = {axis_of(name): sizes for name, sizes in shapes.items()}
     found: dict[tuple[int, ...], dict[str, int]] = {}
     for bucket in graph.buckets:
         choices = [

@@ -7,7 +7,7 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from neuronkit.cli.flags import add_options, given
+from neuronkit.cli.flags import add_options, add_shapes, given
 from neuronkit.cli.parser import CommandParser
 from neuronkit.cli.printing import format_size, print_json
 from neuronkit.options import SourceOptions
@@ -48,9 +48,7 @@ def configure(parser: CommandParser) -> None:
     shapes = parser.add_argument_group(
         "shapes", "A size, or several with commas between: one bucket for each combination."
     )
-    for name, axis in AXES_OF_SHAPES.items():
-        flag = f"--{name.replace('_', '-')}"
-        shapes.add_argument(flag, dest=name, default=argparse.SUPPRESS, metavar="N[,N...]", help=f"Size of {axis}.")
+    add_shapes(shapes, default=argparse.SUPPRESS)
     add_options(parser.add_argument_group("where the checkpoint is found"), SourceOptions)
     parser.take_undeclared()
 

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from neuronkit.cli.flags import add_options, given
+from neuronkit.cli.flags import add_options, add_shapes, given
 from neuronkit.cli.parser import CommandParser, UsageError, add_value
 from neuronkit.options import CompileOptions, SourceOptions
 from neuronkit.shape_names import AXES_OF_SHAPES
@@ -57,14 +57,7 @@ def configure(parser: CommandParser) -> None:
     shapes = parser.add_argument_group(
         "shapes", "A size, or several with commas between: one bucket for each combination."
     )
-    for name, axis in AXES_OF_SHAPES.items():
-        shapes.add_argument(
-            f"--{name.replace('_', '-')}",
-            dest=name,
-            default=argparse.SUPPRESS,
-            metavar="N[,N...]",
-            help=f"Size of {axis}.",
-        )
+    add_shapes(shapes, default=argparse.SUPPRESS)
     options = parser.add_argument_group("options")
     add_options(options, CompileOptions)
     _add_other_spellings(options)
@@ -83,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.model,
             arguments.output,
             task=arguments.task,
-            backend=arguments.backend,
+            backend_name=arguments.backend,
             given=values,
             progress=progress,
         )

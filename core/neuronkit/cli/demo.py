@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             checkpoint,
             output,
             task="sentence-similarity",
-            backend="cpu",
+            backend_name="cpu",
             given={
                 "sequence_length": _LENGTH,
                 "optlevel": arguments.optlevel,

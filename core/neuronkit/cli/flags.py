@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from neuronkit.options import json_schema
+from neuronkit.shape_names import AXES_OF_SHAPES
 
 
 def add_options(group: argparse._ActionsContainer, options_class: type, *, leave_out: Collection[str] = ()) -> None:
@@ -28,6 +29,20 @@ def add_options(group: argparse._ActionsContainer, options_class: type, *, leave
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         else:
             group.add_argument(flag, metavar=_metavar(name, schema), **common)
+
+
+def add_shapes(group: argparse._ActionsContainer, **argument: Any) -> None:
+    """
+    Add an argument for every shape.
+
+    Args:
+        group: A parser or a group of one.
+        **argument: As for `add_argument`.
+
+    """
+    for name, axis in AXES_OF_SHAPES.items():
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, dest=name, metavar="N[,N...]", help=f"Size of {axis}.", **argument)
 
 
 def given(arguments: argparse.Namespace, *options_classes: type) -> dict[str, Any]:

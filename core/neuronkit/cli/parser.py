@@ -22,7 +22,6 @@ UNDECLARED = (
 )
 """How undeclared options are read; the end of the help of every command that takes them."""
 
-_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _PLAIN_VALUE = re.compile(r"[-+]?[\d.,]+|true|false", re.IGNORECASE)
 
 
@@ -163,9 +162,11 @@ class _Reading:
         if isinstance(action, argparse.BooleanOptionalAction):
             if value is None:
                 return name
-            if value.lower() not in _TRUE | _FALSE:
+            from neuronkit.conversion import FALSE_WORDS, TRUE_WORDS
+
+            if value.lower() not in TRUE_WORDS | FALSE_WORDS:
                 self._parser.error(f"argument {name}: must be true or false (got {value!r})")
-            wanted = (value.lower() in _TRUE) is not name.startswith("--no-")
+            wanted = (value.lower() in TRUE_WORDS) is not name.startswith("--no-")
             return next(option for option in action.option_strings if option.startswith("--no-") is not wanted)
         if value is None and action.nargs is None and self._rest and not _is_option(self._rest[0]):
             value = self._rest.pop(0)

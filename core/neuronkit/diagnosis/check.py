@@ -163,7 +163,7 @@ def check_graph(graph: Any, bucket: Any, module: Any) -> GraphCheck:
         module: What `Graph.wrap` returned.
 
     """
-    from neuronkit.backends.neuron.exporting import export_program
+    from neuronkit.backends.exporting import export_program
     from neuronkit.diagnosis import lowering, operators
     from neuronkit.errors import CompileError
     from neuronkit.export.capture import TracedModule

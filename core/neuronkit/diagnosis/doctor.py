@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,7 @@ from neuronkit.backends.cpu.host import find_compiler
 from neuronkit.backends.neuron import sdk
 from neuronkit.backends.neuron.host import Host
 from neuronkit.backends.neuron.placement import parse_cores
-from neuronkit.environment import cache_directory
+from neuronkit.environment import cache_directory, version_of
 from neuronkit.errors import OptionError
 from neuronkit.memory import available_memory
 
@@ -114,7 +113,7 @@ def _python(where: Surroundings) -> Finding:
 
 
 def _torch(where: Surroundings) -> Finding:
-    found = _version("torch")
+    found = version_of("torch")
     if found is None:
         return Finding("torch", "problem", "not installed", "pip install torch")
     paired = tuple(int(part) for part in found.split("+")[0].split(".")[:2] if part.isdigit()) == sdk.TORCH
@@ -130,7 +129,7 @@ def _torch(where: Surroundings) -> Finding:
 
 
 def _transformers(where: Surroundings) -> Finding:
-    found = {name: _version(name) for name in ("transformers", "diffusers")}
+    found = {name: version_of(name) for name in ("transformers", "diffusers")}
     text = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     return Finding("libraries", "ok" if text else "absent", text or "neither transformers nor diffusers")
 
@@ -304,10 +303,3 @@ QUESTIONS: tuple[Callable[[Surroundings], Finding], ...] = (
     _host_compiler,
 )
 """In the order in which the findings are shown."""
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from neuronkit.errors import CompileError
+from neuronkit.errors import CompileError, compile_failures
 
 _OPERATOR = re.compile(r"\bstablehlo\.(\w+)")
 _FALLBACK = "aten::"
@@ -47,7 +47,7 @@ def lower(program: ExportedProgram, states: Sequence[int] = ()) -> Lowered:
     Lower a program as the compiler's worker would trace it.
 
     Args:
-        program: From `neuronkit.backends.neuron.exporting.export_program`.
+        program: From `neuronkit.backends.exporting.export_program`.
         states: Positions of the inputs that stay on the device.
 
     Raises:
@@ -58,7 +58,7 @@ def lower(program: ExportedProgram, states: Sequence[int] = ()) -> Lowered:
     from torch_xla.core import xla_model
     from torch_xla.debug import metrics
 
-    from neuronkit.backends.neuron.exporting import runnable
+    from neuronkit.backends.exporting import runnable
     from neuronkit.backends.neuron.state import StatefulModule
 
     if program.example_inputs is None:
@@ -67,15 +67,10 @@ def lower(program: ExportedProgram, states: Sequence[int] = ()) -> Lowered:
     module: nn.Module = runnable(program)
     if states:
         module = StatefulModule(module, examples, states, len(program.graph_signature.user_outputs))
-    try:
+    with compile_failures("torch-xla could not lower the graph"):
         module = module.to(torch_xla.device())
         metrics.clear_counters()
         text = xla_model.get_stablehlo(_trace(module, examples, states))
-    except Exception as error:
-        if isinstance(error, MemoryError):
-            raise
-        summary = "\n  ".join(str(error).strip().splitlines()[:6])
-        raise CompileError(f"torch-xla could not lower the graph:\n  {summary}") from error
     if missing := sorted(
         name.removeprefix(_FALLBACK) for name in metrics.counter_names() if name.startswith(_FALLBACK)
     ):

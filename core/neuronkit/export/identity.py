@@ -9,7 +9,6 @@ import inspect
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Set
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from types import CodeType, ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from neuronkit.environment import version_of
 from neuronkit.export.source import Source
 
 SHAPELESS_FIELDS = frozenset(
@@ -156,7 +156,7 @@ def plugin_identity(plugin: object, source: Source) -> dict[str, Any]:
 
 def libraries() -> dict[str, str | None]:
     """Return the versions of the packages whose code is told apart by them; None for one that is not installed."""
-    return {name: _version(name) for name in _LIBRARIES}
+    return {name: version_of(name) for name in _LIBRARIES}
 
 
 def package_sources(module_name: str) -> dict[str, str]:
@@ -206,10 +206,3 @@ def _digest_once(path: Path) -> str:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

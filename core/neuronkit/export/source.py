@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from neuronkit.artifact.manifest import MANIFEST
-from neuronkit.errors import SourceError
+from neuronkit.errors import SourceError, first_line
 from neuronkit.options import SourceOptions
 
 CONFIG_FILES = ("config.json", "model_index.json")
@@ -335,9 +335,8 @@ def download(
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SourceError(
-            f"There is no directory {model!r}, and the hub did not give a model of that name ({reason}).\n"
+            f"There is no directory {model!r}, and the hub did not give a model of that name ({first_line(error)}).\n"
             f"Try: the path of a directory that holds a config.json, or a hub id that you can reach."
         ) from error
 

@@ -19,13 +19,13 @@ from torch.export import ExportedProgram
 from neuronkit.backends.base import CompiledGraph, Runner
 from neuronkit.backends.cpu.bands import place_bands
 from neuronkit.backends.cpu.convolutions import place_convolutions
-from neuronkit.backends.cpu.exporting import without_warnings_of_copies
+from neuronkit.backends.cpu.folding import without_warnings_of_copies
 from neuronkit.backends.cpu.host import cores
 from neuronkit.backends.cpu.literals import name_literals
 from neuronkit.backends.cpu.packing import Packer, let_go, packable, take_turned
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
-from neuronkit.errors import CompileError, WeightsError
+from neuronkit.errors import CompileError, WeightsError, compile_failures
 from neuronkit.options import CompileOptions
 from neuronkit.weights import Constant, constant
 
@@ -70,16 +70,11 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     if options.compiler_workdir is not None:
         Path(options.compiler_workdir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, _inductor_cache(options, workdir):
-        try:
-            with torch.no_grad(), without_warnings_of_copies():
-                package = torch._inductor.aoti_compile_and_package(
-                    program, package_path=str(Path(workdir) / "graph.pt2"), inductor_configs=settings
-                )
-        except MemoryError:
-            raise
-        except Exception as error:
-            summary = "\n  ".join(str(error).strip().splitlines()[:12])
-            raise CompileError(f"AOTInductor could not compile the graph:\n  {summary}") from error
+        failures = compile_failures("AOTInductor could not compile the graph")
+        with failures, torch.no_grad(), without_warnings_of_copies():
+            package = torch._inductor.aoti_compile_and_package(
+                program, package_path=str(Path(workdir) / "graph.pt2"), inductor_configs=settings
+            )
         with zipfile.ZipFile(package) as opened:
             for member in opened.namelist():
                 if Path(member).suffix in _KEPT_SUFFIXES:

@@ -118,8 +118,9 @@ class CpuBackend:
         Raises:
             OptionError: ``optlevel`` is 3 and weights are to stay apart: the kernels that are timed pack them while compiling.
         """
-        from neuronkit.backends.cpu import aot, program
-        from neuronkit.backends.cpu.exporting import export_program
+        from neuronkit.backends import program
+        from neuronkit.backends.cpu import aot
+        from neuronkit.backends.cpu.folding import export_folded
         from neuronkit.errors import OptionError
 
         if options.optlevel == 3 and not options.inline_weights:
@@ -127,7 +128,7 @@ class CpuBackend:
                 "optlevel: 3 times kernels that pack weights while compiling, and these stay apart from the graph (got 3).\n"
                 "Try: --optlevel 2, or --inline-weights."
             )
-        exported, rounded = export_program(graph, bucket, module, inline_weights=bool(options.inline_weights))
+        exported, rounded = export_folded(graph, bucket, module, inline_weights=bool(options.inline_weights))
         if options.optlevel == 1:
             compiled = program.save(exported, directory, inline_weights=bool(options.inline_weights))
         else:
@@ -137,7 +138,8 @@ class CpuBackend:
 
     def load(self, directory: Path, compiled: CompiledBucket, weights: Mapping[str, torch.Tensor]) -> Runner:
         """Open a compiled graph and bind its weights."""
-        from neuronkit.backends.cpu import aot, program
+        from neuronkit.backends import program
+        from neuronkit.backends.cpu import aot
         from neuronkit.backends.cpu.packing import shared_packer
 
         if compiled.entry.endswith(program.SUFFIX):

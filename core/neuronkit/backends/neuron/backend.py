@@ -165,8 +165,9 @@ class NeuronBackend:
         """
         import torch
 
+        from neuronkit.backends.exporting import export_program
         from neuronkit.backends.neuron import job as jobs
-        from neuronkit.backends.neuron.exporting import export_program
+        from neuronkit.backends.neuron.errors import EXPORT_ADVICE
         from neuronkit.backends.neuron.running import GraphRecord, write_record
         from neuronkit.weights import constant
 
@@ -187,7 +188,7 @@ class NeuronBackend:
             lazy_load=chosen.lazy_load,
             async_load=chosen.async_load,
         )
-        program = export_program(graph, bucket, module)
+        program = export_program(graph, bucket, module, advice=EXPORT_ADVICE)
         needed = {
             *program.graph_signature.inputs_to_parameters.values(),
             *program.graph_signature.inputs_to_buffers.values(),

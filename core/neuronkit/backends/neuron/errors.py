@@ -7,6 +7,9 @@ from pathlib import Path
 from neuronkit.errors import CompileError
 from neuronkit_registry.errors import NeuronkitError
 
+EXPORT_ADVICE = "neuronkit check, which names what Neuron does not take."
+"""What to type when a graph cannot be exported."""
+
 
 class NeuronPackageError(NeuronkitError, ImportError):
     """The Neuron packages are absent, placeholders, or of another line; the message holds the install command."""

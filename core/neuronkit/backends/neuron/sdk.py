@@ -8,13 +8,13 @@ which has none. What public package indexes hold under these names are placehold
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import attrs
 from packaging.version import InvalidVersion, Version
 
 from neuronkit.backends.neuron.errors import NeuronPackageError
+from neuronkit.environment import version_of
 
 Line = Literal["absent", "placeholder", "xla", "native"]
 
@@ -78,7 +78,7 @@ class Sdk:
 
 def installed() -> Sdk:
     """Look at the metadata of this environment."""
-    package, compiler = _version("torch-neuronx"), _version("neuronx-cc")
+    package, compiler = version_of("torch-neuronx"), version_of("neuronx-cc")
     return Sdk(package, compiler, line_of(package), "absent" if compiler is None else _compiler_line(compiler))
 
 
@@ -100,13 +100,6 @@ def _compiler_line(compiler: str) -> Line:
         return "placeholder" if Version(compiler).release[:2] in ((1,), (1, 0)) else "xla"
     except InvalidVersion:
         return "placeholder"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def require(*, compiler: bool) -> Sdk:

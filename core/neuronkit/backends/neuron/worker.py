@@ -38,7 +38,7 @@ def compile_job(job: Job, directory: Path) -> None:
     import torch
     import torch_neuronx
 
-    from neuronkit.backends.neuron.exporting import runnable
+    from neuronkit.backends.exporting import runnable
     from neuronkit.backends.neuron.state import StatefulModule, without_states
 
     program = torch.export.load(directory / PROGRAM)

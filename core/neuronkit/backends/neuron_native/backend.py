@@ -16,7 +16,7 @@ import attrs
 
 from neuronkit.backends.base import Capabilities, CompiledGraph, Runner
 from neuronkit.backends.neuron import sdk
-from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronDeviceError, NeuronPackageError
+from neuronkit.backends.neuron.errors import EXPORT_ADVICE, NeuronCompileError, NeuronDeviceError, NeuronPackageError
 from neuronkit.backends.neuron.host import Host
 from neuronkit.errors import OptionError
 
@@ -140,11 +140,11 @@ class NeuronNativeBackend:
                 f"Graph {graph.name!r} keeps a state between calls ({names}), which neuron-native cannot do: what happens to "
                 "it on the device is not documented.\nTry: --backend neuron."
             )
-        from neuronkit.backends.cpu import program as programs
-        from neuronkit.backends.neuron.exporting import export_program
+        from neuronkit.backends import program as programs
+        from neuronkit.backends.exporting import export_program
         from neuronkit.backends.neuron_native.running import compile_beside
 
-        exported = export_program(graph, bucket, module)
+        exported = export_program(graph, bucket, module, advice=EXPORT_ADVICE)
         tensors = {**exported.constants, **exported.state_dict}
         compiled = programs.save(exported, directory, inline_weights=False)
         weights = {constant.name: tensors[constant.name] for constant in compiled.constants}

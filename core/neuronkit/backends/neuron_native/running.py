@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
-from neuronkit.backends.cpu import program as programs
+from neuronkit.backends import program as programs
+from neuronkit.backends.exporting import runnable
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronPackageError
-from neuronkit.backends.neuron.exporting import runnable
 from neuronkit.environment import temporarily
+from neuronkit.errors import compile_failures
 
 NEFF = "neff"
 """The folder of an artifact's graph that holds the binaries."""
@@ -83,13 +84,8 @@ def _opened(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str, device
     module = runnable(program)
     programs.bind(module, weights)
     runner = NativeRunner(module, dynamo, device)
-    try:
+    with compile_failures("torch.compile failed for Neuron", NeuronCompileError):
         runner(list(program.example_inputs[0]))
-    except Exception as error:
-        if isinstance(error, MemoryError):
-            raise
-        summary = "\n  ".join(str(error).strip().splitlines()[:8])
-        raise NeuronCompileError(f"torch.compile failed for Neuron:\n  {summary}") from error
     return runner
 
 

@@ -1,4 +1,4 @@
-"""From a traced module to an exported program, with weight casts folded into the weights."""
+"""Weight casts, folded into the weights of an exported program."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch._dynamo.exc import UserError, UserErrorType
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from neuronkit.backends.cpu.limits import FEW_ROWS
+from neuronkit.backends.exporting import export_failures, export_program
 from neuronkit.buckets import Bucket, memory_bound_bucket
-from neuronkit.errors import CompileError, ExportConfigError
-from neuronkit.export.capture import TracedModule, seeded_inputs
+from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import Graph
 from neuronkit.weights import dtype_name
 
-_EXAMPLE_SIZES = (2, 7, 11, 13, 17, 19, 23)
-"""Sizes of dynamic axes while tracing: distinct, and never 1, which ``torch.export`` would take for a constant."""
 
-
-def export_program(
+def export_folded(
     graph: Graph, bucket: Bucket, module: TracedModule, *, inline_weights: bool = True
 ) -> tuple[ExportedProgram, dict[str, str]]:
     """
@@ -35,42 +31,22 @@ def export_program(
         inline_weights: Whether the values of the program's weights will be used.
 
     Returns:
-        A program whose dynamic axes are bounded as the bucket says. Parameters that the graph only ever casts to one lower
-        precision are stored in that precision, and the casts are gone. Beside it the precision that parameters' values must be
-        rounded to, by name.
+        The program. Parameters that the graph only ever casts to one lower precision are stored in that precision, and the casts
+        are gone. Beside it the precision that parameters' values must be rounded to, by name.
 
     Raises:
         CompileError: The module cannot be traced, or not with dynamic axes.
         ExportConfigError: The module does not return what the graph declares.
     """
-    sizes, dims = _example(graph, bucket)
-    example = tuple(seeded_inputs(graph, sizes, {}, seed=0).values())
-    shapes = tuple(
-        {position: dims[axis] for position, axis in enumerate(input.axes) if axis in dims} for input in graph.inputs
-    )
-    try:
-        with torch.no_grad():
-            program = torch.export.export(module, example, dynamic_shapes=(shapes,) if dims else None, strict=False)
-            if module.lowers_precision:
-                # The casts to be folded appear with the core operators; else it is a trace for nothing.
-                program = _with_core_operators(program)
-    except (MemoryError, ExportConfigError):
-        raise
-    except Exception as error:
-        summary = "\n  ".join(str(error).strip().splitlines()[:12])
-        hint = "\nTry: --static, which fixes every axis." if dims and _fixes_an_axis(error) else ""
-        raise CompileError(
-            f"Graph {graph.name!r} could not be exported ({bucket.label}):\n  {summary}{hint}"
-        ) from error
+    program = export_program(graph, bucket, module)
     if not module.lowers_precision:
         return program, {}
+    with export_failures(graph, bucket), torch.no_grad():
+        program = _with_core_operators(
+            program
+        )  # the casts to be folded appear with them; else it is a trace for nothing
     narrow = not inline_weights and memory_bound_bucket(graph, bucket, FEW_ROWS) is not None
     return program, _fold_weight_casts(program, inline=inline_weights, narrow=narrow)
-
-
-def _fixes_an_axis(error: Exception) -> bool:
-    """Tell whether a module does not do for every size that an axis may have."""
-    return isinstance(error, UserError) and error.error_type is UserErrorType.CONSTRAINT_VIOLATION
 
 
 def _with_core_operators(program: ExportedProgram) -> ExportedProgram:
@@ -92,18 +68,6 @@ def without_warnings_of_copies() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
         yield
-
-
-def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Dim]]:
-    sizes = dict(bucket.sizes)
-    dims: dict[Any, Dim] = {}
-    unused = iter(_EXAMPLE_SIZES)
-    for axis in graph.axes:
-        low, high = bucket.bounds.get(axis, (0, 0))
-        if high > 1:
-            sizes[axis] = min(next(unused), high)
-            dims[axis] = Dim(axis, min=low, max=high)
-    return sizes, dims
 
 
 def _fold_weight_casts(program: ExportedProgram, *, inline: bool, narrow: bool) -> dict[str, str]:

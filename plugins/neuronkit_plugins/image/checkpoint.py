@@ -16,7 +16,7 @@ from neuronkit.export.source import Source
 from neuronkit.shells import KEPT_FILE
 from neuronkit_plugins.image.components import MODULE_PATHS
 from neuronkit_plugins.image.lora_file import read
-from neuronkit_plugins.image.merging import Layer, merge
+from neuronkit_plugins.image.merging import ScaledLora, merge
 from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
 from neuronkit_plugins.image.shells import ADAPTED, SHELLS
 
@@ -133,14 +133,14 @@ def _merge_loras(pipeline: Any, pipeline_class: Any, options: AdaptedOptions) ->
     modules = {name: pipeline.components[name] for name in MODULE_PATHS if pipeline.components.get(name) is not None}
     if models:
         try:
-            layers = [
-                Layer(
+            loras = [
+                ScaledLora(
                     read(pipeline_class, model, {} if file is None else {"weight_name": file}, pipeline.unet.config),
                     scale,
                 )
                 for model, file, scale in zip(models, files, scales, strict=True)
             ]
-            merge(pipeline_class, modules, layers)
+            merge(pipeline_class, modules, loras)
         except (OSError, ValueError) as error:
             raise OptionError(f"lora_model_ids: {error}") from error
 

@@ -22,7 +22,7 @@ from neuronkit.session import Session
 from neuronkit_plugins.image.checkpoint import quiet
 from neuronkit_plugins.image.components import MODULE_PATHS
 from neuronkit_plugins.image.lora_file import Lora, read
-from neuronkit_plugins.image.merging import UNET, Layer, merge
+from neuronkit_plugins.image.merging import UNET, ScaledLora, merge
 from neuronkit_plugins.image.shells import make_shells, plain_config
 
 Value = TypeVar("Value")
@@ -48,19 +48,19 @@ class _State:
     scales: Mapping[str, Any] = attrs.field(factory=dict)
     active: tuple[str, ...] = ()
     enabled: bool = True
-    fused: Mapping[str, Layer] = attrs.field(factory=dict)
-    settled: tuple[tuple[str, Layer], ...] = ()
+    fused: Mapping[str, ScaledLora] = attrs.field(factory=dict)
+    settled: tuple[tuple[str, ScaledLora], ...] = ()
 
-    def layers(self) -> list[Layer]:
+    def merged(self) -> list[ScaledLora]:
         """Return what is to be merged: what is fused, and the active LoRAs as far as they are not fused."""
-        found = [layer for _, layer in self.settled]
+        found = [scaled for _, scaled in self.settled]
         if not self.enabled:
             return found
         found.extend(self.fused.values())
         for name in self.active:
             components = set(MODULE_PATHS) - set(self.fused[name].components or () if name in self.fused else ())
             if components:
-                found.append(Layer(self.loaded[name], self.scales[name], tuple(components)))
+                found.append(ScaledLora(self.loaded[name], self.scales[name], tuple(components)))
         return found
 
     def require_loaded(self, names: Iterable[str]) -> None:
@@ -123,7 +123,7 @@ class Adapters:
     @property
     def merged(self) -> bool:
         """Whether the graphs have other weights than the artifact's."""
-        return bool(self._state.layers())
+        return bool(self._state.merged())
 
     def read(self, model: Any, arguments: Mapping[str, Any]) -> Lora:
         """
@@ -234,7 +234,7 @@ class Adapters:
         if unknown := sorted(set(components) - set(MODULE_PATHS)):
             raise InputError(f"No LoRA can be fused into {unknown[0]!r}, only into {', '.join(MODULE_PATHS)}.")
         new = {
-            name: Layer(state.loaded[name], state.scales[name], tuple(components), scale)
+            name: ScaledLora(state.loaded[name], state.scales[name], tuple(components), scale)
             for name in names
             if name not in state.fused
         }
@@ -260,7 +260,7 @@ class Adapters:
         active = [name for name in state.active if name not in gone]
         if state.active and not active:
             active = sorted(loaded)[:1]
-        settled = tuple((name, layer) for name, layer in state.fused.items() if name in gone and state.enabled)
+        settled = tuple((name, scaled) for name, scaled in state.fused.items() if name in gone and state.enabled)
         self._become(
             attrs.evolve(
                 state,
@@ -275,16 +275,16 @@ class Adapters:
 
     def _become(self, state: _State) -> None:
         """Give the graphs the weights that a state has; only then is it the state."""
-        self._replace(self._merge(state.layers()))
+        self._replace(self._merge(state.merged()))
         self._state = state
 
-    def _merge(self, layers: Sequence[Layer]) -> dict[str, dict[str, torch.Tensor]]:
+    def _merge(self, loras: Sequence[ScaledLora]) -> dict[str, dict[str, torch.Tensor]]:
         """Return the merged weights by component and by name in it."""
-        if not layers:
+        if not loras:
             return {}
         modules = {name: _fill(shell, self._original(name)) for name, shell in self._shells.items()}
         with quiet():
-            touched = merge(self._eager_class, modules, layers)
+            touched = merge(self._eager_class, modules, loras)
         if UNET in touched:
             touched[UNET] += _fuse_projections(modules[UNET], touched[UNET], self._original(UNET))
         merged = {name: dict(modules[name].named_parameters()) for name in touched}

@@ -33,9 +33,9 @@ _OLDER_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": 
 
 
 @attrs.frozen
-class Layer:
+class ScaledLora:
     """
-    A LoRA in a merge.
+    A LoRA with its strength.
 
     Args:
         lora: What is merged.
@@ -60,14 +60,14 @@ class Layer:
         return 1.0 if found is None else found
 
 
-def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], layers: Sequence[Layer]) -> dict[str, list[str]]:
+def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], loras: Sequence[ScaledLora]) -> dict[str, list[str]]:
     """
     Merge LoRAs into modules in place; a weight that is touched becomes a float32 copy, and its module lets go of the old one.
 
     Args:
         pipeline_class: diffusers' own.
         modules: The real components, by name.
-        layers: What to merge.
+        loras: What to merge.
 
     Returns:
         The names of the touched weights by component.
@@ -76,11 +76,11 @@ def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], layers: Sequenc
         InputError: A LoRA does not fit a component.
 
     """
-    names = [f"layer_{number}" for number in range(len(layers))]
+    names = [f"lora_{number}" for number in range(len(loras))]
     unet: Any = modules[UNET]
     touched: dict[str, list[str]] = {}
-    for name, layer in zip(names, layers, strict=True):
-        lora = layer.lora
+    for name, scaled in zip(names, loras, strict=True):
+        lora = scaled.lora
         if UNET in lora.components:
             try:
                 pipeline_class.load_lora_into_unet(
@@ -93,19 +93,19 @@ def merge(pipeline_class: Any, modules: Mapping[str, nn.Module], layers: Sequenc
             except RuntimeError as error:  # as torch reports sizes that do not fit
                 raise _other_model(UNET, lora.name) from error
         for component, module in modules.items():
-            if component != UNET and layer.scale_of(component):
+            if component != UNET and scaled.scale_of(component):
                 try:
-                    changed = _merge_text(module, component, layer)
+                    changed = _merge_text(module, component, scaled)
                 except RuntimeError as error:  # as torch reports sizes that do not fit
                     raise _other_model(component, lora.name) from error
                 touched.setdefault(component, []).extend(changed)
     loaded = {
-        name: layer for name, layer in zip(names, layers, strict=True) if name in getattr(unet, "peft_config", {})
+        name: scaled for name, scaled in zip(names, loras, strict=True) if name in getattr(unet, "peft_config", {})
     }
     if loaded:
         touched[UNET] = _detach_touched(unet)
-        unet.set_adapters(list(loaded), [layer.scale_of(UNET) for layer in loaded.values()])
-        _multiply(unet, {name: layer.factor for name, layer in loaded.items()})
+        unet.set_adapters(list(loaded), [scaled.scale_of(UNET) for scaled in loaded.values()])
+        _multiply(unet, {name: scaled.factor for name, scaled in loaded.items()})
         unet.fuse_lora(adapter_names=list(loaded))
         unet.unload_lora()
     return {component: list(dict.fromkeys(found)) for component, found in touched.items() if found}
@@ -123,14 +123,14 @@ def _other_model(component: str, name: str) -> InputError:
     return InputError(f"{name} has other sizes than the layers of {component}: the LoRA is for another model.")
 
 
-def _merge_text(encoder: nn.Module, component: str, layer: Layer) -> list[str]:
+def _merge_text(encoder: nn.Module, component: str, scaled: ScaledLora) -> list[str]:
     """Add a LoRA to a text encoder's weights, and return the names of these."""
-    state, metadata, scale = layer.lora.of_component(component), layer.lora.metadata, layer.scale_of(component)
+    state, metadata, scale = scaled.lora.of_component(component), scaled.lora.metadata, scaled.scale_of(component)
     if not state:
         return []
     if isinstance(scale, Mapping):
         raise InputError(f"set_adapters needs one weight for {component} (got {scale!r}).")
-    for key, alpha in layer.lora.alphas.items():
+    for key, alpha in scaled.lora.alphas.items():
         down = key.removesuffix(".alpha")
         if down in state:
             up = down.replace(".down.", ".up.")
@@ -142,7 +142,7 @@ def _merge_text(encoder: nn.Module, component: str, layer: Layer) -> list[str]:
     changed = []
     for path, pair in pairs.items():
         name, base = _find(encoder, component, path)
-        strength = scale * layer.factor * _strength(component, path, len(pair["A"]), metadata)
+        strength = scale * scaled.factor * _strength(component, path, len(pair["A"]), metadata)
         merged = base.weight.detach().float() + strength * (pair["B"] @ pair["A"])
         base.weight = nn.Parameter(merged, requires_grad=False)
         changed.append(f"{name}.weight")

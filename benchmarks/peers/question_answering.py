@@ -38,7 +38,7 @@ def prepare_neuronkit() -> dict[str, Any]:
     import transformers.models.bert.modeling_bert  # noqa: F401  # imports do not count
 
     import neuronkit
-    import neuronkit.compilation
+    import neuronkit.compilation.journey
     from neuronkit.loading import load_shell
 
     options: dict[str, Any] = {"auto_cast": "matmul"} if precision == "bf16" else {}

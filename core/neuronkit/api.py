@@ -41,7 +41,7 @@ def compile(
         CompileError: The backend failed.
         ValidationError: The compiled graph differs from the eager model.
     """
-    from neuronkit.compilation import compile_model
+    from neuronkit.compilation.journey import compile_model
 
     return compile_model(model, output, task=task, backend_name=backend, given=shapes_and_options)
 

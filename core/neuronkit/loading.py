@@ -187,7 +187,7 @@ def compile_and_load(model: str | Path, *, task: str | None, given: Mapping[str,
 
 def compile_temporarily(model: str | Path, *, task: str | None, given: Mapping[str, Any]) -> tuple[Artifact, object]:
     """Compile a checkpoint, and return the artifact with the object whose end removes it."""
-    from neuronkit.compilation import compile_model
+    from neuronkit.compilation.journey import compile_model
 
     values = dict(given)
     backend = values.pop("backend", "cpu")
@@ -202,7 +202,7 @@ def replace_weights(session: Any, checkpoint: str | Path, given: Mapping[str, An
     Raises:
         WeightsError: The weights are inside the graphs, or do not fit them.
     """
-    from neuronkit.replacement import bind_checkpoint
+    from neuronkit.compilation.replacement import bind_checkpoint
 
     kept = _Kept(prefix="neuronkit-")
     artifact = bind_checkpoint(session.artifact, checkpoint, given, Path(kept.name) / "artifact")

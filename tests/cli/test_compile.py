@@ -12,9 +12,9 @@ from neuronkit.artifact.reader import open_artifact
 from neuronkit.cli import build_parser
 from neuronkit.cli.compile import collect
 from neuronkit.cli.parser import UsageError
+from neuronkit.compilation.rebuild import rebuild_command
 from neuronkit.export.source import Source
 from neuronkit.options import CompileOptions, SourceOptions, json_schema, names, split_options
-from neuronkit.rebuild import rebuild_command
 from neuronkit.shape_names import SHAPE_NAMES
 from tests.core.tide import TideOptions
 

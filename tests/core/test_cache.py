@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import neuronkit
-from neuronkit import graph_jobs
 from neuronkit.artifact.cache import GraphCache, content_key
 from neuronkit.backends.base import CompiledGraph
 from neuronkit.buckets import Bucket
-from neuronkit.compilation import compile_model
+from neuronkit.compilation import jobs
+from neuronkit.compilation.journey import compile_model
 from neuronkit.errors import ValidationError
 from neuronkit.export.identity import package_sources
 from tests.core.tide import TASK, load_tide, make_tide
@@ -137,7 +137,7 @@ def test_another_backend_s_code_misses(filled, tide_checkpoint, tmp_path, monkey
     assert {"backend.py", "products.py", "limits.py"} <= set(sources)
     assert {"exporting.py", "program.py"} <= set(package_sources("neuronkit.backends.base"))
     changed = {**sources, "limits.py": "0" * 64}
-    monkeypatch.setattr(graph_jobs, "package_sources", lambda name: changed if "cpu" in name else package_sources(name))
+    monkeypatch.setattr(jobs, "package_sources", lambda name: changed if "cpu" in name else package_sources(name))
     assert not compile_tide(tide_checkpoint, tmp_path / "out")
 
 
@@ -302,7 +302,7 @@ def test_entries_size_and_clear(own_cache, tide_checkpoint, tmp_path):
 SCRIPT = """
 import sys
 import neuronkit
-from neuronkit.compilation import compile_model
+from neuronkit.compilation.journey import compile_model
 from neuronkit.errors import ValidationError
 from tests.core.tide import KEY, TASK, plugin
 

@@ -12,9 +12,9 @@ import torch
 
 import neuronkit
 from neuronkit.artifact.cache import GraphCache
-from neuronkit.compilation import compile_model
+from neuronkit.compilation.journey import compile_model
+from neuronkit.compilation.parallel import run_forked
 from neuronkit.errors import CompileError
-from neuronkit.parallel import run_forked
 from tests.plugins.checkpoints import tiny_bert
 
 

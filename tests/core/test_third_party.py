@@ -8,7 +8,7 @@ import torch
 
 import neuronkit
 from neuronkit import hookimpl
-from neuronkit.declaration import read_request
+from neuronkit.compilation.declaration import read_request
 from neuronkit.errors import ArtifactMismatchError, InputError, UnknownTaskError
 from neuronkit.models import NeuronBaseModel
 from tests.core.tide import KEY, TASK, Tide

@@ -15,7 +15,7 @@ from neuronkit.backends.neuron import NeuronBackend, backend
 from neuronkit.backends.neuron.errors import NeuronDeviceError, NeuronPackageError
 from neuronkit.backends.neuron.placement import Placement
 from neuronkit.backends.neuron.running import read_record
-from neuronkit.declaration import refuse_shared_states
+from neuronkit.compilation.declaration import refuse_shared_states
 from neuronkit.errors import CompileError, ExportConfigError, OptionError
 from neuronkit.options import CompileOptions
 from neuronkit.weights import fit, make_once, module_tensors

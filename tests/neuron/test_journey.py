@@ -9,9 +9,9 @@ import neuronkit
 from neuronkit.artifact import manifest as manifests
 from neuronkit.backends.neuron import backend
 from neuronkit.backends.neuron.errors import NeuronPackageError
+from neuronkit.compilation.replacement import bind_checkpoint
 from neuronkit.errors import ArtifactIncompatibleError, OptionError
 from neuronkit.plugins import BACKENDS, registry_of
-from neuronkit.replacement import bind_checkpoint
 from tests.core.tide import KEY, TASK, load_tide, make_tide, plugin
 from tests.standin.simulation import Simulation
 

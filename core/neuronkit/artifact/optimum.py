@@ -303,8 +303,8 @@ def _unsupported(directory: Path, what: str, config: Mapping[str, Any]) -> Artif
 def _rebuild(
     directory: Path, config: Mapping[str, Any], task: str, shapes: Mapping[str, list[int]], found: Mapping[str, Any]
 ) -> str:
+    from neuronkit.compilation.rebuild import rebuild_command
     from neuronkit.export.source import Source
-    from neuronkit.rebuild import rebuild_command
 
     source = Source(str(config.get("_name_or_path") or "MODEL"), directory, dict(config))
     given: dict[str, Any] = dict(shapes)

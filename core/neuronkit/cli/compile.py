@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compile, and print where the artifact is."""
     values = collect(arguments)
     from neuronkit.cli.progress import reporting
-    from neuronkit.compilation import compile_model
+    from neuronkit.compilation.journey import compile_model
 
     with redirect_stdout(sys.stderr), reporting("compiling", quiet=arguments.quiet) as progress:
         compile_model(

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     from neuronkit import pipeline
     from neuronkit.artifact.manifest import MANIFEST
     from neuronkit.cli.progress import reporting
-    from neuronkit.compilation import compile_model
+    from neuronkit.compilation.journey import compile_model
 
     output = Path(arguments.output)
     with redirect_stdout(sys.stderr), reporting("compiling all-MiniLM-L6-v2") as progress:

@@ -137,7 +137,7 @@ class Prepared:
 def prepare(model: str | Path, *, task: str | None = None, given: Mapping[str, Any] | None = None) -> Prepared:
     """Load a model and have its plugin say what there is to compile; see `check_model`."""
     from neuronkit.backends.neuron import backend
-    from neuronkit.declaration import choose_buckets, declare, read_request, refuse_shared_states
+    from neuronkit.compilation.declaration import choose_buckets, declare, read_request, refuse_shared_states
 
     request = read_request(model, task, dict(given or {}))
     target = parse_target(request.parsed.compile.target or DEFAULT_TARGET)

@@ -11,9 +11,9 @@ import torch
 
 import neuronkit
 from neuronkit.artifact.references import Reference
-from neuronkit.declaration import load_eager
+from neuronkit.compilation.declaration import load_eager
+from neuronkit.compilation.precision import is_relative, tolerance
 from neuronkit.export.config import ExportConfig
-from neuronkit.precision import is_relative, tolerance
 from neuronkit.running import Pipeline
 from neuronkit.session import Session
 from neuronkit.testing.calls import as_calls, expected_calls, run_all

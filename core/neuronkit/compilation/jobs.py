@@ -16,12 +16,12 @@ from neuronkit.artifact.manifest import CompiledGraphRecord
 from neuronkit.artifact.store import copy_files
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket
+from neuronkit.compilation.precision import trace_module
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import Graph
 from neuronkit.export.identity import canonical, module_identity, module_structure, package_sources
 from neuronkit.export.layout import channels_last
 from neuronkit.options import CompileOptions
-from neuronkit.precision import trace_module
 
 
 @attrs.frozen

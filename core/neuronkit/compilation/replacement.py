@@ -19,8 +19,10 @@ from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory
 from neuronkit.artifact.validation import write_and_validate
 from neuronkit.buckets import Bucket
-from neuronkit.compilation import make_gate, source_record
-from neuronkit.declaration import load_eager
+from neuronkit.compilation.declaration import load_eager
+from neuronkit.compilation.journey import make_gate, source_record
+from neuronkit.compilation.precision import in_precision, trace_module
+from neuronkit.compilation.rebuild import rebuild_command
 from neuronkit.errors import WeightsError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig
@@ -30,9 +32,7 @@ from neuronkit.loading import resolve_plugin
 from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import CompileOptions, SourceOptions, as_chosen, build
 from neuronkit.plugins import active_extensions, resolve_backend
-from neuronkit.precision import in_precision, trace_module
 from neuronkit.processors import read_config
-from neuronkit.rebuild import rebuild_command
 
 
 def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[str, Any], output: Path) -> Artifact:

@@ -29,18 +29,18 @@ from neuronkit.artifact.store import atomic_directory, require_free
 from neuronkit.artifact.validation import write_and_validate
 from neuronkit.backends.base import Backend
 from neuronkit.buckets import Bucket
-from neuronkit.declaration import choose_buckets, declare, read_request, refuse_shared_states
+from neuronkit.compilation.declaration import choose_buckets, declare, read_request, refuse_shared_states
+from neuronkit.compilation.jobs import fit_weights, keep, make_job, run_job, settle_weights
+from neuronkit.compilation.parallel import run_forked
+from neuronkit.compilation.precision import in_precision, is_relative, tolerance
+from neuronkit.compilation.rebuild import rebuild_command
 from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import config_identity, libraries, plugin_identity
 from neuronkit.export.source import MODULES_FILE, Source
-from neuronkit.graph_jobs import fit_weights, keep, make_job, run_job, settle_weights
 from neuronkit.memory import expected_memory
 from neuronkit.options import CompileOptions, Parsed, as_json
-from neuronkit.parallel import run_forked
 from neuronkit.plugins import resolve_backend
-from neuronkit.precision import in_precision, is_relative, tolerance
-from neuronkit.rebuild import rebuild_command
 from neuronkit.shape_names import axis_of
 from neuronkit.tasks import SENTENCES
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from neuronkit.backends.base import Capabilities
 from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
+from neuronkit.compilation.shapes import default_shapes
 from neuronkit.compilation.suggestion import resolve_for
 from neuronkit.errors import ExportConfigError, NeuronkitError, OptionError
 from neuronkit.export.config import ExportConfig, Graph
@@ -20,7 +21,6 @@ from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, SourceOptions, names, split_options, unknown_shape_error
 from neuronkit.plugins import active_extensions
 from neuronkit.shape_names import AXES_OF_SHAPES, shape_of
-from neuronkit.shapes import default_shapes
 from neuronkit.tasks import canonical_task, infer_task
 
 _ARGUMENTS = ("model", "output", "task", "backend")

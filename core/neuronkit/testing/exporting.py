@@ -10,11 +10,11 @@ import attrs
 import pytest
 
 import neuronkit
+from neuronkit.compilation.shapes import default_shapes
 from neuronkit.export.config import ExportConfig
 from neuronkit.export.source import resolve_source
 from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import split_options
-from neuronkit.shapes import default_shapes
 
 
 class Export:

@@ -328,7 +328,9 @@ def test_damaged_file(tide_copy, pattern, damage):
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         what = "was edited: its SHA-256 is not the manifest's"
     rebuild = open_artifact(tide_copy).manifest.rebuild
-    note = " The tokenizer and the configuration are in an artifact already: nothing may be saved over them."
+    note = (
+        " The configuration and the tokenizer's vocabulary are in an artifact already: nothing may be saved over them."
+    )
     with pytest.raises(ArtifactCorruptError) as raised:
         neuronkit.load(tide_copy)
     note = note if relative == "config.json" else ""

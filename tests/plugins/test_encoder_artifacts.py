@@ -20,8 +20,10 @@ import pytest
 import torch
 
 import neuronkit
+from neuronkit.artifact.reader import open_artifact, verify
 from neuronkit.cli import main
 from neuronkit.errors import (
+    ArtifactCorruptError,
     ArtifactMismatchError,
     ArtifactNotFoundError,
     ArtifactUntrustedError,
@@ -58,6 +60,33 @@ def model(checkpoint):
     return neuronkit.NeuronModelForSequenceClassification.from_pretrained(
         checkpoint, export=True, batch_size=2, sequence_length=16, optlevel=1, auto_cast="none", inline_weights=False
     )
+
+
+def test_a_tokenizer_may_be_saved_beside_the_model(model, tmp_path, capsys):
+    """As is usual with transformers, also twice, and after it was called; a truncated one is an error, and for --verify any is."""
+    import transformers
+
+    saved = tmp_path / "saved"
+    for _ in range(2):
+        model.save_pretrained(saved, safe_serialization=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
+        tokenizer(["hello", "hello world"], padding=True, truncation=True, max_length=8)
+        tokenizer.save_pretrained(saved)
+    capsys.readouterr()
+    again = type(model).from_pretrained(saved)
+    said = capsys.readouterr().err
+    assert said.startswith("note: tokenizer")
+    assert said.endswith(f" of {saved} was saved over since it was written\n")
+    assert torch.equal(again(IDS).logits, model(IDS).logits)
+    artifact = open_artifact(saved)
+    with pytest.raises(
+        ArtifactCorruptError, match=r"^tokenizer\w*\.json of the artifact .* it is truncated or was edited"
+    ):
+        verify(artifact, weights=True)
+    file = saved / "tokenizer.json"
+    file.write_text(file.read_text(encoding="utf-8")[:-3], encoding="utf-8")
+    with pytest.raises(ArtifactCorruptError, match=r"^tokenizer\.json of the artifact"):
+        type(model).from_pretrained(saved)
 
 
 def test_round_trip(model, tmp_path):
@@ -417,6 +446,11 @@ def test_uploads_that_are_refused(model, tmp_path, monkeypatch):
             lambda: model.save_pretrained(tmp_path / "saved", repo_id="a/b"),
             OptionError,
             "repo_id: only for uploading.\nTry: push_to_hub=True, or leave it out.",
+        ),
+        (
+            lambda: model.save_pretrained(tmp_path / "saved", safe_serialization=False),
+            OptionError,
+            "safe_serialization: an artifact's weights are safetensors (got False). Try: without it.",
         ),
     ):
         with pytest.raises(kind) as error:

@@ -15,6 +15,11 @@ from neuronkit.artifact.store import file_digest
 from neuronkit.environment import cache_directory
 from neuronkit.errors import ArtifactCorruptError, ArtifactMismatchError
 
+TOKENIZER_FILES = frozenset(
+    {"added_tokens.json", "chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}
+)
+"""What saving a tokenizer writes in words of its own: how it was called last, and what the release of transformers adds."""
+
 
 @attrs.frozen
 class Artifact:
@@ -55,9 +60,11 @@ def verify(artifact: Artifact, *, weights: bool = False) -> None:
     Sizes of all files and digests of graphs and JSON are compared at every load. The digest of the weights is compared the
     first time that a file is seen (known by size, time of change and inode), or always with `weights`.
 
+    A tokenizer may be saved over an artifact's own, as clients of transformers do after they saved a model: that is a note.
+
     Args:
         artifact: What to verify.
-        weights: Read the weights' file even if it was verified before.
+        weights: Read the weights' file even if it was verified before, and let no file be another than the one that was written.
 
     Raises:
         ArtifactCorruptError: A file is missing, truncated or edited.
@@ -70,13 +77,31 @@ def verify(artifact: Artifact, *, weights: bool = False) -> None:
                 f"{artifact.path} was written by {artifact.exporter}, which records no digests: nothing can be compared."
             )
         return
+    saved_over = []
     for file in manifest.files():
-        _verify_size(artifact, file)
-        if file_digest(artifact.path / file.file) != file.sha256:
-            raise _corrupt(artifact, file, "was edited: its SHA-256 is not the manifest's")
+        try:
+            _verify_size(artifact, file)
+            if file_digest(artifact.path / file.file) != file.sha256:
+                raise _corrupt(artifact, file, "was edited: its SHA-256 is not the manifest's")
+        except ArtifactCorruptError:
+            if weights or not _is_whole_tokenizer_file(artifact.path / file.file):
+                raise
+            saved_over.append(file.file)
+    if saved_over:
+        print(f"note: {', '.join(saved_over)} of {artifact.path} was saved over since it was written", file=sys.stderr)  # noqa: T201
     if manifest.weights is not None:
         _verify_size(artifact, manifest.weights)
         _verify_weights(artifact, manifest.weights, force=weights)
+
+
+def _is_whole_tokenizer_file(path: Path) -> bool:
+    """Tell whether a file is one of JSON that saving a tokenizer writes, and is not truncated."""
+    if path.name not in TOKENIZER_FILES or path.suffix != ".json" or not path.is_file():
+        return False
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except ValueError:
+        return False
 
 
 def _verify_size(artifact: Artifact, file: File) -> None:
@@ -116,7 +141,7 @@ def _remembered(path: Path, file: File) -> Path:
 def _corrupt(artifact: Artifact, file: File, what: str) -> ArtifactCorruptError:
     note = ""
     if file in artifact.manifest.side_files:
-        note = " The tokenizer and the configuration are in an artifact already: nothing may be saved over them."
+        note = " The configuration and the tokenizer's vocabulary are in an artifact already: nothing may be saved over them."
     return ArtifactCorruptError(
         f"{file.file} of the artifact {artifact.path} {what}.{note}\nTry: {artifact.manifest.rebuild}"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.hub import UploadOptions, push_artifact
+from neuronkit.artifact.reader import TOKENIZER_FILES
 from neuronkit.artifact.side_files import record_again
 from neuronkit.artifact.store import copy_artifact
 from neuronkit.errors import ArtifactMismatchError, OptionError, OutputExistsError
@@ -34,24 +35,29 @@ class OfArtifact:
         """Return the largest compiled size by shape name (``batch_size``, ``sequence_length``, ``height``)."""
         return {name: max(sizes) for name, sizes in self.session.manifest.shapes.items()}
 
-    def save_pretrained(self, directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, directory: str | Path, *, push_to_hub: bool = False, safe_serialization: bool = True, **kwargs: Any
+    ) -> None:
         """
         Write the artifact, with what was changed of this object and can be kept.
 
         Args:
             directory: Created if need be. An artifact that is there is replaced, if nothing else is.
             push_to_hub: Also upload it.
+            safe_serialization: An artifact's weights are safetensors, and it writes no others; clients of transformers say so.
             **kwargs: For `push_to_hub`.
 
         Raises:
             ArtifactNotFoundError: The artifact's directory is gone.
-            OptionError: A keyword is unknown, or for uploading where nothing is uploaded.
+            OptionError: A keyword is unknown, or for uploading where nothing is uploaded; or pickled weights are asked for.
             OutputExistsError: The directory holds something else than an artifact.
             ArtifactWriteError: The disk is full, or the directory cannot be written.
             ArtifactUploadError: The hub could not be reached, or refused.
 
         """
         build(UploadOptions, kwargs, "call")
+        if not safe_serialization:
+            raise OptionError("safe_serialization: an artifact's weights are safetensors (got False). Try: without it.")
         if kwargs and not push_to_hub:
             raise OptionError(f"{', '.join(kwargs)}: only for uploading.\nTry: push_to_hub=True, or leave it out.")
         require_there(self.session.artifact.path)
@@ -118,10 +124,10 @@ class OfArtifact:
 
 
 def _others(directory: Path) -> list[str]:
-    """Return the files in a directory that are not those of an artifact there."""
+    """Return the files in a directory that are not those of an artifact there, nor of a tokenizer that was saved beside it."""
     found = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
     if manifests.MANIFEST not in found:
         return sorted(found)
     manifest = manifests.read(directory)
-    own = {manifests.MANIFEST, *(file.file for file in manifest.files())}
+    own = {manifests.MANIFEST, *TOKENIZER_FILES, *(file.file for file in manifest.files())}
     return sorted(found - own - ({manifest.weights.file} if manifest.weights else set()))

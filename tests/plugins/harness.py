@@ -16,6 +16,7 @@ from neuronkit.export.source import resolve_source
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.options import build, names
 from neuronkit.processors import Processors
+from neuronkit_plugins.text.sentence_similarity import NeuronModelForSentenceTransformers
 
 
 class EagerShell:
@@ -32,14 +33,6 @@ class EagerShell:
         record = CompiledGraphRecord("encoder", None, list(self.graph.inputs), list(self.graph.outputs), [bucket])
         self.session = SimpleNamespace(graphs={"encoder": LoadedGraph(record, [lambda tensors: self.module(*tensors)])})
 
-    truncate_dim: int | None = None
-    """As `NeuronModelForSentenceTransformers` has it, and `features`."""
-
-    @property
-    def features(self) -> int:
-        """Features of a sentence embedding before any are cut."""
-        return self.graph.outputs[-1].axes[-1]
-
     @torch.no_grad()
     def __call__(self, **tensors: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Run, with defaults filled in."""
@@ -48,6 +41,19 @@ class EagerShell:
         filled = [tensors.get(input.name, torch.full(shape, input.default or 0)) for input in self.graph.inputs]
         values = self.module(*filled)
         return dict(zip((output.name for output in self.graph.outputs), values, strict=True))
+
+
+class EagerSentenceModel(NeuronModelForSentenceTransformers):
+    """The public class of sentence transformers over the eager graph."""
+
+    def __init__(self, eager: EagerShell, processors: Processors) -> None:
+        torch.nn.Module.__init__(self)
+        self.eager, self.session = eager, eager.session
+        vars(self)["processors"] = processors
+
+    def forward(self, **tensors: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Run the graph."""
+        return self.eager(**tensors)
 
 
 class EagerPipeline:
@@ -64,6 +70,8 @@ class EagerPipeline:
         self.plugin = plugin
         self.shell = EagerShell(plugin, path, sequence)
         self.processors = Processors(path, {"batch": 64, "sequence": sequence})
+        of_sentences = issubclass(plugin.model_class, NeuronModelForSentenceTransformers)
+        self.called = EagerSentenceModel(self.shell, self.processors) if of_sentences else self.shell
 
     def __call__(self, **inputs: Any) -> Any:
         """Run raw input to result; names of the plugin's options are options."""
@@ -72,7 +80,7 @@ class EagerPipeline:
         options = build(options_class, {name: inputs.pop(name) for name in own}, "call")
         given = {"inputs": inputs, "processors": self.processors}
         tensors, context = self._call(self.plugin.preprocess, **given, options=options)
-        outputs = self._call(self.plugin.call, shell=self.shell, tensors=tensors, options=options)
+        outputs = self._call(self.plugin.call, shell=self.called, tensors=tensors, options=options)
         return self._call(self.plugin.postprocess, outputs=outputs, context=context, options=options)
 
     def _call(self, hook: Any, **given: Any) -> Any:

@@ -58,6 +58,7 @@ def test_what_was_changed_is_saved(artifact, checkpoint, tmp_path, place):
         one.default_prompt_name = "query"
         one.similarity_fn_name = "dot"
         one.truncate_dim = 7
+    np.testing.assert_allclose(neuronkit.pipeline(model)(text=TEXTS), original.encode(TEXTS), atol=1e-5)
     model.save_pretrained(tmp_path / place)
     verify(open_artifact(tmp_path / place))
     original.save_pretrained(str(tmp_path / "original"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -36,7 +36,8 @@ class Encoder:
         """Return float32 ``[texts, features]``, in the texts' order."""
         embeddings = torch.zeros(len(texts), self.model.features)
         for numbers, tensors in self._windows(texts):
-            embeddings[numbers] = embed(self.model, tensors, self.batch_size)
+            for rows, _, outputs in run_batches(self.model, tensors, self.batch_size):
+                embeddings[[numbers[row] for row in rows]] = outputs["sentence_embedding"].float()
         return embeddings
 
     def encode_tokens(self, texts: Sequence[str], kept: int | None) -> list[dict[str, torch.Tensor]]:
@@ -65,25 +66,3 @@ class Encoder:
             keywords: dict[str, Any] = {"truncation": True, "max_length": self.model.max_seq_length}
             encoded = tokenize(self.model.tokenizer, [texts[number] for number in numbers], **keywords)
             yield numbers, tensors_of(encoded)
-
-
-def embed(
-    model: NeuronModelForSentenceTransformers, tensors: Mapping[str, torch.Tensor], batch_size: int
-) -> torch.Tensor:
-    """
-    Run texts in batches of similar length, so that little padding is computed.
-
-    Args:
-        model: The compiled model.
-        tensors: ``[texts, longest]`` by name, padded on the right; none for no texts.
-        batch_size: Texts that run together.
-
-    Returns:
-        float32 ``[texts, features]``, in the texts' order.
-    """
-    if not tensors:
-        return torch.zeros(0, model.features)
-    embeddings = torch.empty(len(tensors["attention_mask"]), model.features)
-    for rows, _, outputs in run_batches(model, tensors, batch_size):
-        embeddings[rows] = outputs["sentence_embedding"].float()
-    return embeddings

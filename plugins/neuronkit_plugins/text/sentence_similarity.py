@@ -16,15 +16,13 @@ from neuronkit.export import ExportConfig
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
-from neuronkit.processors import Processors
-from neuronkit_plugins.text.batching import tensors_of, tokenize
-from neuronkit_plugins.text.embedding import Encoder, embed
+from neuronkit_plugins.text.embedding import Encoder
 from neuronkit_plugins.text.encoder import as_texts, load_backbone, read_text
 from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config
 from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.pooling import read_modules
-from neuronkit_plugins.text.prompts import DOCUMENT, QUERY, Prompts
-from neuronkit_plugins.text.sentence_module import longest_text, prepare
+from neuronkit_plugins.text.prompts import DOCUMENT, QUERY
+from neuronkit_plugins.text.sentence_module import prepare
 from neuronkit_plugins.text.sentence_settings import SentenceSettings
 
 
@@ -235,41 +233,36 @@ class SentenceSimilarity(EncoderTask):
         )
 
     @hookimpl
-    def preprocess(
-        self, inputs: Mapping[str, Any], processors: Processors, options: Any
-    ) -> tuple[dict[str, Any], bool]:
+    def preprocess(self, inputs: Mapping[str, Any], options: Any) -> tuple[dict[str, list[str]], bool]:
         """
-        Tokenize `text` as sentence-transformers does: behind the default prompt, in lower case if asked for, cut.
-
-        Returns:
-            Tensors ``[texts, longest]`` by name, none for no text; and whether it was a list.
+        Return the texts, which the model tokenizes as its settings say, and whether they were a list.
 
         Raises:
             InputError: A name is unknown, or `text` is missing or not text.
         """
         texts, is_list = read_text(inputs, options, "Sentence similarity")
-        if not texts:
-            return {}, is_list
-        prepared = prepare(processors, texts, Prompts.read(processors).find())
-        keywords: dict[str, Any] = {"truncation": True, "max_length": longest_text(processors)}
-        return tensors_of(tokenize(processors.tokenizer, prepared, **keywords)), is_list
+        return {"inputs": texts}, is_list
 
     @hookimpl
     def call(
         self,
         shell: NeuronModelForSentenceTransformers,
-        tensors: Mapping[str, torch.Tensor],
+        tensors: Mapping[str, Any],
         options: SentenceSimilarityOptions,
-    ) -> torch.Tensor:
-        """Embed the texts in batches of similar length, and keep as many features as are asked for."""
-        kept = shell.truncate_dim if options.truncate_dim is None else options.truncate_dim
-        return embed(shell, tensors, options.batch_size)[:, :kept]
+    ) -> np.ndarray:
+        """Embed the texts as the model does by itself."""
+        embeddings: np.ndarray = shell.encode(
+            tensors["inputs"],
+            batch_size=options.batch_size,
+            truncate_dim=options.truncate_dim,
+            normalize_embeddings=options.normalize,
+        )
+        return embeddings
 
     @hookimpl
-    def postprocess(self, outputs: torch.Tensor, context: bool, options: SentenceSimilarityOptions) -> np.ndarray:
+    def postprocess(self, outputs: np.ndarray, context: bool) -> np.ndarray:
         """Return float32 arrays: ``[features]`` for a text, ``[texts, features]`` for a list."""
-        embeddings = torch.nn.functional.normalize(outputs, p=2, dim=-1) if options.normalize else outputs
-        return (embeddings if context else embeddings[0]).numpy()
+        return outputs if context else outputs[0]
 
 
 plugin = SentenceSimilarity()

@@ -19,9 +19,17 @@ from neuronkit.buckets import Bucket
 from neuronkit.compilation.precision import trace_module
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import Graph
-from neuronkit.export.identity import canonical, module_identity, module_structure, package_sources
+from neuronkit.export.identity import (
+    canonical,
+    config_identity,
+    module_identity,
+    module_structure,
+    package_sources,
+    plugin_identity,
+)
 from neuronkit.export.layout import channels_last
-from neuronkit.options import CompileOptions
+from neuronkit.export.source import Source
+from neuronkit.options import CompileOptions, as_json
 
 
 @attrs.frozen
@@ -54,6 +62,20 @@ class GraphJob:
         return sum(tensor.nbytes for tensor in weights.module_tensors(self.module).values())
 
 
+def identity(
+    source: Source, plugin: object, plugin_options: Any, backend: Backend, options: CompileOptions
+) -> dict[str, Any]:
+    """Return what all graphs of a model depend on, whatever their bucket: configuration, code, options, versions."""
+    return {
+        "model": config_identity(source.config),
+        "plugin": plugin_identity(plugin, source),
+        "plugin_options": as_json(plugin_options, "compile"),
+        "backend": [backend.name, backend.fingerprint(options), package_sources(type(backend).__module__)],
+        # The parts that backends share are beside these.
+        "neuronkit": [__version__, package_sources("neuronkit.export"), package_sources("neuronkit.backends.base")],
+    }
+
+
 def make_job(
     graph: Graph,
     bucket: Bucket,
@@ -71,7 +93,7 @@ def make_job(
         wrapped: What the graph's `wrap` returned.
         backend: What compiles it.
         options: The core's.
-        common: What all graphs of the model depend on.
+        common: The model's `identity`.
     """
     inline = graph.hints.inline_weights
     traced = trace_module(graph, wrapped, options, backend)
@@ -80,9 +102,6 @@ def make_job(
         described = weights.digest(tensors) if inline else weights.signature(tensors)
     parts = {
         **common,
-        "backend": [backend.name, backend.fingerprint(options), package_sources(type(backend).__module__)],
-        # The parts that backends share are beside these.
-        "neuronkit": [__version__, package_sources("neuronkit.export"), package_sources("neuronkit.backends.base")],
         "graph": attrs.asdict(graph, filter=attrs.filters.exclude("wrap", "probe")),
         "bucket": [bucket.sizes, bucket.bounds],
         "module": module_identity(traced),

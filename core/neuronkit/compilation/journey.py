@@ -30,13 +30,13 @@ from neuronkit.artifact.validation import write_and_validate
 from neuronkit.backends.base import Backend
 from neuronkit.buckets import Bucket
 from neuronkit.compilation.declaration import choose_buckets, declare, read_request, refuse_shared_states
-from neuronkit.compilation.jobs import fit_weights, keep, make_job, run_job, settle_weights
+from neuronkit.compilation.jobs import fit_weights, identity, keep, make_job, run_job, settle_weights
 from neuronkit.compilation.parallel import run_forked
 from neuronkit.compilation.precision import in_precision, is_relative, tolerance
 from neuronkit.compilation.rebuild import rebuild_command
 from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.config import ExportConfig, Graph
-from neuronkit.export.identity import config_identity, libraries, plugin_identity
+from neuronkit.export.identity import libraries
 from neuronkit.export.source import MODULES_FILE, Source
 from neuronkit.memory import expected_memory
 from neuronkit.options import CompileOptions, Parsed, as_json
@@ -96,11 +96,7 @@ def compile_model(
         references = references_of(planned, source.config, module, empty_states=on_device)
     if options.auto_cast == "all":  # which converts the eager model itself
         references = iter(list(references))
-    common = {
-        "model": config_identity(source.config),
-        "plugin": plugin_identity(loaded.plugin, source),
-        "plugin_options": as_json(parsed.plugin, "compile"),
-    }
+    common = identity(source, loaded.plugin, parsed.plugin, backend, options)
     jobs = [make_job(graph, bucket, wrapped, backend, options, common) for graph, bucket, wrapped in planned]
 
     with ExitStack() as stack:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -65,8 +67,27 @@ def test_a_laptop_with_nothing_installed_is_healthy(tmp_path):
     }
 
 
-def test_a_good_inf2(ask, torch_is, tmp_path):
+@pytest.fixture
+def disk_has(monkeypatch):
+    """Pretend that the cache's disk has so much room, in GiB."""
+
+    def set_room(free):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free * 2**30))
+
+    return set_room
+
+
+def test_a_full_disk(ask, disk_has):
+    disk_has(9)
+
+    found = ask("inf2.xlarge")["cache"]
+    assert (found.status, found.hint) == ("warning", "neuronkit cache clear")
+    assert found.detail.endswith(", 9 GiB free")
+
+
+def test_a_good_inf2(ask, torch_is, disk_has, tmp_path):
     torch_is("2.9.1")
+    disk_has(100)
 
     def install(root):
         write(root / "opt/aws/neuron/lib/libnrt.so.1", "")

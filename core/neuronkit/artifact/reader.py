@@ -79,18 +79,16 @@ def verify(artifact: Artifact, *, weights: bool = False) -> None:
         return
     saved_over = []
     for file in manifest.files():
-        try:
-            _verify_size(artifact, file)
-            if file_digest(artifact.path / file.file) != file.sha256:
-                raise _corrupt(artifact, file, "was edited: its SHA-256 is not the manifest's")
-        except ArtifactCorruptError:
-            if weights or not _is_whole_tokenizer_file(artifact.path / file.file):
-                raise
+        what = _wrong_size(artifact, file) or _wrong_digest(artifact, file)
+        if what and not weights and _is_whole_tokenizer_file(artifact.path / file.file):
             saved_over.append(file.file)
+        elif what:
+            raise _corrupt(artifact, file, what)
     if saved_over:
         print(f"note: {', '.join(saved_over)} of {artifact.path} was saved over since it was written", file=sys.stderr)  # noqa: T201
     if manifest.weights is not None:
-        _verify_size(artifact, manifest.weights)
+        if what := _wrong_size(artifact, manifest.weights):
+            raise _corrupt(artifact, manifest.weights, what)
         _verify_weights(artifact, manifest.weights, force=weights)
 
 
@@ -104,12 +102,17 @@ def _is_whole_tokenizer_file(path: Path) -> bool:
         return False
 
 
-def _verify_size(artifact: Artifact, file: File) -> None:
+def _wrong_size(artifact: Artifact, file: File) -> str | None:
     path = artifact.path / file.file
     if not path.is_file():
-        raise _corrupt(artifact, file, "is missing")
-    if (size := path.stat().st_size) != file.size:
-        raise _corrupt(artifact, file, f"has {size} bytes instead of {file.size}: it is truncated or was edited")
+        return "is missing"
+    size = path.stat().st_size
+    return None if size == file.size else f"has {size} bytes instead of {file.size}: it is truncated or was edited"
+
+
+def _wrong_digest(artifact: Artifact, file: File) -> str | None:
+    same = file_digest(artifact.path / file.file) == file.sha256
+    return None if same else "was edited: its SHA-256 is not the manifest's"
 
 
 def _verify_weights(artifact: Artifact, file: File, *, force: bool) -> None:
@@ -117,8 +120,8 @@ def _verify_weights(artifact: Artifact, file: File, *, force: bool) -> None:
     remembered = _remembered(path, file)
     if not force and remembered.exists():
         return
-    if file_digest(path) != file.sha256:
-        raise _corrupt(artifact, file, "was edited: its SHA-256 is not the manifest's")
+    if what := _wrong_digest(artifact, file):
+        raise _corrupt(artifact, file, what)
     remember(path, file)
 
 

@@ -74,7 +74,7 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
     given = {axis_of(name): sorted(set(sizes)) for name, sizes in shapes.items()}
     given |= {axis_of(name): list(sizes) for name, sizes in shapes.items() if name in IMAGE_AXES}
     given |= {axis: [size] if isinstance(size, int) else list(size) for axis, size in graph.sizes.items()}
-    free = set(graph.hints.dynamic_axes) if dynamic else set()
+    free = set(graph.hints.dynamic_axes) - graph.fixed_axes if dynamic else set()
     paired = set(IMAGE_AXES) <= set(graph.axes) - free
     bounds: dict[str, tuple[int, int]] = {}
     choices: list[list[dict[str, int]]] = []

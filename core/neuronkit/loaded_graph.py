@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from neuronkit.artifact.manifest import CompiledGraphRecord
 from neuronkit.backends.base import replicas
 from neuronkit.buckets import Bucket, BucketTable
 from neuronkit.errors import InputError
-from neuronkit.export.config import Graph, Input
+from neuronkit.export.axes import axis_size, base_axis, tensor_shape
+from neuronkit.export.config import Axis, Graph, Input
 from neuronkit.padding import Trimmer
 from neuronkit.shape_names import BATCH
 from neuronkit_registry.names import closest
@@ -38,15 +39,15 @@ class LoadedGraph:
             Bucket(_call_sizes(bucket.sizes, runner), bucket.bounds)
             for bucket, runner in zip(record.buckets, runners, strict=True)
         )
-        owners = {
-            axis: input.name for input in reversed(self.graph.inputs) for axis in input.axes if isinstance(axis, str)
-        }
-        self.table = BucketTable(self.buckets, owners)
+        self.table = BucketTable(self.buckets, _owners(self.graph))
         self._many_rows = many_rows
         self._runners = dict(zip((bucket.label for bucket in self.buckets), runners, strict=True))
         self.inputs = tuple(input for input in self.graph.inputs if not input.state)
         self._inputs = [
-            (input, getattr(torch, input.dtype), len(input.axes), tuple(enumerate(input.axes))) for input in self.inputs
+            (input, getattr(torch, input.dtype), len(input.axes), tuple(_plain(input.axes))) for input in self.inputs
+        ]
+        self._following = [
+            (index, axes) for index, input in enumerate(self.inputs) if (axes := tuple(_following(input.axes)))
         ]
         self._names = {input.name for input in self.inputs}
         self.keeps_state = bool(self.graph.state)
@@ -110,17 +111,33 @@ class LoadedGraph:
                 if size != expected or size == 0:
                     raise self._bad_size(input, axis, size, expected)
             tensors.append(tensor.detach() if tensor.requires_grad else tensor)
+        if self._following:
+            self._check_following(tensors, sizes)
         if missing:
             self._fill(tensors, sizes)
         return tensors, sizes  # type: ignore[return-value]  # every None was filled
 
+    def _check_following(self, tensors: Sequence[torch.Tensor | None], sizes: Mapping[str, int]) -> None:
+        """Check the axes that follow from others, when the sizes of these are known."""
+        for index, axes in self._following:
+            if (tensor := tensors[index]) is not None:
+                input = self.inputs[index]
+                for position, axis in axes:
+                    self._require_known(input, axis, sizes)
+                    if (size := tensor.shape[position]) != (expected := axis_size(axis, sizes)):
+                        raise InputError(f"{input.name} has {size} along {axis!r}, which is {expected} in this call.")
+
+    def _require_known(self, input: Input, axis: str, sizes: Mapping[str, int]) -> None:
+        if (name := base_axis(axis)) not in sizes:
+            raise InputError(f"{input.name} needs {name!r} to be known, and the call has no input with that axis.")
+
     def _fill(self, tensors: list[torch.Tensor | None], sizes: Mapping[str, int]) -> None:
         for index, (input, dtype, _, _) in enumerate(self._inputs):
             if tensors[index] is None:
-                unknown = [axis for axis in input.axes if isinstance(axis, str) and axis not in sizes]
-                if unknown:
-                    raise InputError(f"{input.name} cannot be filled in: no other input has the axis {unknown[0]!r}.")
-                shape = [axis if isinstance(axis, int) else sizes[axis] for axis in input.axes]
+                for axis in input.axes:
+                    if isinstance(axis, str) and (name := base_axis(axis)) not in sizes:
+                        raise InputError(f"{input.name} cannot be filled in: no other input has the axis {name!r}.")
+                shape = tensor_shape(input.axes, sizes)
                 tensors[index] = torch.full(shape, input.default, dtype=dtype)  # type: ignore[arg-type]
 
     def _unknown(self, inputs: Mapping[str, Any]) -> InputError:
@@ -165,6 +182,21 @@ class LoadedGraph:
     def runner(self, bucket: Bucket) -> Runner:
         """Return what runs a bucket."""
         return self._runners[bucket.label]
+
+
+def _plain(axes: Sequence[Axis]) -> Iterator[tuple[int, Axis]]:
+    """Return position and axis of those that are a name or a size."""
+    return ((position, axis) for position, axis in enumerate(axes) if isinstance(axis, int) or axis.isidentifier())
+
+
+def _following(axes: Sequence[Axis]) -> Iterator[tuple[int, str]]:
+    """Return position and axis of those that follow from another one."""
+    return ((position, axis) for position, axis in enumerate(axes) if isinstance(axis, str) and not axis.isidentifier())
+
+
+def _owners(graph: Graph) -> dict[str, str]:
+    """Return the first input that has each axis."""
+    return {axis: input.name for input in reversed(graph.inputs) for axis in input.axes if isinstance(axis, str)}
 
 
 def _call_sizes(sizes: Mapping[str, int], runner: Runner) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from neuronkit.export.axes import axis_size, base_axis
+from neuronkit.export.axes import axis_size, base_axis, tensor_shape
 from neuronkit.export.config import Axis, Output
 from neuronkit.shape_names import BATCH
 
@@ -91,7 +91,7 @@ def pad(
 
     Args:
         tensor: Not empty.
-        axes: The name or the fixed size of each of its axes.
+        axes: The name or the fixed size of each of its axes, or what it follows from.
         sizes: The wanted size of every named axis, none smaller than the tensor's.
         pad_value: Fills the new positions of every axis but ``batch``.
         padding_side: Where ``sequence`` grows; every other axis grows on the right.
@@ -102,8 +102,8 @@ def pad(
     Raises:
         ValueError: A wanted size is smaller than the tensor's.
     """
-    wanted = [axis if isinstance(axis, int) else sizes[axis] for axis in axes]
-    if list(tensor.shape) == wanted:
+    wanted = tensor_shape(axes, sizes)
+    if tensor.shape == wanted:
         return tensor
     import torch
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from neuronkit.errors import ExportConfigError, InputError
+from neuronkit.export.axes import tensor_shape
 
 if TYPE_CHECKING:
     from neuronkit.loaded_graph import LoadedGraph
@@ -26,7 +27,7 @@ def make_state(graphs: Iterable[LoadedGraph]) -> dict[str, torch.Tensor]:
     for loaded in graphs:
         for input in loaded.graph.state:
             for bucket in loaded.buckets:
-                shape = tuple(axis if isinstance(axis, int) else bucket.sizes[axis] for axis in input.axes)
+                shape = tensor_shape(input.axes, bucket.sizes)
                 first = wanted.setdefault(input.name, (shape, input.dtype))
                 if first != (shape, input.dtype):
                     raise ExportConfigError(

@@ -24,6 +24,17 @@ def sizes_of(buckets):
     return [tuple(bucket.sizes.values()) for bucket in buckets]
 
 
+def test_what_an_input_s_axis_follows_from_is_fixed():
+    """A backend traces one symbol for an axis, and no function of it."""
+    graph = Graph(
+        "net", [Input("x", ["batch", "sequence"]), Input("y", ["batch", "sequence/2"])], [Output("z", ["batch"])]
+    )
+    shapes = {"batch_size": [4], "sequence_length": [16, 32]}
+    buckets = make_buckets(graph, shapes, True)
+    assert sizes_of(buckets) == [(64, 16), (64, 32)]
+    assert [set(bucket.bounds) for bucket in buckets] == [{"batch"}, {"batch"}]
+
+
 def test_product_of_sizes():
     """Every batch with every length, the smallest volume first, duplicates once."""
     buckets = make_buckets(

@@ -44,8 +44,13 @@ def graph_of(**changes):
         (lambda: Output("y", [1.5]), "An axis must be a name or a size of at least 1 (got 1.5 in (1.5,))."),
         (lambda: Output("y", ["a", 3, "a"]), "A tensor cannot have the same axis twice (got ('a', 3, 'a'))."),
         (
-            lambda: Input("x", ["batch", "sequence*2"]),
-            "An axis of an input must be an identifier or a size (got 'sequence*2' in ('batch', 'sequence*2')).",
+            lambda: graph_of(inputs=[X, Input("z", ["batch", "width/2"])]),
+            "Graph 'net' has inputs with axes that no input has: width/2.",
+        ),
+        (
+            lambda: graph_of(inputs=[X, Input("z", ["batch*2"])]),
+            "Graph 'net' has an input with an axis that follows from 'batch', along which calls are split.\n"
+            "Try: 'batch' itself, and another axis for the rest.",
         ),
         (lambda: Input("x", "batch"), 'Expected a list like ["batch", "sequence"] (got \'batch\').'),
         (lambda: Output("y", 5), 'Expected a list like ["batch", "sequence"] (got 5).'),
@@ -104,7 +109,7 @@ def test_axes_that_follow_from_nothing(axis):
     with pytest.raises(ExportConfigError) as raised:
         Output("y", ["batch", axis])
     assert str(raised.value) == (
-        f"The axis {axis!r} of an output is neither the name of an input's axis nor one with whole numbers.\n"
+        f"The axis {axis!r} is neither a name nor a name with whole numbers.\n"
         "Try: a name, then + - * / (which rounds down) and numbers of at least 1, with parentheses where needed, as in "
         "'(samples-20)/20'."
     )

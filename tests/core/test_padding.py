@@ -80,7 +80,7 @@ def test_what_convolutions_make_of_padding_is_cut(layers, data):
     trimmer = Trimmer([Output("x", [axis])])
     if wanted is None:
         with pytest.raises(
-            InputError, match=f"^The call has {size} along 'samples', which is too short for an output of "
+            InputError, match=f"^The call has {size} along 'samples', which is too short for an axis of "
         ):
             trimmer.trim({"x": padded}, {"samples": size}, {"samples": longer})
     else:

@@ -221,6 +221,34 @@ def test_a_default_needs_sizes():
         session.forward("net", {"ids": torch.ones(2, dtype=torch.int64)})
 
 
+FOLLOWING = [
+    Input("ids", ["batch", "sequence"]),
+    Input("halves", ["batch", "(sequence+1)/2"], default=7),
+    Input("scale", ["batch", 2], dtype="float32", default=0.5),
+]
+
+
+def test_an_axis_that_follows_from_another(runner):
+    """It is checked against the call's size, filled in, and padded with it."""
+    session = make_session(runner, (2, 8), inputs=FOLLOWING)
+    session.forward("net", {"ids": ids_of(2, 5), "halves": torch.ones(2, 3, dtype=torch.int64)})
+    assert runner.calls[0][1].tolist() == [[1, 1, 1, 0]] * 2
+    session.forward("net", {"ids": ids_of(2, 5)})
+    assert runner.calls[1][1].tolist() == [[7, 7, 7, 0]] * 2
+    with pytest.raises(InputError, match=r"^halves has 4 along '\(sequence\+1\)/2', which is 3 in this call\.$"):
+        session.forward("net", {"ids": ids_of(2, 5), "halves": torch.ones(2, 4, dtype=torch.int64)})
+
+
+def test_an_axis_that_follows_from_none_of_the_call(runner):
+    """Where the input that has the other axis is optional, the call must give it."""
+    inputs = [Input("ids", ["batch", "sequence"], default=0), *FOLLOWING[1:]]
+    session = make_session(runner, (2, 8), inputs=inputs)
+    with pytest.raises(
+        InputError, match=r"^halves needs 'sequence' to be known, and the call has no input with that axis"
+    ):
+        session.forward("net", {"halves": torch.ones(2, 4, dtype=torch.int64)})
+
+
 def test_unknown_graph(session):
     """The name of a graph is checked too."""
     with pytest.raises(InputError, match=r"There is no graph 'nett'\. The artifact's graphs: net\."):

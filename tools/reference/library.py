@@ -69,7 +69,11 @@ def render() -> str:
     parts += ["### NeuronkitError", f"{docstring(neuronkit.NeuronkitError)} See [errors](errors.md)."]
     parts += ["## What a plugin declares", f"`from neuronkit.export import {', '.join(export.__all__)}`"]
     for name in export.__all__:
-        parts += _fields(getattr(export, name), f"### {name}")
+        item = getattr(export, name)
+        if attrs.has(item):
+            parts += _fields(item, f"### {name}")
+        else:
+            parts += [f"### {name}", signature(item, name), docstring(item)]
     parts += [
         "### option",
         "`from neuronkit.options import option`",

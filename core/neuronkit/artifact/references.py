@@ -11,7 +11,7 @@ from torch import nn
 
 from neuronkit.buckets import Bucket
 from neuronkit.errors import ExportConfigError
-from neuronkit.export.axes import axis_size
+from neuronkit.export.axes import tensor_shape
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph, Probe
 from neuronkit.shape_names import BATCH, IMAGE_AXES
@@ -63,7 +63,7 @@ def references_of(
 def _require_declared(found: Reference) -> None:
     for output in found.graph.outputs:
         shape = tuple(found.outputs[output.name].shape)
-        declared = tuple(axis if isinstance(axis, int) else axis_size(axis, found.sizes) for axis in output.axes)
+        declared = tensor_shape(output.axes, found.sizes)
         if shape != declared:
             raise ExportConfigError(
                 f"Graph {found.graph.name!r} at {dict(found.sizes)}: the output {output.name!r} has shape {shape}, and its axes "

@@ -1,10 +1,10 @@
-"""Axes of outputs: which input's axis each follows from, and its size."""
+"""Axes that follow from another one: from which, and their sizes."""
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from neuronkit.errors import ExportConfigError, InputError
@@ -20,7 +20,7 @@ _Steps = tuple[tuple[Callable[[int, int], int], int], ...]
 
 def base_axis(axis: str) -> str:
     """
-    Return the input's axis that an output's axis follows from: ``"height"`` for ``"height*8"``.
+    Return the axis that an axis follows from, itself or another one: ``"height"`` for ``"height*8"``.
 
     Raises:
         ExportConfigError: It is neither a name nor one with numbers.
@@ -30,21 +30,30 @@ def base_axis(axis: str) -> str:
 
 def axis_size(axis: str, sizes: Mapping[str, int]) -> int:
     """
-    Return the size of an output's axis from the sizes of the inputs' axes; divisions round down.
+    Return the size of an axis from the sizes of those that bear a name; divisions round down.
 
     Raises:
         ExportConfigError: It is neither a name nor one with numbers.
-        InputError: The input's axis is too short: a number is subtracted from a smaller one.
+        InputError: The named axis is too short: a number is subtracted from a smaller one.
     """
     name, steps = _parse(axis)
     size = sizes[name]
     for operation, number in steps:
         size = operation(size, number)
         if size < 0:
-            raise InputError(
-                f"The call has {sizes[name]} along {name!r}, which is too short for an output of {axis!r}."
-            )
+            raise InputError(f"The call has {sizes[name]} along {name!r}, which is too short for an axis of {axis!r}.")
     return size
+
+
+def tensor_shape(axes: Sequence[str | int], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """
+    Return the shape of a tensor from the sizes of the axes that bear a name.
+
+    Raises:
+        ExportConfigError: An axis is neither a name nor one with numbers.
+        InputError: A named axis is too short for one that follows from it.
+    """
+    return tuple(axis if isinstance(axis, int) else axis_size(axis, sizes) for axis in axes)
 
 
 @cache
@@ -55,7 +64,7 @@ def _parse(axis: str) -> tuple[str, _Steps]:
         return _read(ast.parse(axis, mode="eval").body)
     except (SyntaxError, ValueError):
         raise ExportConfigError(
-            f"The axis {axis!r} of an output is neither the name of an input's axis nor one with whole numbers.\n"
+            f"The axis {axis!r} is neither a name nor a name with whole numbers.\n"
             "Try: a name, then + - * / (which rounds down) and numbers of at least 1, with parentheses where needed, as in "
             "'(samples-20)/20'."
         ) from None

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import ExportConfigError
+from neuronkit.export.axes import tensor_shape
 from neuronkit.export.config import Graph, Input
 from neuronkit.export.rounding import RoundedProducts
 
@@ -140,7 +141,7 @@ def seeded_inputs(
 def _seeded(
     input: Input, sizes: Mapping[str, int], config: Mapping[str, Any], generator: torch.Generator
 ) -> torch.Tensor:
-    shape = [axis if isinstance(axis, int) else sizes[axis] for axis in input.axes]
+    shape = tensor_shape(input.axes, sizes)
     dtype: torch.dtype = getattr(torch, input.dtype)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator).to(dtype)

@@ -58,14 +58,7 @@ def _axis_sizes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], 
         raise ExportConfigError(f"A tensor cannot have the same axis twice (got {value!r}).")
 
 
-def _input_axes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
-    _axis_sizes(instance, attribute, value)
-    for axis in value:
-        if isinstance(axis, str) and not axis.isidentifier():
-            raise ExportConfigError(f"An axis of an input must be an identifier or a size (got {axis!r} in {value!r}).")
-
-
-def _output_axes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
+def _known_axes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
     _axis_sizes(instance, attribute, value)
     for axis in value:
         if isinstance(axis, str):
@@ -79,7 +72,8 @@ class Input:
 
     Args:
         name: Keyword under which the module takes the tensor.
-        axes: One entry per dimension: an axis name (``"batch"``, ``"sequence"``) or a fixed size.
+        axes: One entry per dimension: an axis name (``"batch"``, ``"sequence"``) or a fixed size; also what follows from the
+            name of another input's axis, as for `Output` (``"height/2"``). The axis that it follows from is never dynamic.
         dtype: One of `DTYPES`. Integers and bools of other widths are converted, floats to integers never.
         pad_value: What fills the positions that are added along every axis but ``batch``.
         default: What a caller's missing tensor is filled with; None makes the input required. An integer input whose
@@ -93,7 +87,7 @@ class Input:
     """
 
     name: str = attrs.field(validator=_identifier)
-    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_input_axes)
+    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_known_axes)
     dtype: str = attrs.field(default="int64", validator=_known_dtype)
     pad_value: int | float | bool = 0
     default: int | float | bool | None = None
@@ -119,14 +113,14 @@ class Output:
 
     Args:
         name: Key in the module's output, and in ours.
-        axes: One entry per dimension, as for `Input`; also what follows from an input's axis by ``+``, ``-``, ``*`` and ``/``
+        axes: One entry per dimension, a name or a size; also what follows from an input's axis by ``+``, ``-``, ``*`` and ``/``
             with whole numbers, where ``/`` rounds down: ``"height*8"``, ``"sequence/2"``, ``"(samples-400)/320+1"`` for a
             convolution of 400 in steps of 320, ``"((samples-10)/5+1-3)/2+1"`` for one after another. A call that is shorter
             than what is subtracted is refused.
     """
 
     name: str = attrs.field(validator=_identifier)
-    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_output_axes)
+    axes: tuple[Axis, ...] = attrs.field(converter=_axes, validator=_known_axes)
 
 
 @attrs.frozen
@@ -247,10 +241,15 @@ class Graph:
             if len(names) != len(set(names)):
                 raise ExportConfigError(f"Graph {self.name!r} has two {what}s of the same name (got {names}).")
         named = {axis for output in self.outputs for axis in output.axes if isinstance(axis, str)}
-        unknown = sorted(axis for axis in named if base_axis(axis) not in self.axes)
-        if unknown:
+        for what, axes in (("outputs", named), ("inputs", self._mentioned)):
+            if unknown := sorted(axis for axis in axes if base_axis(axis) not in self.axes):
+                raise ExportConfigError(
+                    f"Graph {self.name!r} has {what} with axes that no input has: {', '.join(unknown)}."
+                )
+        if BATCH in self.fixed_axes:
             raise ExportConfigError(
-                f"Graph {self.name!r} has outputs with axes that no input has: {', '.join(unknown)}."
+                f"Graph {self.name!r} has an input with an axis that follows from {BATCH!r}, along which calls are split.\n"
+                f"Try: {BATCH!r} itself, and another axis for the rest."
             )
 
     @property
@@ -261,6 +260,15 @@ class Graph:
     @property
     def axes(self) -> tuple[str, ...]:
         """Names of all axes, in the order in which the inputs mention them."""
+        return tuple(axis for axis in self._mentioned if axis.isidentifier())
+
+    @property
+    def fixed_axes(self) -> frozenset[str]:
+        """Names of the axes that an input's axis follows from: a backend cannot leave them dynamic."""
+        return frozenset(base_axis(axis) for axis in self._mentioned if not axis.isidentifier())
+
+    @property
+    def _mentioned(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(axis for input in self.inputs for axis in input.axes if isinstance(axis, str)))
 
 

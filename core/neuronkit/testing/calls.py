@@ -64,7 +64,7 @@ def _given_call(graph: Graph, module: Any, model: Any, inputs: Mapping[str, torc
         for input in graph.inputs
         if (tensor := inputs.get(input.name)) is not None
         for position, axis in enumerate(input.axes)
-        if isinstance(axis, str)
+        if isinstance(axis, str) and axis.isidentifier()
     }
     copies = {name: tensor.clone() for name, tensor in inputs.items()}
     with torch.no_grad():

@@ -261,14 +261,14 @@ def _changed(what: str, first: Any, second: Any) -> str:
 
 def _misfit(declared: Any, tensors: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> str | None:
     """Return how a tensor differs from an `Input` or `Output`, or None."""
-    from neuronkit.export.axes import axis_size
+    from neuronkit.export.axes import tensor_shape
 
     tensor = tensors.get(declared.name)
     if tensor is None:
         return f"there is no {declared.name!r}."
-    wanted = [axis if isinstance(axis, int) else axis_size(axis, sizes) for axis in declared.axes]
-    if list(tensor.shape) != wanted:
-        return f"{declared.name} has shape {tuple(tensor.shape)}, and its axes say {tuple(wanted)}."
+    wanted = tensor_shape(declared.axes, sizes)
+    if tensor.shape != wanted:
+        return f"{declared.name} has shape {tuple(tensor.shape)}, and its axes say {wanted}."
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype != getattr(declared, "dtype", dtype):
         return f"{declared.name} is {dtype}, and is declared {declared.dtype}."

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 
 from neuronkit.artifact.references import shorter
-from neuronkit.export.axes import axis_size
-from neuronkit.export.config import Axis, Output
+from neuronkit.export.axes import tensor_shape
+from neuronkit.export.config import Output
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.padding import Trimmer, pad
 from neuronkit.session import Session
@@ -36,19 +36,10 @@ def _mistakes(loaded: LoadedGraph, session: Session, side: Literal["right", "lef
     for bucket in loaded.buckets:
         sizes = shorter(bucket.sizes)
         generator = torch.Generator().manual_seed(1)
-        made = {one.name: torch.rand(_shape(one.axes, sizes), generator=generator) for one in declared}
-        full = {one.name: _named(one.axes, bucket.sizes) for one in declared}
-        padded = {one.name: pad(made[one.name], one.axes, full[one.name], 7.0, side) for one in declared}
+        made = {one.name: torch.rand(tensor_shape(one.axes, sizes), generator=generator) for one in declared}
+        padded = {one.name: pad(made[one.name], one.axes, bucket.sizes, 7.0, side) for one in declared}
         cut = Trimmer(declared).trim(padded, sizes, bucket.sizes, session.hook.remove_padding, side)
         for name, tensor in made.items():
             if not tensor.equal(cut[name]):
                 shapes = f"{tuple(tensor.shape)} came back as {tuple(cut[name].shape)}"
                 yield f"Graph {graph.name!r}, {bucket.label}, padded on the {side}: {name} of shape {shapes}."
-
-
-def _shape(axes: Sequence[Axis], sizes: Mapping[str, int]) -> list[int]:
-    return [axis if isinstance(axis, int) else axis_size(axis, sizes) for axis in axes]
-
-
-def _named(axes: Sequence[Axis], sizes: Mapping[str, int]) -> dict[str, int]:
-    return {axis: axis_size(axis, sizes) for axis in axes if isinstance(axis, str)}

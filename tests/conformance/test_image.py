@@ -73,6 +73,43 @@ class TestStableDiffusionXLInpainting(OfMask):
     recipe, key = "sdxl", "stable-diffusion-xl.inpainting"
 
 
+class Controlled:
+    """Arguments of a pipeline with a ControlNet."""
+
+    def raw(self) -> dict[str, Any]:
+        return {**super().raw(), "control_image": picture(seed=7)}  # type: ignore[misc]
+
+
+@pytest.mark.heavy
+class TestControlNet(Controlled, Diffusion):
+    recipe, key = "sd-control", "stable-diffusion-control-net.text-to-image"
+
+
+@pytest.mark.heavy
+class TestControlNetFromImage(Controlled, FromImage):
+    recipe, key = "sd-control", "stable-diffusion-control-net.image-to-image"
+
+
+@pytest.mark.heavy
+class TestControlNetInpainting(Controlled, OfMask):
+    recipe, key = "sd-control", "stable-diffusion-control-net.inpainting"
+
+
+@pytest.mark.heavy
+class TestControlNetXL(Controlled, Diffusion):
+    recipe, key = "sdxl-control", "stable-diffusion-xl-control-net.text-to-image"
+
+
+@pytest.mark.heavy
+class TestControlNetXLFromImage(Controlled, FromImage):
+    recipe, key = "sdxl-control", "stable-diffusion-xl-control-net.image-to-image"
+
+
+@pytest.mark.heavy
+class TestControlNetXLInpainting(Controlled, OfMask):
+    recipe, key = "sdxl-control", "stable-diffusion-xl-control-net.inpainting"
+
+
 @pytest.mark.heavy
 class TestLatentConsistency(Diffusion):
     recipe, key = "lcm", "latent-consistency.text-to-image"

@@ -53,6 +53,12 @@ def _stable_diffusion(path: Path) -> None:
     tiny_stable_diffusion(path)
 
 
+def _controlnet(path: Path) -> None:
+    from tests.image.checkpoints import tiny_controlnet
+
+    tiny_controlnet().save_pretrained(path)
+
+
 def _amused(path: Path) -> None:
     from tests.image.checkpoints import tiny_amused
 
@@ -69,6 +75,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     ),
     "dslim/bert-base-NER": lambda path: _bert(path, "BertForTokenClassification", **ENTITIES),
     "google-bert/bert-base-uncased": lambda path: _bert(path, "BertForPreTraining"),
+    "lllyasviel/sd-controlnet-canny": _controlnet,
     "my-team/bert-swag": lambda path: _bert(path, "BertForMultipleChoice"),
     "openai-community/gpt2": _decoder,
     "sentence-transformers/all-MiniLM-L6-v2": _sentence_transformer,

@@ -39,6 +39,13 @@ VAE = {
     "latent_channels": 4,
     "sample_size": 32,
 }
+XL = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 80,
+    "cross_attention_dim": 64,
+    "use_linear_projection": True,
+}
 SCHEDULER = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -90,6 +97,36 @@ def tiny_unet(seed: int = 0, **config: Any) -> Any:
 
     torch.manual_seed(seed)
     return UNet2DConditionModel(**{**UNET, **config}).eval()
+
+
+def tiny_controlnet(seed: int = 0, **config: Any) -> Any:
+    """Return a ControlNet for a tiny UNet; its last layers, which begin as zeros, are random, so that it matters."""
+    from diffusers import ControlNetModel
+
+    names = ("in_channels", "block_out_channels", "layers_per_block", "norm_num_groups", "attention_head_dim")
+    shared = {name: UNET[name] for name in (*names, "down_block_types", "cross_attention_dim")}
+    torch.manual_seed(seed)
+    net = ControlNetModel(**{**shared, "conditioning_embedding_out_channels": (4, 8), **config})
+    for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    return net.eval()
+
+
+def tiny_controlled(path: Path, plain: Path, class_name: str, controlnets: list[Any]) -> Path:
+    """
+    Save a checkpoint with ControlNets.
+
+    Args:
+        path: Directory to write.
+        plain: The checkpoint without them.
+        class_name: Of the pipeline.
+        controlnets: One or several.
+    """
+    import diffusers
+
+    controlnet = controlnets if len(controlnets) > 1 else controlnets[0]
+    getattr(diffusers, class_name).from_pretrained(plain, controlnet=controlnet).save_pretrained(path)
+    return path
 
 
 def tiny_vae(seed: int = 0, **config: Any) -> Any:
@@ -147,13 +184,7 @@ def tiny_stable_diffusion_xl(path: Path, seed: int = 0, *, refiner: bool = False
     import diffusers
 
     tokenizer = tiny_tokenizer(path / "tokenizer")
-    extra = {
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 8,
-        "projection_class_embeddings_input_dim": 32 + (5 if refiner else 6) * 8,
-        "cross_attention_dim": 32 if refiner else 64,
-        "use_linear_projection": True,
-    }
+    extra = {**XL, "projection_class_embeddings_input_dim": 72, "cross_attention_dim": 32} if refiner else XL
     parts = {
         "vae": tiny_vae(seed, force_upcast=True, scaling_factor=0.13025),
         "text_encoder": None if refiner else tiny_text_encoder(tokenizer, seed),
@@ -246,7 +277,19 @@ RECIPES = {
     "sd": tiny_stable_diffusion,
     "sd-inpaint": lambda path: tiny_stable_diffusion(path, class_name="StableDiffusionInpaintPipeline", in_channels=9),
     "lcm": lambda path: tiny_stable_diffusion(path, class_name="LatentConsistencyModelPipeline"),
+    "sd-control": lambda path: tiny_controlled(
+        path,
+        tiny_stable_diffusion(path.with_name("sd-plain")),
+        "StableDiffusionControlNetPipeline",
+        [tiny_controlnet()],
+    ),
     "sdxl": tiny_stable_diffusion_xl,
+    "sdxl-control": lambda path: tiny_controlled(
+        path,
+        tiny_stable_diffusion_xl(path.with_name("sdxl-plain")),
+        "StableDiffusionXLControlNetPipeline",
+        [tiny_controlnet(**XL)],
+    ),
     "refiner": lambda path: tiny_stable_diffusion_xl(path, refiner=True),
 }
 """Checkpoints by name."""

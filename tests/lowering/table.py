@@ -42,7 +42,7 @@ TABLE = """| plugin | graph | sizes | operators | kinds | largest difference |
 def checkpoints() -> Iterator[tuple[str, Callable[[Path], Path], dict[str, Any]]]:
     """Yield every key with what makes a checkpoint of it, and the shapes to lower it at."""
     from tests.generation.checkpoints import CONFIGS, tiny_decoder
-    from tests.image.checkpoints import tiny_amused, tiny_stable_diffusion, tiny_stable_diffusion_xl
+    from tests.image.checkpoints import RECIPES, tiny_amused, tiny_stable_diffusion, tiny_stable_diffusion_xl
     from tests.plugins.encoders import PAIRS, tiny_encoder
 
     for architecture, task in PAIRS:
@@ -68,6 +68,8 @@ def checkpoints() -> Iterator[tuple[str, Callable[[Path], Path], dict[str, Any]]
     for task in ("text-to-image", "image-to-image", "inpainting"):
         yield f"stable-diffusion.{task}", tiny_stable_diffusion, size
         yield f"stable-diffusion-xl.{task}", tiny_stable_diffusion_xl, size
+        yield f"stable-diffusion-control-net.{task}", RECIPES["sd-control"], size
+        yield f"stable-diffusion-xl-control-net.{task}", RECIPES["sdxl-control"], size
         yield f"amused.{task}", tiny_amused, size
         if task != "inpainting":
             yield f"latent-consistency.{task}", latent_consistency, size

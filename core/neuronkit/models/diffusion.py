@@ -162,7 +162,8 @@ class NeuronDiffusionPipeline(OfArtifact, Fixed):
         index = read_config(path)
         expected, settings = cls._eager_class()._get_signature_keys(cls)
         classes = component_classes(path)
-        parts = {**cls.make_shells(session, classes), **own}
+        shells = cls.make_shells(session, classes)
+        parts = {**{name: shell for name, shell in shells.items() if name in expected}, **own}
         for name in expected:
             if name not in parts:
                 parts[name] = _load_part(path / name, *classes[name]) if name in classes else None
@@ -288,8 +289,17 @@ class NeuronDiffusionPipeline(OfArtifact, Fixed):
         """Return the pipeline for a call's arguments: this one, unless its class leaves them to a sibling."""
         return self
 
-    def _check_sizes(self, given: dict[str, Any]) -> None:
-        """Fill in height and width of a call, or refuse them."""
+    def check_sizes(self, given: dict[str, Any]) -> None:
+        """
+        Fill in height and width of a call.
+
+        Args:
+            given: The call's arguments by name; changed in place.
+
+        Raises:
+            InputError: No compiled resolution has this height and this width.
+
+        """
         compiled = self.compiled_sizes
         height, width = given.get("height"), given.get("width")
         fitting = [size for size in compiled if height in (None, size[0]) and width in (None, size[1])]
@@ -319,7 +329,7 @@ def _checking_sizes(call: Callable[..., Any]) -> Callable[..., Any]:
         if "height" not in signature.parameters:
             return call(self, *args, **kwargs)
         bound = signature.bind(self, *args, **kwargs)
-        self._check_sizes(bound.arguments)
+        self.check_sizes(bound.arguments)
         return call(*bound.args, **bound.kwargs)
 
     return checked

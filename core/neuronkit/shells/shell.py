@@ -93,6 +93,21 @@ class Shell(FixedModule):
         """Return the paths of a component's small submodules that stay eager inside its shell, with their weights."""
         return []
 
+    @classmethod
+    def build(cls, kind: Any, folder: Path, session: Session) -> Any:
+        """
+        Return the real class without weights.
+
+        Args:
+            kind: The class, with the shell before it.
+            folder: Holds its ``config.json``.
+            session: The loaded artifact.
+
+        """
+        if hasattr(kind, "load_config"):
+            return kind.from_config(kind.load_config(folder))
+        return kind(kind.config_class.from_pretrained(folder))
+
     def complete(self) -> None:
         """Add what the configuration does not say; called once, when everything else is in place."""
 
@@ -154,11 +169,7 @@ def make_shell(shell: type[Shell], base: type[nn.Module], folder: Path, session:
     """
     kind: Any = type(base.__name__, (shell, base), {"__module__": base.__module__, **_fixed_methods(base)})
     with torch.device("meta"):
-        module: Any = (
-            kind.from_config(kind.load_config(folder))
-            if hasattr(kind, "load_config")
-            else _from_transformers(kind, folder)
-        )
+        module: Any = shell.build(kind, folder, session)
     module.__dict__.update(session=session, component=component, real_class=base, _folder=folder, training=False)
     module.requires_grad_(False)
     if kept := shell.kept(module):
@@ -179,10 +190,6 @@ def _refusing_alone(component: str, path: str) -> Callable[..., NoReturn]:
         )
 
     return hook
-
-
-def _from_transformers(kind: Any, folder: Path) -> nn.Module:
-    return kind(kind.config_class.from_pretrained(folder))
 
 
 def _fixed_methods(base: type) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from neuronkit.errors import OptionError
 from neuronkit.export import ExportConfig, Tolerance
 from neuronkit.export.source import Source
 from neuronkit_plugins.image.checkpoint import load_pipeline, write_files
-from neuronkit_plugins.image.components import text_encoder_graph, transformer_graph, vq_graphs
+from neuronkit_plugins.image.components.text_encoder import text_encoder_graph
+from neuronkit_plugins.image.components.transformer import transformer_graph
+from neuronkit_plugins.image.components.vq import vq_graphs
 from neuronkit_plugins.image.options import ImageCallOptions, data_parallel_mode
 from neuronkit_plugins.image.pipeline import ImagePipeline, image_sizes
 from neuronkit_plugins.image.plugin import ImagePlugin

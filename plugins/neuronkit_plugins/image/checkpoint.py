@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 from neuronkit.errors import OptionError, SourceError
 from neuronkit.export.source import Source
 from neuronkit.shells import KEPT_FILE
-from neuronkit_plugins.image.components import MODULE_PATHS
-from neuronkit_plugins.image.lora_file import read
+from neuronkit_plugins.image.components.controlnet import COMPONENT as CONTROLNET
+from neuronkit_plugins.image.components.unet import ADAPTED
+from neuronkit_plugins.image.lora_file import MODULE_PATHS, read
 from neuronkit_plugins.image.merging import ScaledLora, merge
-from neuronkit_plugins.image.options import AdaptedOptions, as_pairs, per_item
-from neuronkit_plugins.image.shells import ADAPTED, SHELLS
+from neuronkit_plugins.image.options import AdaptedOptions, ControlledOptions, as_pairs, per_item
+from neuronkit_plugins.image.shells import SHELLS
 
 
 def load_pipeline(source: Source, pipeline_class: Any, variant: str | None = None, **parts: Any) -> Any:
@@ -109,19 +110,27 @@ def load_adapted(source: Source, pipeline_class: Any, options: AdaptedOptions) -
 def _replacements(options: AdaptedOptions) -> dict[str, Any]:
     import diffusers
 
-    given = {
-        "unet": (options.unet_id, diffusers.UNet2DConditionModel),
-        "vae": (options.vae_id, diffusers.AutoencoderKL),
-    }
-    found = {}
-    for name, (model, kind) in given.items():
-        if model is not None:
-            inside = (Path(model).expanduser() / name / "config.json").is_file()
-            try:
-                found[name] = kind.from_pretrained(model, subfolder=name if inside else None)
-            except (OSError, ValueError) as error:
-                raise OptionError(f"{name}_id: {model} cannot be loaded as {kind.__name__}: {error}") from error
+    found: dict[str, Any] = {}
+    if options.unet_id is not None:
+        found["unet"] = _load_component("unet_id", options.unet_id, "unet", diffusers.UNet2DConditionModel)
+    if options.vae_id is not None:
+        found["vae"] = _load_component("vae_id", options.vae_id, "vae", diffusers.AutoencoderKL)
+    if isinstance(options, ControlledOptions) and options.controlnet_ids:
+        nets = [
+            _load_component("controlnet_ids", model, CONTROLNET, diffusers.ControlNetModel)
+            for model in options.controlnet_ids
+        ]
+        found[CONTROLNET] = nets if len(nets) > 1 else nets[0]
     return found
+
+
+def _load_component(option: str, model: str, name: str, kind: Any) -> Any:
+    """Return a component from a directory or a hub id of its own, or from its folder in a whole pipeline's directory."""
+    inside = (Path(model).expanduser() / name / "config.json").is_file()
+    try:
+        return kind.from_pretrained(model, subfolder=name if inside else None)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{option}: {model} cannot be loaded as {kind.__name__}: {error}") from error
 
 
 def _merge_loras(pipeline: Any, pipeline_class: Any, options: AdaptedOptions) -> None:
@@ -204,7 +213,7 @@ def write_files(source: Source, pipeline: Any, compiled: Mapping[str, Any], dire
     Args:
         source: The checkpoint, whose settings that only another task's pipeline has are kept for it.
         pipeline: The eager pipeline.
-        compiled: The components that are compiled, by name.
+        compiled: The components that are compiled, by folder.
         directory: The artifact's.
 
     """
@@ -212,7 +221,7 @@ def write_files(source: Source, pipeline: Any, compiled: Mapping[str, Any], dire
 
     pipeline.save_config(directory)
     _keep_settings(directory / "model_index.json", source.config)
-    for name, component in pipeline.components.items():
+    for name, component in {**pipeline.components, **compiled}.items():
         if component is None:
             continue
         folder = directory / name

@@ -20,8 +20,7 @@ from neuronkit.errors import InputError
 from neuronkit.models.diffusion import component_classes
 from neuronkit.session import Session
 from neuronkit_plugins.image.checkpoint import quiet
-from neuronkit_plugins.image.components import MODULE_PATHS
-from neuronkit_plugins.image.lora_file import Lora, read
+from neuronkit_plugins.image.lora_file import MODULE_PATHS, Lora, read
 from neuronkit_plugins.image.merging import UNET, ScaledLora, merge
 from neuronkit_plugins.image.shells import make_shells, plain_config
 

@@ -10,7 +10,9 @@ import torch
 from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.image.components import MODULE_PATHS
+
+MODULE_PATHS = {"text_encoder": "module.encoder.", "text_encoder_2": "module.encoder.", "unet": "module.unet."}
+"""What takes LoRAs, and where it stands in the module that is traced: what its weights' names begin with in the graph."""
 
 
 @attrs.frozen(eq=False)

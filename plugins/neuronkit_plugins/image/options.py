@@ -73,6 +73,18 @@ class AdaptedOptions(ImageCallOptions):
     )
 
 
+@attrs.frozen(kw_only=True)
+class ControlledOptions(AdaptedOptions):
+    """What a compile and a call of a pipeline with ControlNets may set."""
+
+    controlnet_ids: list[str] | None = option(
+        None, stage="compile", help="ControlNets: directories or hub ids; by default the checkpoint's own."
+    )
+    control_image: Any = option(
+        None, stage="call", help="Image that controls: a file or what the pipeline takes, one for each ControlNet."
+    )
+
+
 def as_pairs(name: str, value: Pairs | None) -> dict[str, str | Any]:
     """
     Return a mapping of an option's value.

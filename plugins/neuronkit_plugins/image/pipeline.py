@@ -18,9 +18,14 @@ from neuronkit.models.diffusion import NeuronDiffusionPipeline
 from neuronkit.session import Session
 from neuronkit.shells import Shell
 from neuronkit_plugins.image.checkpoint import load_adapted, write_files
-from neuronkit_plugins.image.components import MODULE_PATHS, Sizes, text_encoder_graph, unet_graph, vae_graphs
+from neuronkit_plugins.image.components.controlnet import COMPONENT as CONTROLNET
+from neuronkit_plugins.image.components.controlnet import controlnet_graph, controlnets_of, require_fitting
+from neuronkit_plugins.image.components.sizes import Sizes
+from neuronkit_plugins.image.components.text_encoder import text_encoder_graph
+from neuronkit_plugins.image.components.unet import unet_graph
+from neuronkit_plugins.image.components.vae import vae_graphs
 from neuronkit_plugins.image.lora import Adapters
-from neuronkit_plugins.image.lora_file import Lora
+from neuronkit_plugins.image.lora_file import MODULE_PATHS, Lora
 from neuronkit_plugins.image.options import AdaptedOptions
 from neuronkit_plugins.image.shells import make_shells, require_supported
 
@@ -49,6 +54,10 @@ class ImagePipeline(NeuronDiffusionPipeline):
     def served_tasks(self) -> tuple[str, ...]:
         """The tasks that the compiled components can do, the one for which they were made first."""
         return "text-to-image", "image-to-image", "inpainting"
+
+    def named(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a call's arguments by the names that this pipeline has for them."""
+        return arguments
 
     def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
         """
@@ -91,8 +100,11 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         pipeline = load_adapted(source, cls._eager_class(), options)
         encoders = {name: pipeline.components.get(name) for name in ("text_encoder", "text_encoder_2")}
         encoders = {name: encoder for name, encoder in encoders.items() if encoder is not None}
-        compiled = {**encoders, "unet": pipeline.unet, "vae": pipeline.vae}
+        controlnets = controlnets_of(pipeline.components.get(CONTROLNET))
+        compiled = {**encoders, "unet": pipeline.unet, "vae": pipeline.vae, **controlnets}
         require_supported(compiled)
+        for name, net in controlnets.items():
+            require_fitting(name, net, pipeline.unet)
         factor = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
         trained = pipeline.unet.config.sample_size
         tall, wide = (trained, trained) if isinstance(trained, int) else trained
@@ -102,7 +114,8 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         sequence = last.config.max_position_embeddings
         graphs: list[Graph] = [
             *(text_encoder_graph(name, encoder, sizes) for name, encoder in encoders.items()),
-            unet_graph(pipeline.unet, sizes, sequence, pooled, adapter_rows(pipeline)),
+            *(controlnet_graph(name, net, sizes, sequence, pooled) for name, net in controlnets.items()),
+            unet_graph(pipeline.unet, sizes, sequence, pooled, adapter_rows(pipeline), controlled=bool(controlnets)),
             *vae_graphs(pipeline.vae, sizes),
         ]
         return ExportConfig(

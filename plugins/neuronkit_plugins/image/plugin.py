@@ -19,6 +19,7 @@ from neuronkit.images import SETTINGS
 from neuronkit_plugins.image.options import ImageCallOptions
 
 _ARGUMENTS = {
+    "control_image": "control_image",
     "guidance": "guidance_scale",
     "height": "height",
     "image": "image",
@@ -30,7 +31,7 @@ _ARGUMENTS = {
     "width": "width",
 }
 """The pipelines' arguments that the options stand for."""
-_IMAGES = {"image", "ip_adapter_image", "mask_image"}
+_IMAGES = {"control_image", "image", "ip_adapter_image", "mask_image"}
 """The pipelines' arguments that are images, or lists of them."""
 _PROMPTS = {"prompt", "prompt_2", "negative_prompt", "negative_prompt_2"}
 """The pipelines' arguments of which there may be one for each image."""
@@ -103,7 +104,7 @@ class ImagePlugin:
         given = attrs.asdict(options, recurse=False)
         arguments = {name: _read_argument(name, value) for name, value in inputs.items()}
         for name, argument in _ARGUMENTS.items():
-            if (value := given[name]) is not None:
+            if (value := given.get(name)) is not None:
                 if name != argument and argument in inputs:
                     raise InputError(f"{name} and {argument} are one and the same. Try: one of them.")
                 arguments[argument] = read_image(value) if argument in _IMAGES else value
@@ -125,8 +126,9 @@ class ImagePlugin:
             InputError: An argument is unknown, or the prompt or an image is missing.
         """
         pipeline = shell.for_arguments(tensors)
-        check_arguments(pipeline, tensors)
-        return pipeline(**tensors)
+        arguments = pipeline.named(tensors)
+        check_arguments(pipeline, arguments)
+        return pipeline(**arguments)
 
     @hookimpl
     def postprocess(self, outputs: Any, context: Mapping[str, Any]) -> Any:
@@ -168,10 +170,12 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
             raise InputError(f"{name}: must be an object of Python, which cannot be typed (got {given[name]!r}).{hint}")
     if given.get("prompt") is None and given.get("prompt_embeds") is None:
         raise InputError(f"{type(pipeline).__name__} needs prompt=... (or prompt_embeds=...).")
-    for name in ("image", "mask_image"):
+    for name in ("image", "mask_image", "control_image"):
         if name in known and given.get(name) is None:
-            raise InputError(f"{type(pipeline).__name__} needs {name.removesuffix('_image')}=...: a file or an image.")
-    _require_as_many(given)
+            short = next(option for option, argument in _ARGUMENTS.items() if argument == name)
+            raise InputError(f"{type(pipeline).__name__} needs {short}=...: a file or an image.")
+    if "strength" in known:  # otherwise an image controls, and there is one for each ControlNet
+        _require_as_many(given)
 
 
 def _require_as_many(given: Mapping[str, Any]) -> None:

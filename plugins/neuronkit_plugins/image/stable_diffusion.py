@@ -12,7 +12,7 @@ class _StableDiffusion(NeuronStableDiffusionPipelineBase):
     """What the three tasks have in common; an LCM's components are the same."""
 
     architecture = "stable-diffusion"
-    accepts = ("latent-consistency",)
+    accepts = ("latent-consistency", "stable-diffusion-control-net")
 
 
 class NeuronStableDiffusionPipeline(_StableDiffusion, StableDiffusionPipeline):

@@ -9,9 +9,10 @@ from neuronkit_plugins.image.plugin import ImagePlugin
 
 
 class _StableDiffusionXL(NeuronStableDiffusionPipelineBase):
-    """What the three tasks have in common."""
+    """What the three tasks have in common; an artifact with ControlNets has the same components, and they rest."""
 
     architecture = "stable-diffusion-xl"
+    accepts = ("stable-diffusion-xl-control-net",)
 
 
 class NeuronStableDiffusionXLPipeline(_StableDiffusionXL, StableDiffusionXLPipeline):

@@ -1,0 +1,106 @@
+"""The base of pipelines with ControlNets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+from neuronkit.errors import InputError, OptionError
+from neuronkit.export import ExportConfig
+from neuronkit.export.source import Source
+from neuronkit_plugins.image.options import ControlledOptions
+from neuronkit_plugins.image.pipeline import NeuronStableDiffusionPipelineBase
+
+
+class ControlledPipeline(NeuronStableDiffusionPipelineBase):
+    """
+    A pipeline whose UNet adds what one or several compiled ControlNets see in an image.
+
+    That image is ``control_image``, whatever the task; where a pipeline starts from text, diffusers calls it ``image``, and so
+    may the caller.
+    """
+
+    options_class = ControlledOptions
+
+    @classmethod
+    def export_config(
+        cls,
+        source: Source,
+        shapes: Mapping[str, list[int]],
+        options: ControlledOptions,  # type: ignore[override]
+    ) -> ExportConfig:
+        """
+        Declare the graphs of a checkpoint and its ControlNets.
+
+        Raises:
+            OptionError: There is no ControlNet, or what the base refuses.
+
+        """
+        if not options.controlnet_ids and not any(source.config.get("controlnet") or ()):
+            raise OptionError(
+                f"controlnet_ids: required, because {source.model} has no ControlNet.\n"
+                "Try: --controlnet-ids with a directory or a hub id for each."
+            )
+        return super().export_config(source, shapes, options)
+
+    def for_arguments(self, arguments: Mapping[str, Any]) -> Any:
+        """Return the pipeline for a call's arguments; without ``control_image``, it is the image that is given."""
+        if self.task == "text-to-image" and arguments.get("control_image") is None:
+            arguments = {name: value for name, value in arguments.items() if name != "image"}
+        return super().for_arguments(arguments)
+
+    def check_sizes(self, given: dict[str, Any]) -> None:
+        """
+        Fill in height and width of a call: from text they are those of the image that controls, as in diffusers.
+
+        Raises:
+            InputError: No compiled resolution has this height and this width.
+
+        """
+        sizes = {given.get("height"), given.get("width")}
+        if self.task == "text-to-image" and sizes == {None} and (size := _image_size(given.get("image"))) is not None:
+            compiled = self.compiled_sizes
+            if size not in compiled:
+                height, width = compiled[0]
+                known = ", ".join(f"{tall} x {wide}" for tall, wide in compiled)
+                raise InputError(
+                    f"The image that controls is {size[0]} x {size[1]} (height x width), and the pipeline was compiled for "
+                    f"{known}.\n"
+                    f"Try: height={height}, width={width}, to which it is resized, or compile again with its size."
+                )
+            given["height"], given["width"] = size
+        super().check_sizes(given)
+
+    def named(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        Return a call's arguments by the names that this pipeline has for them.
+
+        Raises:
+            InputError: No image controls.
+
+        """
+        if self.task != "text-to-image":
+            return arguments
+        own = {name: value for name, value in arguments.items() if name != "control_image"}
+        control = arguments.get("control_image")
+        control = arguments.get("image") if control is None else control
+        if control is None:
+            raise InputError(f"{type(self).__name__} needs control_image=...: a file or an image.")
+        return {**own, "image": control}
+
+
+def _image_size(image: Any) -> tuple[int, int] | None:
+    """Return height and width of the first of some images, or None for what is no image."""
+    while isinstance(image, (list, tuple)) and image:
+        image = image[0]
+    if isinstance(image, PIL.Image.Image):
+        return image.height, image.width
+    if isinstance(image, torch.Tensor) and image.ndim >= 3:
+        return image.shape[-2], image.shape[-1]
+    if isinstance(image, np.ndarray) and image.ndim >= 3:
+        return image.shape[-3], image.shape[-2]
+    return None

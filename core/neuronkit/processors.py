@@ -69,19 +69,23 @@ class Processors:
         """
         Tokenize ``text`` (a string or a list), or hand tensors on.
 
+        Returns:
+            The tensors by name, and the inputs as the context of ``postprocess``.
+
         Raises:
-            InputError: There is neither text nor a tensor.
+            InputError: There is neither text nor a tensor, or something else beside them.
         """
         if "text" in inputs:
+            if others := sorted(inputs.keys() - {"text"}):
+                raise InputError(f"{others[0]}: unknown input beside text.\nTry: text=... alone.")
             texts = inputs["text"]
             encoded = self.tokenizer(
                 [texts] if isinstance(texts, str) else list(texts), padding=True, return_tensors="pt"
             )
             return dict(encoded), dict(inputs)
-        tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
-        if not tensors:
+        if not any(isinstance(value, torch.Tensor) for value in inputs.values()):
             raise InputError(f"The call needs text=... or the graph's own tensors (got {sorted(inputs) or 'nothing'}).")
-        return tensors, {name: value for name, value in inputs.items() if name not in tensors}
+        return dict(inputs), dict(inputs)  # the graph names what is no tensor, and what it does not take
 
 
 def require_there(path: Path) -> None:

@@ -48,6 +48,14 @@ def graph_of(**changes):
             "Graph 'net' has inputs with axes that no input has: width/2.",
         ),
         (
+            lambda: graph_of(sizes={"sequnce": 7}),
+            "Graph 'net' has sizes for axes that no input has: sequnce.\nTry: some of batch, sequence.",
+        ),
+        (
+            lambda: graph_of(hints=CompilerHints(dynamic_axes=["batch", "smaples"])),
+            "Graph 'net' has dynamic_axes for axes that no input has: smaples.\nTry: some of batch, sequence.",
+        ),
+        (
             lambda: graph_of(inputs=[X, Input("z", ["batch*2"])]),
             "Graph 'net' has an input with an axis that follows from 'batch', along which calls are split.\n"
             "Try: 'batch' itself, and another axis for the rest.",

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 import neuronkit
-from neuronkit.artifact.references import difference
-from neuronkit.artifact.validation import scale
+from neuronkit.artifact.references import difference, scale
 from neuronkit.errors import ExportConfigError, ValidationError
 from neuronkit.export import Output
 from tests.core.tide import KEY, TASK, Tide
@@ -85,6 +84,47 @@ def test_an_output_of_no_row_depends_on_none(registered, tide_checkpoint, tmp_pa
         **options,
     )
     assert neuronkit.load(table.path)(readings=torch.ones(70, 4, dtype=torch.int64))["table"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("options", [{}, {"static": True}], ids=str)
+@pytest.mark.parametrize(
+    "over_rows", [lambda x: x / x.abs().max(), lambda x: x - x.mean(0), lambda x: x.cumsum(0).flip(0)], ids=range(3)
+)
+def test_a_row_depends_on_no_other(registered, tide_checkpoint, tmp_path, over_rows, options):
+    """It would be another thing in every call, and beside the copies of row 0 that fill a bucket up."""
+    with pytest.raises(ExportConfigError) as caught:
+        compile_changed(
+            tide_checkpoint, tmp_path / "out", lambda made, _: (over_rows(made["scores"]),), SCORES, **options
+        )
+    assert str(caught.value) == (
+        "Graph 'tide': row 0 of the output 'scores' depends on the other rows of a call.\n"
+        "A call is split, or filled up, to the batch that was compiled, so its value would depend on that.\n"
+        "Try: a module that treats every row by itself, or inputs without the axis 'batch' where there is only one row."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (
+            lambda scores: nn.functional.dropout(scores, 0.5),
+            "The eager model itself gives another result for the same inputs each time.\n"
+            "Nothing was written. Try: look for dropout that eval() does not switch off, for random numbers, and for what the "
+            "module counts or keeps between calls.",
+        ),
+        (
+            lambda scores: (scores - 1e9).log(),
+            "The eager model itself gives NaN.\nNothing was written. Try: a Probe, whose inputs the model is made for.",
+        ),
+    ],
+    ids=["random", "nan"],
+)
+def test_an_eager_model_that_nothing_can_equal(registered, tide_checkpoint, tmp_path, change, cause):
+    """The tolerance, the precision and the compiler are not what to look at."""
+    with pytest.raises(ValidationError) as caught:
+        compile_changed(tide_checkpoint, tmp_path / "out", lambda made, _: (change(made["scores"]),), SCORES)
+    assert "scores differs from the eager model by" in str(caught.value)
+    assert str(caught.value).partition("\n")[2] == cause
 
 
 def test_what_is_padded_does_not_count(registered, tide_checkpoint, tmp_path):

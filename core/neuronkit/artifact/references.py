@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -19,6 +20,9 @@ from neuronkit.shape_names import BATCH, IMAGE_AXES
 _SEED = 20_240
 """Any seed but the one of the inputs that graphs are traced with."""
 
+_ROUNDING = 1e-3
+"""What calls of another number of rows may differ by, as a part of the largest value: far more than fp32 rounds."""
+
 
 @attrs.frozen
 class Reference:
@@ -31,6 +35,7 @@ class Reference:
         sizes: Size of every axis.
         inputs: Tensors by input name.
         outputs: The eager model's tensors by output name.
+        repeat: Runs the eager model on the inputs once more.
     """
 
     graph: Graph
@@ -38,6 +43,7 @@ class Reference:
     sizes: Mapping[str, int]
     inputs: Mapping[str, torch.Tensor]
     outputs: Mapping[str, torch.Tensor]
+    repeat: Callable[[], Mapping[str, torch.Tensor]] | None = attrs.field(default=None, eq=False)
 
 
 def references_of(
@@ -51,12 +57,16 @@ def references_of(
     Run the eager model for graph after graph and bucket after bucket, each when it is asked for; see `reference`.
 
     Raises:
-        ExportConfigError: An output has another shape than its axes say, or it has no batch and yet depends on the rows.
+        ExportConfigError: An output has another shape than its axes say, or a row of it depends on the other rows of the call.
     """
+    seen: set[str] = set()
     for graph, bucket, module in works:
         _require_rows_apart(graph, bucket, module, config)
         for found in reference(graph, bucket, module, config, model, empty_states=empty_states):
             _require_declared(found)
+            if graph.name not in seen and found.sizes.get(BATCH, 1) > 1:
+                seen.add(graph.name)
+                _require_own_rows(found, module, config)
             yield found
 
 
@@ -70,6 +80,47 @@ def _require_declared(found: Reference) -> None:
                 f"{list(output.axes)} say {declared}.\n"
                 "Try: the axes that it has, in their order, and the outputs in the order in which the module returns them."
             )
+
+
+def _require_own_rows(found: Reference, module: nn.Module, config: Mapping[str, Any]) -> None:
+    """Refuse an output whose rows depend on each other: a call is split, and filled up with copies of row 0."""
+    graph = found.graph
+    if graph.probe or graph.state:
+        return
+    rows = 2 if BATCH in found.bucket.bounds else found.sizes[BATCH]
+    other = seeded_inputs(graph, {**found.sizes, BATCH: rows}, config, seed=_SEED - 1)
+    among = {
+        input.name: _beside(found.inputs[input.name], other[input.name], input.axes.index(BATCH))
+        if BATCH in input.axes
+        else found.inputs[input.name].clone()
+        for input in graph.inputs
+    }
+    with torch.no_grad():
+        outputs = TracedModule(module, graph).pick(module(**among))
+    for output, changed in zip(graph.outputs, outputs, strict=True):
+        if BATCH not in output.axes:
+            continue
+        dim, wanted = output.axes.index(BATCH), found.outputs[output.name]
+        apart = difference(wanted.narrow(dim, 0, 1), changed.narrow(dim, 0, 1)) <= _ROUNDING * scale(wanted)
+        if not apart and not _is_random(found, output.name):
+            raise ExportConfigError(
+                f"Graph {graph.name!r}: row 0 of the output {output.name!r} depends on the other rows of a call.\n"
+                "A call is split, or filled up, to the batch that was compiled, so its value would depend on that.\n"
+                f"Try: a module that treats every row by itself, or inputs without the axis {BATCH!r} where there is only one "
+                "row."
+            )
+
+
+def _beside(tensor: torch.Tensor, other: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return row 0 of a tensor before other rows, which are large, so that a largest value of all would be theirs."""
+    rest = other.narrow(dim, 1, other.shape[dim] - 1)
+    return torch.cat([tensor.narrow(dim, 0, 1), rest * 8 if rest.is_floating_point() else rest], dim)
+
+
+def _is_random(found: Reference, output: str) -> bool:
+    """Tell whether the eager model gives another result for the same inputs, which the comparison will say."""
+    wanted = found.outputs[output]
+    return found.repeat is not None and not difference(wanted, found.repeat()[output]) <= _ROUNDING * scale(wanted)
 
 
 def _require_rows_apart(graph: Graph, bucket: Bucket, module: nn.Module, config: Mapping[str, Any]) -> None:
@@ -128,18 +179,20 @@ def reference(
         inputs = seeded_inputs(graph, sizes, config, seed=_SEED + number)
         if empty_states:
             inputs |= {state.name: torch.zeros_like(inputs[state.name]) for state in graph.state}
-        with torch.no_grad():
-            if graph.probe is None:
-                result = module(**{name: tensor.clone() for name, tensor in inputs.items()})
-            else:
-                inputs |= graph.probe.inputs(sizes, torch.Generator().manual_seed(_SEED + number))
-                result = graph.probe.expected(
-                    model or module, {name: tensor.clone() for name, tensor in inputs.items()}
-                )
-        outputs = picker.pick(result)
-        names = [output.name for output in graph.outputs]
-        found.append(Reference(graph, bucket, sizes, inputs, dict(zip(names, outputs, strict=True))))
+        if graph.probe is not None:
+            inputs |= graph.probe.inputs(sizes, torch.Generator().manual_seed(_SEED + number))
+        run = partial(_run_eager, graph, module, model or module, picker, inputs)
+        found.append(Reference(graph, bucket, sizes, inputs, run(), run))
     return found
+
+
+def _run_eager(
+    graph: Graph, module: nn.Module, model: nn.Module, picker: TracedModule, inputs: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    copies = {name: tensor.clone() for name, tensor in inputs.items()}
+    with torch.no_grad():
+        result = graph.probe.expected(model, copies) if graph.probe else module(**copies)
+    return dict(zip((output.name for output in graph.outputs), picker.pick(result), strict=True))
 
 
 def shorter(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -175,6 +228,11 @@ def _own_sizes(bucket: Bucket, probe: Probe | None) -> list[dict[str, int]]:
         }
         found.append({**bucket.sizes, **clamped})
     return found
+
+
+def scale(wanted: torch.Tensor) -> float:
+    """Return the largest finite value of an output, and 1 at least: what a relative tolerance is multiplied by."""
+    return max(1.0, wanted[wanted.isfinite()].float().abs().max().item()) if wanted.isfinite().any() else 1.0
 
 
 def difference(wanted: torch.Tensor, got: torch.Tensor) -> float:

@@ -10,7 +10,7 @@ import attrs
 import torch
 
 from neuronkit.artifact.manifest import Check, CompiledGraphRecord, File, Validation
-from neuronkit.artifact.references import Reference, difference
+from neuronkit.artifact.references import Reference, difference, scale
 from neuronkit.artifact.store import describe
 from neuronkit.artifact.weights_file import WEIGHTS, read, write
 from neuronkit.backends.base import Backend, Runner
@@ -46,20 +46,32 @@ def compare(expected: Reference, runner: Runner, atol: float, *, relative: bool 
         found = difference(wanted, got)
         allowed = atol * scale(wanted) if relative else atol
         if not found <= allowed:
-            padded = _padded_sizes(expected) != expected.sizes
             raise ValidationError(
                 f"{where}: {name} differs from the eager model by {found:.3g}, and the tolerance is {allowed:.3g}.\n"
-                + ("The call was padded to the bucket: what is padded must not count.\n" if padded else "")
-                + "Nothing was written. Try: --atol to accept a larger difference, another --auto-cast, or --optlevel 1 to see "
-                "whether the compiler is the cause."
+                + _explain(expected, name, allowed)
             )
         differences[name] = found
     return Check(expected.graph.name, expected.bucket.label, dict(expected.sizes), differences)
 
 
-def scale(wanted: torch.Tensor) -> float:
-    """Return the largest finite value of an output, and 1 at least: what a relative tolerance is multiplied by."""
-    return max(1.0, wanted[wanted.isfinite()].float().abs().max().item()) if wanted.isfinite().any() else 1.0
+def _explain(expected: Reference, name: str, allowed: float) -> str:
+    """Return why an output may differ, as far as can be seen, and what to try."""
+    wanted = expected.outputs[name]
+    if wanted.isnan().any():
+        return (
+            "The eager model itself gives NaN.\nNothing was written. Try: a Probe, whose inputs the model is made for."
+        )
+    if expected.repeat and not difference(wanted, expected.repeat()[name]) <= allowed:
+        return (
+            "The eager model itself gives another result for the same inputs each time.\n"
+            "Nothing was written. Try: look for dropout that eval() does not switch off, for random numbers, and for what the "
+            "module counts or keeps between calls."
+        )
+    padded = _padded_sizes(expected) != expected.sizes
+    return ("The call was padded to the bucket: what is padded must not count.\n" if padded else "") + (
+        "Nothing was written. Try: --atol to accept a larger difference, another --auto-cast, or --optlevel 1 to see "
+        "whether the compiler is the cause."
+    )
 
 
 def _padded_sizes(expected: Reference) -> dict[str, int]:

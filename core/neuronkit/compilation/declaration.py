@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 from torch import nn
 
 from neuronkit.backends.base import Capabilities
 from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
-from neuronkit.compilation.shapes import default_shapes
+from neuronkit.compilation.shapes import Shapes, default_shapes
 from neuronkit.compilation.suggestion import resolve_for
 from neuronkit.errors import ExportConfigError, NeuronkitError, OptionError
 from neuronkit.export.config import ExportConfig, Graph
@@ -101,7 +103,8 @@ def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Mo
     """
     source, hook, parsed = request.source, request.hook, request.parsed
     shapes = default_shapes(source, {**(ask(hook, "default_shapes", source=source) or {}), **parsed.shapes})
-    config: ExportConfig = ask(hook, "export_config", source=source, shapes=shapes, options=parsed.plugin)
+    own = Shapes({name: list(sizes) for name, sizes in shapes.items()})  # a plugin may change what it is given
+    config: ExportConfig = ask(hook, "export_config", source=source, shapes=own, options=parsed.plugin)
     _check_shapes(config, parsed)
     for name, sizes in config.shapes.items():
         shapes.setdefault(name, list(sizes))
@@ -110,10 +113,10 @@ def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Mo
 
 def load_eager(config: ExportConfig) -> nn.Module:
     """
-    Load the model of an export config, in eval mode and without gradients.
+    Load the model of an export config, in float32, in eval mode and without gradients.
 
     Raises:
-        ExportConfigError: `load` is no function that returns a module.
+        ExportConfigError: `load` is no function that returns a module, or the module is without its weights.
     """
     model = config.load if isinstance(config.load, nn.Module) else config.load()
     if model is config.load or not isinstance(model, nn.Module):
@@ -121,7 +124,47 @@ def load_eager(config: ExportConfig) -> nn.Module:
             f"load of an ExportConfig must be a function that returns an nn.Module (got a {type(model).__name__}).\n"
             "Try: load=lambda: model"
         )
+    _require_weights(model)
+    given = {input.dtype for graph in config.graphs for input in graph.inputs if not input.state}
+    if not given & {"bfloat16", "float16"}:
+        _change_tensors(model, _in_fp32)
+    _change_tensors(model, _spread)
     return model.eval().requires_grad_(False)
+
+
+def _require_weights(model: nn.Module) -> None:
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta:
+            raise ExportConfigError(
+                f"load of an ExportConfig returned a module whose {name} is on the meta device: it has no values.\n"
+                "Try: load the checkpoint's weights into it, or make it outside torch.device('meta')."
+            )
+
+
+def _in_fp32(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what a checkpoint stores in half precision as float32: to compute in less is auto_cast's to say."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def _spread(tensor: torch.Tensor) -> torch.Tensor:
+    """Return an expanded tensor with a place for each of its values, as it has in a file of weights."""
+    expanded = any(stride == 0 < size - 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+    return tensor.contiguous() if expanded else tensor
+
+
+def _change_tensors(model: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Put what a function makes of parameters and buffers in their places; tied ones stay tied."""
+    changed: dict[torch.Tensor, torch.Tensor] = {}  # tensors are hashed by identity
+    for module in model.modules():
+        places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for held in places:
+            for name, tensor in held.items():
+                if tensor is None or (made := change(tensor)) is tensor:
+                    continue
+                if tensor not in changed:
+                    own = made.detach()
+                    changed[tensor] = nn.Parameter(own, False) if isinstance(tensor, nn.Parameter) else own
+                held[name] = changed[tensor]
 
 
 def choose_buckets(

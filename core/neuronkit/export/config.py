@@ -16,6 +16,8 @@ from neuronkit.shape_names import BATCH
 DTYPES = ("bool", "int32", "int64", "float16", "bfloat16", "float32")
 """The dtypes that an input may declare."""
 
+_USUALLY_DYNAMIC = ("batch", "sequence")
+"""The axes that stay dynamic unless a plugin says otherwise, in graphs that have them."""
 Axis = str | int
 """A named axis, or the fixed size of an unnamed one."""
 
@@ -144,7 +146,7 @@ class CompilerHints:
     """
 
     inline_weights: bool = False
-    dynamic_axes: tuple[str, ...] = attrs.field(default=("batch", "sequence"), converter=_names)
+    dynamic_axes: tuple[str, ...] = attrs.field(default=_USUALLY_DYNAMIC, converter=_names)
     keep_fp32: bool = False
     channels_last: bool = False
     max_batch: int = 64
@@ -245,6 +247,15 @@ class Graph:
             if unknown := sorted(axis for axis in axes if base_axis(axis) not in self.axes):
                 raise ExportConfigError(
                     f"Graph {self.name!r} has {what} with axes that no input has: {', '.join(unknown)}."
+                )
+        for what, given in (
+            ("sizes", self.sizes),
+            ("dynamic_axes", {*self.hints.dynamic_axes}.difference(_USUALLY_DYNAMIC)),
+        ):
+            if unknown := sorted(set(given) - set(self.axes)):
+                raise ExportConfigError(
+                    f"Graph {self.name!r} has {what} for axes that no input has: {', '.join(unknown)}.\n"
+                    f"Try: some of {', '.join(self.axes)}."
                 )
         if BATCH in self.fixed_axes:
             raise ExportConfigError(

@@ -10,8 +10,7 @@ import attrs
 import torch
 
 from neuronkit.artifact.reader import open_artifact
-from neuronkit.artifact.references import Reference, difference, reference, shorter
-from neuronkit.artifact.validation import scale
+from neuronkit.artifact.references import Reference, difference, reference, scale, shorter
 from neuronkit.buckets import Bucket
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph

@@ -1,0 +1,125 @@
+"""The model that a plugin loads: in float32, with values of its own, tied where the plugin tied it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import neuronkit
+from neuronkit import hookimpl
+from neuronkit.compilation.declaration import load_eager
+from neuronkit.errors import ExportConfigError, InputError
+from neuronkit.export import ExportConfig, Graph, Input, Output
+from tests.core.tide import KEY, TASK
+
+
+class Scale(nn.Module):
+    """Multiplies by a weight, and adds a buffer."""
+
+    def __init__(self, weight, offset):
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.tied = self.weight
+        self.register_buffer("offset", offset)
+
+    def forward(self, x, factor=None):
+        return ((x.to(self.weight.dtype) @ self.weight + self.offset) * (1 if factor is None else factor[:, None]),)
+
+
+def config_of(module, dtype="float32"):
+    """Return an export config of one graph."""
+    inputs = [Input("x", ["batch", 3], dtype=dtype), Input("factor", ["batch"], dtype=dtype, default=1.0)]
+    return ExportConfig(lambda: module, [Graph("net", inputs, [Output("y", ["batch", 3])])])
+
+
+class Given:
+    """A plugin of a module that is at hand."""
+
+    def __init__(self, module):
+        self.module = module
+
+    @hookimpl
+    def export_config(self):
+        return config_of(self.module)
+
+    @hookimpl
+    def postprocess(self, outputs):
+        return outputs.y
+
+
+@pytest.fixture
+def compiled(tide_checkpoint, tmp_path):
+    """Return the pipeline of a module."""
+
+    def make(module, **options):
+        with neuronkit.get_registry().temporary(Given(module), KEY):
+            neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, cache=False, **options)
+            return neuronkit.pipeline(tmp_path / "out")
+
+    return make
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_raised(dtype):
+    """Precision is `auto_cast`'s to choose, whatever a checkpoint was saved in; what is tied stays tied."""
+    module = Scale(torch.eye(3, dtype=dtype), torch.ones(3, dtype=dtype))
+    loaded = load_eager(config_of(module))
+    assert {loaded.weight.dtype, loaded.offset.dtype} == {torch.float32}
+    assert loaded.weight is loaded.tied
+    assert load_eager(config_of(Scale(torch.eye(3, dtype=dtype), torch.ones(3)), "bfloat16")).weight.dtype == dtype
+
+
+def test_float32_and_integers_stay_as_they_are():
+    """Nothing is copied that need not be."""
+    module = Scale(torch.eye(3), torch.ones(3, dtype=torch.int64))
+    weight, offset = module.weight, module.offset
+    loaded = load_eager(config_of(module))
+    assert loaded.weight is weight
+    assert loaded.offset is offset
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_expanded_tensors(compiled, inline):
+    """One value for many places is written to the weights' file as many, and loaded as such."""
+    module = Scale(torch.randn(1, 3).expand(3, 3), torch.ones(1).expand(3))
+    x = torch.ones(2, 3)
+    (wanted,) = module(x)
+    assert torch.allclose(compiled(module, inline_weights=inline)(x=x), wanted)
+
+
+def test_weights_without_values():
+    """A module on the meta device cannot be compiled into anything."""
+    with pytest.raises(ExportConfigError) as caught:
+        load_eager(config_of(Scale(torch.eye(3), torch.ones(3, device="meta"))))
+    assert str(caught.value) == (
+        "load of an ExportConfig returned a module whose offset is on the meta device: it has no values.\n"
+        "Try: load the checkpoint's weights into it, or make it outside torch.device('meta')."
+    )
+
+
+def test_raw_input_that_is_no_tensor(compiled):
+    """Without a `preprocess`, what the graph cannot take is named, and no default takes its place."""
+    pipe = compiled(Scale(torch.eye(3), torch.zeros(3)))
+    x = torch.ones(1, 3)
+    assert pipe(x=x, factor=torch.tensor([10.0]))[0, 0] == 10
+    with pytest.raises(InputError, match=r"^factor must be a torch\.Tensor \(got list\)\.$"):
+        pipe(x=x, factor=[10.0])
+    with pytest.raises(InputError, match=r"has no input 'facto'\. Did you mean 'factor'\?"):
+        pipe(x=x, facto=[10.0])
+    with pytest.raises(InputError, match=r"^factor: unknown input beside text\.\nTry: text=\.\.\. alone\.$"):
+        pipe(text="a", factor=[10.0])
+
+
+def test_what_a_plugin_does_to_the_shapes(tide_checkpoint, tmp_path):
+    """They are its own: what is compiled and recorded is what was asked for."""
+
+    class Changing(Given):
+        @hookimpl
+        def export_config(self, shapes):
+            shapes["batch_size"][:] = [7]
+            return config_of(self.module)
+
+    with neuronkit.get_registry().temporary(Changing(Scale(torch.eye(3), torch.zeros(3))), KEY):
+        made = neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, batch_size=2, static=True)
+    assert made.manifest.shapes["batch_size"] == [2]

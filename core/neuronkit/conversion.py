@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import types
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -16,7 +18,7 @@ def convert(value: Any, hint: Any) -> Any:
 
     Args:
         value: Numbers, truth values, lists and None may also be written as text: ``"8"``, ``"yes"``, ``"a,b"``, ``"none"``.
-        hint: A builtin type, ``Path``, ``Literal``, a union, a list or tuple of these, or ``Any``.
+        hint: A builtin type, ``Path``, ``Literal``, an ``Enum``, a union, a list or tuple of these, or ``Any``.
 
     Raises:
         ValueError: It is not of that type and does not stand for one.
@@ -39,6 +41,8 @@ def convert(value: Any, hint: Any) -> Any:
         if len(items) != len(hints):
             raise ValueError(f"must be a list of {len(hints)} (got {value!r}).")
         return origin(map(convert, items, hints))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _convert_enum(value, hint)
     converter = _CONVERTERS.get(hint)
     if converter is not None:
         return converter(value)
@@ -63,6 +67,23 @@ def _convert_union(value: Any, arguments: tuple[Any, ...]) -> Any:
             except ValueError as error:
                 reasons.append(str(error))
     raise ValueError(reasons[0] if reasons else f"cannot be {value!r}.")
+
+
+def _convert_enum(value: Any, kind: type[Enum]) -> Enum:
+    """Return a member by itself, its value or its name."""
+    for member in kind:
+        if value is member or value == member.value or value in (str(member.value), member.name):
+            return member
+    raise ValueError(f"must be one of {', '.join(str(member.value) for member in kind)} (got {value!r}).")
+
+
+def unknown_type(hint: Any) -> Any:
+    """Return the first type within a declared one that text and JSON cannot stand for, or None."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType, list, tuple, dict, Mapping, Sequence):
+        return next((kind for kind in map(unknown_type, arguments) if kind is not None), None)
+    known = hint in (Any, Ellipsis, None, *_JSON_TYPES, list, tuple, dict) or origin is Literal
+    return None if known or (isinstance(hint, type) and issubclass(hint, Enum)) else hint
 
 
 def _bool(value: Any) -> bool:
@@ -128,6 +149,8 @@ def schema_of(hint: Any) -> dict[str, Any]:
         return {"type": simple} if len(simple) == len(kinds) else {"anyOf": kinds}
     if origin is Literal:
         return {"enum": list(arguments)}
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return {"enum": [member.value for member in hint]}
     if origin in (list, tuple):
         if own := _fixed_items(origin, arguments):
             items = {"prefixItems": [schema_of(item) for item in own], "minItems": len(own), "maxItems": len(own)}

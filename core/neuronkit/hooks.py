@@ -180,7 +180,9 @@ def options() -> type:
     Return the attrs class of the plugin's own options. Optional: by default there are none.
 
     A field made by `neuronkit.options.option` says at which stage it is accepted; a plain attrs field is accepted at both,
-    and what was given at compile time is the default of every later call.
+    and what was given at compile time is the default of every later call. What may be given at compile time is recorded, so
+    its type is ``bool``, ``int``, ``float``, ``str``, ``Path``, ``Literal``, an ``Enum``, or lists, tuples, mappings and unions
+    of these. No name is one of the core's options.
     """
 
 

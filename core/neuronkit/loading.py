@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact.reader import Artifact, open_artifact, verify
 from neuronkit.errors import ArtifactMismatchError, ArtifactNotFoundError, ArtifactUntrustedError, OptionError
-from neuronkit.manager import make_manager
+from neuronkit.manager import ask, make_manager
 from neuronkit.options import SourceOptions, build, names
 from neuronkit.plugins import active_extensions, get_registry, resolve_backend
 from neuronkit_registry import LoadedPlugin, UnknownPluginError
@@ -117,7 +117,7 @@ def open_shell(artifact: Artifact, *, task: str | None = None, placement: str | 
     from neuronkit.models import NeuronBaseModel
 
     session = open_with_plugin(artifact, task=task, placement=placement)
-    shell = session.hook.shell(session=session)
+    shell = ask(session.hook, "shell", session=session)
     wanted = getattr(shell, "task", None)
     if task is not None and isinstance(shell, NeuronBaseModel) and wanted not in (None, artifact.manifest.task):
         raise ArtifactMismatchError(
@@ -133,7 +133,7 @@ def open_with_plugin(artifact: Artifact, *, task: str | None = None, placement: 
     hook = make_manager(loaded.plugin, active_extensions()).hook
     backend = resolve_backend(artifact.manifest.backend)
     verify(artifact)
-    session: Session = hook.load(artifact=artifact, backend=backend, placement=placement)
+    session: Session = ask(hook, "load", artifact=artifact, backend=backend, placement=placement)
     session.attach(hook, task=task, placement=placement)
     return session
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 import pluggy
 
 from neuronkit import defaults, environment, hooks
-from neuronkit_registry import PluginContractError
+from neuronkit_registry import NeuronkitError, PluginContractError
 
 _PLUGIN = "plugin"
 
@@ -41,28 +42,54 @@ def make_manager(plugin: object | None, extensions: Iterable[object] = ()) -> pl
 
 def ask(hook: Any, name: str, **arguments: Any) -> Any:
     """
-    Call one of the plugin's own hooks.
+    Call a hook that a plugin may implement.
 
     Args:
         hook: The hooks of `make_manager`.
-        name: ``options``, ``default_shapes``, ``export_config`` or ``preprocess``.
+        name: Of the hook.
         **arguments: The hook's.
 
     Raises:
-        PluginContractError: It returned what it must not; the message names plugin and hook.
+        PluginContractError: It returned what it must not; the message names plugin and hook, and so does a note at any other
+            error that the plugin's implementation raises.
     """
-    caller = getattr(hook, name)
-    result = caller(**arguments)
-    fits, wanted = _RESULTS[name]
+    with blaming(hook, name):
+        result = getattr(hook, name)(**arguments)
+    fits, wanted = _RESULTS.get(name, _ANY)
     if fits(result):
         return result
     from neuronkit.tracing import abbreviate
+
+    described = _describe(hook, name) or "the extensions around it"
+    raise PluginContractError(f"{name} of {described} returned {abbreviate(result)}", hint=f"return {wanted}")
+
+
+@contextmanager
+def blaming(hook: Any, name: str, part: str | None = None) -> Iterator[None]:
+    """
+    Note at an unforeseen error which plugin it happened in.
+
+    Args:
+        hook: The hooks of `make_manager`.
+        name: Of the hook that the plugin's code belongs to; nothing is noted where the plugin does not implement it.
+        part: What of it runs; None stands for the implementation itself.
+    """
+    try:
+        yield
+    except NeuronkitError:
+        raise
+    except Exception as error:
+        if described := _describe(hook, name):
+            error.add_note(f"It happened in {part or name} of {described}.")
+        raise
+
+
+def _describe(hook: Any, name: str) -> str | None:
+    """Return what the plugin that implements a hook is called, if it does."""
     from neuronkit_registry.targets import describe_target
 
-    plugin = next((one.plugin for one in caller.get_hookimpls() if one.plugin_name == _PLUGIN), defaults)
-    raise PluginContractError(
-        f"{name} of {describe_target(plugin)} returned {abbreviate(result)}", hint=f"return {wanted}"
-    )
+    found = (one.plugin for one in getattr(hook, name).get_hookimpls() if one.plugin_name == _PLUGIN)
+    return next((describe_target(plugin) for plugin in found), None)
 
 
 def options_class(hook: Any) -> type:
@@ -70,11 +97,14 @@ def options_class(hook: Any) -> type:
     Return the plugin's options class, or an empty one.
 
     Raises:
-        PluginContractError: The plugin's is no attrs class.
+        PluginContractError: The plugin's is no attrs class, or has an option that nobody could give.
     """
-    from neuronkit.options import NoOptions
+    from neuronkit.options import NoOptions, find_mistakes
 
-    return ask(hook, "options") or NoOptions
+    found: type = ask(hook, "options") or NoOptions
+    if mistakes := find_mistakes(found):
+        raise PluginContractError(f"options of {_describe(hook, 'options')} returned {found.__name__}: {mistakes[0]}")
+    return found
 
 
 def _is_config(result: Any) -> bool:
@@ -83,13 +113,29 @@ def _is_config(result: Any) -> bool:
     return isinstance(result, ExportConfig)
 
 
+def _is_compiled(result: Any) -> bool:
+    from neuronkit.backends.base import CompiledGraph
+
+    return isinstance(result, CompiledGraph)
+
+
+def _is_session(result: Any) -> bool:
+    from neuronkit.session import Session
+
+    return isinstance(result, Session)
+
+
 def _are_shapes(result: Any) -> bool:
     return result is None or (
         isinstance(result, Mapping) and all(isinstance(sizes, (list, tuple)) for sizes in result.values())
     )
 
 
+_ANY = (lambda result: True, "anything")
 _RESULTS = {
+    "compile": (_is_compiled, "the CompiledGraph that the backend, or the yield of a wrapper, gave"),
+    "load": (_is_session, "the Session that the default, or the yield of a wrapper, gave"),
+    "forward": (lambda result: isinstance(result, Mapping), "the outputs by name, which the yield of a wrapper gives"),
     "options": (lambda result: result is None or (isinstance(result, type) and attrs.has(result)), "an attrs class"),
     "default_shapes": (_are_shapes, "a list of sizes for every shape, as in {'sequence_length': [128]}"),
     "export_config": (_is_config, "an ExportConfig"),

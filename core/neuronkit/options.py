@@ -8,6 +8,7 @@ attrs class; `option` adds help, limits and the stage at which a field is accept
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from typing import Any, Literal, get_type_hints
 
 import attrs
 
-from neuronkit.conversion import as_sizes, convert, schema_of
+from neuronkit.conversion import as_sizes, convert, schema_of, unknown_type
 from neuronkit.errors import OptionError
 from neuronkit.shape_names import SHAPE_NAMES
 from neuronkit_registry.names import closest
@@ -239,6 +240,27 @@ def build(
     return instance
 
 
+@cache
+def find_mistakes(options_class: type) -> tuple[str, ...]:
+    """Return what of an options class nobody could give, or record in a manifest, in words."""
+    try:
+        hints = _hints(options_class)
+    except NameError as error:
+        return (f"a type of its fields is not there at run time: {error}",)
+    found = []
+    for field in attrs.fields(options_class):
+        if field.name in (*names(CompileOptions), *names(SourceOptions)):
+            found.append(f"{field.name} is an option of the core; give it another name")
+        elif not field.init or field.alias != field.name:
+            found.append(f"{field.name} is no argument of the class that bears its name; make it a public field")
+        elif _meta(field).get("stage") != "call" and (kind := unknown_type(hints.get(field.name, Any))) is not None:
+            found.append(
+                f"{field.name} is of type {getattr(kind, '__name__', kind)}, which cannot be typed or recorded; use bool, int, "
+                "float, str, Path, Literal, an Enum, or lists, tuples, mappings and unions of these, or stage='call'"
+            )
+    return tuple(found)
+
+
 def names(options_class: type, stage: Stage | None = None) -> list[str]:
     """Return the names of an options class that are accepted at a stage; None asks for all."""
     return [
@@ -251,10 +273,14 @@ def names(options_class: type, stage: Stage | None = None) -> list[str]:
 def as_json(options: Any, stage: Stage | None = None) -> dict[str, Any]:
     """Return an options instance as JSON-like data; with a stage only what is accepted there."""
     kept = names(type(options), stage)
-    values = attrs.asdict(
-        options, value_serializer=lambda _, __, value: str(value) if isinstance(value, Path) else value
-    )
+    values = attrs.asdict(options, value_serializer=lambda _, __, value: _as_json(value))
     return {name: value for name, value in values.items() if name in kept}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
 
 
 def as_chosen(options_class: type, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,7 +304,7 @@ def json_schema(options_class: type) -> dict[str, Any]:
         if meta.get("help"):
             entry["description"] = meta["help"]
         if field.default is not attrs.NOTHING and not isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
-            entry["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
+            entry["default"] = list(field.default) if isinstance(field.default, tuple) else _as_json(field.default)
         if meta.get("choices"):
             entry["enum"] = [*meta["choices"], None] if "null" in entry.get("type", ()) else list(meta["choices"])
         for limit in ("minimum", "maximum"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from neuronkit import __version__, hooks
-from neuronkit_registry import CLASS_KEYS, PLAIN_KEYS, Contract, Family, Registry
+from neuronkit_registry import CLASS_KEYS, PLAIN_KEYS, Contract, Family, PluginContractError, Registry
+from neuronkit_registry.targets import describe_target
 
 if TYPE_CHECKING:
     from neuronkit.backends.base import Backend
@@ -106,13 +107,25 @@ def resolve_backend(name: str) -> Backend:
         BackendNotFoundError: No backend has that name.
         neuronkit_registry.PluginError: It has, and cannot be used.
     """
+    from neuronkit.backends.base import Backend
     from neuronkit.errors import BackendNotFoundError
 
     registry = registry_of(BACKENDS)
     if name not in registry:
         known = ", ".join(registry)
         raise BackendNotFoundError(f"There is no backend {name!r}. Installed: {known}.")
-    return cast("Backend", registry.resolve(name).plugin)
+    loaded = registry.resolve(name)
+    found = loaded.plugin
+    if isinstance(found, type) or not isinstance(found, Backend):
+        needed = [*sorted(name for name in dir(Backend) if not name.startswith("_")), "capabilities", "name"]
+        missing = [name for name in needed if not hasattr(found, name)]
+        raise PluginContractError(
+            f"the backend {name!r} ({loaded.info.target}) is {describe_target(found)}"
+            + (f", without {', '.join(missing)}" if missing else ""),
+            hint="name an object with every member of neuronkit.backends.base.Backend"
+            + (f": backend = {found.__name__}()" if isinstance(found, type) else ""),
+        )
+    return found
 
 
 def class_names() -> list[str]:

@@ -66,5 +66,5 @@ class Pipeline:
     def _run(self, inputs: Mapping[str, Any], options: Any) -> Any:
         hook = self._hook
         tensors, context = ask(hook, "preprocess", inputs=inputs, processors=self.shell.processors, options=options)
-        outputs = hook.call(shell=self.shell, tensors=tensors, options=options)
-        return hook.postprocess(outputs=outputs, context=context, options=options)
+        outputs = ask(hook, "call", shell=self.shell, tensors=tensors, options=options)
+        return ask(hook, "postprocess", outputs=outputs, context=context, options=options)

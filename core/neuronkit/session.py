@@ -16,6 +16,7 @@ from neuronkit.backends.base import Rebindable
 from neuronkit.buckets import Bucket, chunks
 from neuronkit.errors import ArtifactIncompatibleError, InputError, WeightsError
 from neuronkit.loaded_graph import LoadedGraph
+from neuronkit.manager import ask
 from neuronkit.padding import pad
 from neuronkit.processors import require_there
 from neuronkit.shape_names import BATCH
@@ -156,7 +157,8 @@ class Session:
 
     def forward(self, graph: str, inputs: Mapping[str, torch.Tensor], row: int = 0) -> dict[str, torch.Tensor]:
         """Run a graph through the hook of that name; see `neuronkit.hooks.forward`."""
-        return self._hook.forward(session=self, graph=graph, inputs=inputs, row=row)
+        outputs: dict[str, torch.Tensor] = ask(self._hook, "forward", session=self, graph=graph, inputs=inputs, row=row)
+        return outputs
 
     def run(self, graph: str, inputs: Mapping[str, torch.Tensor], row: int = 0) -> dict[str, torch.Tensor]:
         """

@@ -60,6 +60,9 @@ def find_mistakes(plugin: object, contract: Contract) -> list[str]:
     if isinstance(plugin, type):
         name = plugin.__name__
         return [f"{name} is a class; the entry point must name an instance of it: plugin = {name}()"]
+    if inspect.isfunction(plugin):
+        name = plugin.__name__
+        return [f"{name} is a function; the entry point must name an object with the hooks: plugin = {name}()"]
     hooks = _read_hooks(contract.specs, contract.project)
     implementations: list[Implementation] = []
     mistakes: list[str] = []
@@ -79,10 +82,21 @@ def find_mistakes(plugin: object, contract: Contract) -> list[str]:
     return mistakes
 
 
+def _lacks_self(function: Callable[..., Any], parameters: tuple[str, ...]) -> bool:
+    """Tell whether a method begins with a parameter of its hook, where it would be given the plugin itself."""
+    if not inspect.ismethod(function) or isinstance(function.__self__, type):
+        return False
+    own = list(inspect.signature(function.__func__).parameters)
+    return not own or own[0] in parameters
+
+
 def _check_implementation(
     implementation: Implementation, hooks: Mapping[str, tuple[str, ...]], contract: Contract
 ) -> Iterator[str]:
     hook, marks = implementation.hook, implementation.marks
+    if _lacks_self(implementation.function, hooks.get(hook, ())):
+        yield "has no self, which a method of a class needs as its first parameter"
+        return
     if hook not in hooks:
         if not marks["optionalhook"]:
             yield f"there is no hook {hook!r}{_suggest(hook, hooks)}"

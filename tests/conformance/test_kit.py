@@ -59,7 +59,6 @@ PLUGINS = """
 
     @attrs.frozen(kw_only=True)
     class Options:
-        validate: bool = option(True, help="Is the core's.")
         pitch: int = option(help="Has no default.")
 
     class Optional(Echo):
@@ -175,7 +174,6 @@ def test_hooks_that_take_anything_and_cut_too_much(case):
 def test_options_that_are_no_ones_own(packages):
     said = broken(Suite.test_options_round_trip, "acme.optional").splitlines()
     assert said == [
-        "Options has options that the core has already: validate.",
         "Options has options without a default, so no call works without them: ['pitch'].",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 import attrs
 import pytest
@@ -10,10 +11,12 @@ import torch
 
 import neuronkit
 from neuronkit import hookimpl
-from neuronkit.errors import ArtifactCorruptError, ExportConfigError
+from neuronkit.cli import main
+from neuronkit.errors import ArtifactCorruptError, ExportConfigError, InputError, OptionError
 from neuronkit.hooks import CORE_HOOKS
 from neuronkit.manager import make_manager
-from neuronkit.plugins import EXTENSIONS, registry_of
+from neuronkit.options import json_schema, option
+from neuronkit.plugins import BACKENDS, EXTENSIONS, registry_of
 from neuronkit.tracing import abbreviate
 from neuronkit_registry import PluginContractError
 from tests.core.tide import KEY, TASK, Tide, TideOptions
@@ -406,3 +409,192 @@ def test_failed_compile_leaves_no_files(own_cache, tide_checkpoint, tmp_path, mo
         neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
     assert list(temporary.iterdir()) == []
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("hook", "wanted"), [("compile", "CompiledGraph"), ("load", "Session"), ("forward", "outputs")]
+)
+def test_an_extension_that_returns_nothing(own_cache, tide_checkpoint, tmp_path, hook, wanted):
+    """What came back from the yield is what everybody else waits for."""
+
+    class Forgetful:
+        pass
+
+    def wrapper(self):
+        yield
+
+    setattr(Forgetful, hook, hookimpl(wrapper=True)(wrapper))
+
+    def use():
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+        neuronkit.load(tmp_path / "out")(readings=READINGS)
+
+    said = rf"^{hook} of the extensions around it returned None\.\nTry: .*{wanted}"
+    with registry_of(EXTENSIONS).temporary(Forgetful(), "forgetful"), pytest.raises(PluginContractError, match=said):
+        use()
+
+
+def fail(*_):
+    """Raise what no part of neuronkit expects."""
+    raise KeyError("tides")
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"export_config": fail}, "export_config"),
+        ({"export_config": lambda config: attrs.evolve(config, load=fail)}, "load"),
+    ],
+)
+def test_an_error_in_a_plugin_names_it(own_cache, tide_checkpoint, tmp_path, capsys, changes, where):
+    """The error stays what it is, and a note says whose it is; the command line prints it."""
+    noted = f"It happened in {where} of {__name__}:Returning."
+    with neuronkit.get_registry().temporary(Returning(**changes), KEY):
+        with pytest.raises(KeyError, match="tides") as raised:
+            neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+        assert raised.value.__notes__ == [noted]
+        assert main(["compile", "--model", str(tide_checkpoint), "--task", TASK, "-O1", str(tmp_path / "out")]) == 1
+    assert f"error: KeyError: 'tides'\n{noted}\n" in capsys.readouterr().err
+
+
+def test_errors_of_neuronkit_have_no_note(own_cache, tide_checkpoint, tmp_path):
+    """They say already what is wrong."""
+
+    def refuse(_):
+        raise InputError("no tides")
+
+    with neuronkit.get_registry().temporary(Returning(export_config=refuse), KEY), pytest.raises(InputError) as raised:
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+    assert not hasattr(raised.value, "__notes__")
+
+
+class Colour(Enum):
+    """Of the water."""
+
+    BLUE = "blue"
+    GREEN = "green"
+
+
+class Anything:
+    """Which no text stands for."""
+
+
+@attrs.frozen(kw_only=True)
+class Coloured(TideOptions):
+    """With a choice that is an Enum, and an object in calls alone."""
+
+    colour: Colour = option(Colour.BLUE, help="Of the water.")
+    weights: dict[str, float] | None = option(None, help="By level.")
+    listener: Anything | None = option(None, stage="call")
+
+
+def test_enums_and_mappings_are_options(own_cache, tide_checkpoint, tmp_path):
+    """Given as a member, its value or its name, recorded by value, and read again by every call."""
+
+    class Telling(Returning):
+        @hookimpl
+        def preprocess(self, inputs, options):
+            return {"readings": READINGS}, None
+
+        @hookimpl
+        def postprocess(self, options):
+            return options
+
+    with neuronkit.get_registry().temporary(Telling(options=Coloured), KEY):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE, colour="GREEN", weights={"low": 2.0})
+        pipe = neuronkit.pipeline(tmp_path / "out")
+        recorded = pipe.shell.session.manifest.plugin_options
+        assert (recorded["colour"], recorded["weights"]) == ("green", {"low": 2.0})
+        listener = Anything()
+        found = pipe(readings=[], listener=listener)
+        assert (found.colour, found.weights, found.listener) == (Colour.GREEN, {"low": 2.0}, listener)
+        for given in ("blue", "BLUE", Colour.BLUE):
+            assert pipe(readings=[], colour=given).colour is Colour.BLUE
+        with pytest.raises(OptionError, match=r"^colour: must be one of blue, green \(got 'red'\)\.$"):
+            pipe(readings=[], colour="red")
+    assert json_schema(Coloured)["properties"]["colour"] == {
+        "enum": ["blue", "green"],
+        "description": "Of the water.",
+        "default": "blue",
+        "x-stage": None,
+    }
+
+
+def with_field(name, hint, **settings):
+    """Return an options class of one field."""
+    return attrs.make_class("Odd", {name: attrs.field(default=None, type=hint, **settings)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            with_field("target", str),
+            "target is an option of the core; give it another name",
+        ),
+        (
+            with_field("_secret", str),
+            "_secret is no argument of the class that bears its name; make it a public field",
+        ),
+        (
+            with_field("made", str, init=False),
+            "made is no argument of the class that bears its name; make it a public field",
+        ),
+        (
+            with_field("levels", set[str]),
+            "levels is of type set, which cannot be typed or recorded; use bool, int, float, str, Path, Literal, an Enum, or "
+            "lists, tuples, mappings and unions of these, or stage='call'",
+        ),
+        (
+            with_field("thing", list[Anything]),
+            "thing is of type Anything, which cannot be typed or recorded; use bool, int, float, str, Path, Literal, an Enum, "
+            "or lists, tuples, mappings and unions of these, or stage='call'",
+        ),
+        (
+            with_field("unknown", "Nowhere"),
+            "a type of its fields is not there at run time: name 'Nowhere' is not defined",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_options_that_nobody_could_give(own_cache, tide_checkpoint, tmp_path, kind, said):
+    """Found before anything is compiled: what is recorded is read again by every call."""
+    with (
+        neuronkit.get_registry().temporary(Returning(options=kind), KEY),
+        pytest.raises(PluginContractError) as raised,
+    ):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+    assert str(raised.value) == f"options of {__name__}:Returning returned Odd: {said}."
+
+
+@attrs.frozen
+class Half:
+    """A backend with a part of what it needs."""
+
+    name: str = "half"
+
+    def check_options(self, options):
+        """Take anything."""
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        (
+            Half,
+            rf"^the backend 'odd' \(.*\) is {__name__}:Half, without .*\.\nTry: name an object with every member of "
+            r"neuronkit\.backends\.base\.Backend: backend = Half\(\)\.$",
+        ),
+        (
+            Half(),
+            rf"^the backend 'odd' \(.*\) is {__name__}:Half, without .*fingerprint.*, capabilities\.\nTry: name an object with "
+            r"every member of neuronkit\.backends\.base\.Backend\.$",
+        ),
+        (42, r"^the backend 'odd' \(.*\) is builtins:int, without .*check_options, compile"),
+    ],
+    ids=["class", "part", "number"],
+)
+def test_a_backend_has_a_contract(tide_checkpoint, tmp_path, backend, said):
+    """It is checked before a model is loaded."""
+    with registry_of(BACKENDS).temporary(backend, "odd"), pytest.raises(PluginContractError, match=said):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, backend="odd", **SHAPE)

@@ -54,6 +54,27 @@ def test_a_class_is_not_an_instance() -> None:
     assert mistakes_of(Good, MODEL) == ["Good is a class; the entry point must name an instance of it: plugin = Good()"]
 
 
+def test_a_function_is_no_object() -> None:
+    def make() -> Good:
+        return Good()
+
+    assert mistakes_of(make, MODEL) == [
+        "make is a function; the entry point must name an object with the hooks: plugin = make()"
+    ]
+
+
+def test_a_method_needs_self() -> None:
+    class Plugin(Good):
+        @hookimpl
+        def export_config(source: Any) -> Any: ...  # type: ignore[override, misc]  # noqa: N805
+
+        @hookimpl
+        def postprocess() -> Any: ...  # type: ignore[override, misc]
+
+    said = "has no self, which a method of a class needs as its first parameter"
+    assert mistakes_of(Plugin(), MODEL) == [f"export_config: {said}", f"postprocess: {said}"]
+
+
 def test_an_unknown_hook_gets_a_suggestion() -> None:
     class Plugin(Good):
         @hookimpl

@@ -92,6 +92,7 @@ class CompiledGraph:
     constants: tuple[Constant, ...] = ()
 
 
+@runtime_checkable
 class Backend(Protocol):
     """A compiler and its run time. Nothing of its stack is imported before one of these methods is called."""
 

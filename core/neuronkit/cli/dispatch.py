@@ -137,7 +137,7 @@ def _report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, NeuronkitError):
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, OptionError) else FAILED
-    lines = [f"error: {type(error).__name__}: {error}"]
+    lines = [f"error: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
     if not debug:
         lines.append(
             "Nothing in neuronkit foresees this. Try: the same command with --debug, which shows where it happened."

@@ -19,7 +19,7 @@ from neuronkit.compilation.suggestion import resolve_for
 from neuronkit.errors import ExportConfigError, NeuronkitError, OptionError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.source import Source, resolve_source
-from neuronkit.manager import ask, make_manager, options_class
+from neuronkit.manager import ask, blaming, make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, SourceOptions, names, split_options, unknown_shape_error
 from neuronkit.plugins import active_extensions
 from neuronkit.shape_names import AXES_OF_SHAPES, shape_of
@@ -108,7 +108,8 @@ def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Mo
     _check_shapes(config, parsed)
     for name, sizes in config.shapes.items():
         shapes.setdefault(name, list(sizes))
-    return shapes, config, load_eager(config)
+    with blaming(hook, "export_config", "load"):
+        return shapes, config, load_eager(config)
 
 
 def load_eager(config: ExportConfig) -> nn.Module:

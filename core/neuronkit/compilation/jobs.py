@@ -29,6 +29,7 @@ from neuronkit.export.identity import (
 )
 from neuronkit.export.layout import channels_last
 from neuronkit.export.source import Source
+from neuronkit.manager import ask
 from neuronkit.options import CompileOptions, as_json
 
 
@@ -143,7 +144,9 @@ def run_job(
 
     def compile(directory: Path) -> CompiledGraph:
         with _layout(job.graph, job.module, backend):
-            compiled: CompiledGraph = hook.compile(
+            compiled: CompiledGraph = ask(
+                hook,
+                "compile",
                 graph=job.graph,
                 bucket=job.bucket,
                 module=job.module,

@@ -293,7 +293,8 @@ class ExportConfig:
     All that the core must know to compile a model.
 
     Args:
-        load: Returns the model as an ``nn.Module`` with its weights; the core calls it once and puts it in eval mode.
+        load: Returns the model as an ``nn.Module`` with its weights; the core calls it once, puts it in eval mode, and converts
+            half precision to float32, unless an input is declared in half precision: less than that is ``auto_cast``'s to say.
         graphs: One or several.
         required_axes: Axes whose size the caller must give; a default is not enough.
         output_class: Class of the shell's outputs, called with the outputs as keywords (a `ModelOutput`), at the top of a

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import attrs
-
 from neuronkit.errors import OptionError
 from neuronkit.manager import make_manager, options_class
-from neuronkit.options import CompileOptions, SourceOptions, as_json, build, json_schema, names
+from neuronkit.options import as_json, build, json_schema, names
+from neuronkit_registry import PluginContractError
 
 _STAGES: tuple[Literal["compile", "call"], ...] = ("compile", "call")
 
@@ -22,16 +21,14 @@ def find_mistakes(plugin: object) -> list[str]:
     Args:
         plugin: The plugin object.
     """
-    kind = options_class(make_manager(plugin).hook)
-    if not isinstance(kind, type) or not attrs.has(kind):
-        return [f"options() returned {kind!r}, which is no attrs class."]
+    try:
+        kind = options_class(make_manager(plugin).hook)
+    except PluginContractError as error:
+        return [str(error)]
     return list(_mistakes(kind))
 
 
 def _mistakes(kind: type) -> Iterator[str]:
-    taken = sorted(set(names(kind)) & {*names(CompileOptions), *names(SourceOptions)})
-    if taken:
-        yield f"{kind.__name__} has options that the core has already: {', '.join(taken)}."
     schema = json.loads(json.dumps(json_schema(kind), default=repr))
     if list(schema["properties"]) != names(kind):
         yield f"The JSON schema of {kind.__name__} has {list(schema['properties'])}."

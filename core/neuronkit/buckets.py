@@ -15,6 +15,9 @@ from neuronkit.shape_names import BATCH, IMAGE_AXES, axis_of, shape_of
 if TYPE_CHECKING:
     from neuronkit.export.config import Graph
 
+_TRACED = 2
+"""The smallest size that an axis may have while a graph is traced: ``torch.export`` takes 1 for a constant."""
+
 
 @attrs.frozen
 class Bucket:
@@ -48,11 +51,13 @@ class Bucket:
 
         The height and the width of an image must be the bucket's own: padding would change the result everywhere.
         """
-        return all(
-            size == self.sizes[axis] if axis in IMAGE_AXES and axis not in self.bounds else size <= self.sizes[axis]
-            for axis, size in sizes.items()
-            if axis != BATCH
-        )
+        return all(self._fits(axis, size) for axis, size in sizes.items() if axis != BATCH)
+
+    def _fits(self, axis: str, size: int) -> bool:
+        if axis in self.bounds:
+            low, high = self.bounds[axis]
+            return low <= size <= high
+        return size == self.sizes[axis] if axis in IMAGE_AXES else size <= self.sizes[axis]
 
 
 def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: bool) -> tuple[Bucket, ...]:
@@ -74,6 +79,7 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
     given = {axis_of(name): sorted(set(sizes)) for name, sizes in shapes.items()}
     given |= {axis_of(name): list(sizes) for name, sizes in shapes.items() if name in IMAGE_AXES}
     given |= {axis: [size] if isinstance(size, int) else list(size) for axis, size in graph.sizes.items()}
+    least = graph.least_sizes(_TRACED)
     free = set(graph.hints.dynamic_axes) - graph.fixed_axes if dynamic else set()
     paired = set(IMAGE_AXES) <= set(graph.axes) - free
     bounds: dict[str, tuple[int, int]] = {}
@@ -87,7 +93,11 @@ def make_buckets(graph: Graph, shapes: Mapping[str, Sequence[int]], dynamic: boo
             )
         if axis in free:
             largest = max(*sizes, graph.hints.max_batch) if axis == BATCH and not graph.state else max(sizes)
-            bounds[axis] = (1, largest)
+            if largest < least[axis]:
+                raise OptionError(
+                    f"{shape_of(axis)}: must be at least {least[axis]} for graph {graph.name!r} (got {largest})."
+                )
+            bounds[axis] = (least[axis], largest)
             choices.append([{axis: largest}])
         elif paired and axis in IMAGE_AXES:
             if axis == IMAGE_AXES[0]:
@@ -178,6 +188,8 @@ class BucketTable:
         largest = {axis: max(bucket.sizes[axis] for bucket in self.buckets) for axis in sizes}
         over = next((axis for axis in sizes if axis != BATCH and sizes[axis] > largest[axis]), None)
         labels = ", ".join(bucket.label for bucket in self.buckets)
+        if (short := self._too_short(sizes)) is not None:
+            return short
         if over is None and not any(axis in IMAGE_AXES for axis in sizes):
             return InputError(f"No bucket holds {dict(sizes)}. Buckets: {labels}.")
         if over is None or over in IMAGE_AXES:
@@ -197,6 +209,17 @@ class BucketTable:
             f"{self.owners.get(over, 'An input')} has {sizes[over]} along {over!r}, and the largest bucket has {largest[over]}. "
             f"Buckets: {labels}.\nTry: a shorter input, or compile again with a larger size."
         )
+
+    def _too_short(self, sizes: Mapping[str, int]) -> InputError | None:
+        for axis, size in sizes.items():
+            least = min(bucket.bounds.get(axis, (1, 0))[0] for bucket in self.buckets)
+            if size < least:
+                return InputError(
+                    f"{self.owners.get(axis, 'An input')} has {size} along {axis!r}, and the graph was compiled for {least} and "
+                    "more: with less, an axis that follows from it would be shorter than 2.\n"
+                    "Try: a longer input, or compile with static=True (--static), where shorter ones are padded."
+                )
+        return None
 
 
 def _work(bucket: Bucket, rows: int) -> tuple[int, int]:

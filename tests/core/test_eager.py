@@ -9,8 +9,8 @@ from torch import nn
 import neuronkit
 from neuronkit import hookimpl
 from neuronkit.compilation.declaration import load_eager
-from neuronkit.errors import ExportConfigError, InputError
-from neuronkit.export import ExportConfig, Graph, Input, Output
+from neuronkit.errors import ExportConfigError, InputError, OptionError
+from neuronkit.export import CompilerHints, ExportConfig, Graph, Input, Output
 from tests.core.tide import KEY, TASK
 
 
@@ -123,3 +123,65 @@ def test_what_a_plugin_does_to_the_shapes(tide_checkpoint, tmp_path):
     with neuronkit.get_registry().temporary(Changing(Scale(torch.eye(3), torch.zeros(3))), KEY):
         made = neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, batch_size=2, static=True)
     assert made.manifest.shapes["batch_size"] == [2]
+
+
+class Windows(nn.Module):
+    """Two convolutions without padding, as in front of a model of speech."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv1d(1, 4, 40, 5), nn.Conv1d(4, 2, 3, 2)
+
+    def forward(self, samples):
+        return (self.second(self.first(samples[:, None]).relu()),)
+
+
+class Listening(Given):
+    """A plugin of windows over samples, of any number."""
+
+    @hookimpl
+    def export_config(self):
+        output = Output("y", ["batch", 2, "((samples-40)/5+1-3)/2+1"])
+        graph = Graph(
+            "net",
+            [Input("samples", ["batch", "samples"], dtype="float32")],
+            [output],
+            hints=CompilerHints(dynamic_axes=["batch", "samples"]),
+        )
+        return ExportConfig(lambda: self.module, [graph])
+
+
+@pytest.mark.parametrize(("static", "longest"), [(False, 400), (False, 60), (True, 400), (True, 50)])
+def test_convolutions_over_any_length(tide_checkpoint, tmp_path, static, longest):
+    """From the least length with two windows on; fixed sizes pad, and serve a single window too."""
+    module = Windows().eval()
+    with neuronkit.get_registry().temporary(Listening(module), KEY):
+        made = neuronkit.compile(
+            tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, cache=False, samples=longest, static=static
+        )
+        shell = neuronkit.load(made.path)
+    for length in (50, 51, 60, 64, 77, 123, 400):
+        if length <= longest and (static or length >= 60):
+            samples = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
+            torch.testing.assert_close(shell(samples=samples).y, module(samples)[0])
+    if static:
+        with pytest.raises(InputError, match=r"^The call has 20 along 'samples', which is too short for an axis of "):
+            shell(samples=torch.zeros(1, 20))
+    else:
+        with pytest.raises(InputError) as caught:
+            shell(samples=torch.zeros(1, 59))
+        assert str(caught.value) == (
+            "samples has 59 along 'samples', and the graph was compiled for 60 and more: with less, an axis that follows from "
+            "it would be shorter than 2.\n"
+            "Try: a longer input, or compile with static=True (--static), where shorter ones are padded."
+        )
+
+
+def test_a_bound_below_the_least(tide_checkpoint, tmp_path):
+    """There would be no call that it serves."""
+    with (
+        neuronkit.get_registry().temporary(Listening(Windows()), KEY),
+        pytest.raises(OptionError, match=r"^samples: must be at least 60 for graph 'net' \(got 59\)\.$"),
+    ):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, samples=59)

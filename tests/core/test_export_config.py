@@ -7,11 +7,13 @@ import re
 import attrs
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from neuronkit.errors import ExportConfigError
+from neuronkit.errors import ExportConfigError, InputError
 from neuronkit.export import CompilerHints, ExportConfig, Graph, Input, Output, Tolerance
-from neuronkit.export.axes import axis_size, base_axis
+from neuronkit.export.axes import axis_size, base_axis, least_size
 from neuronkit.export.capture import TracedModule, seeded_inputs
 
 X = Input("x", ["batch", "sequence"])
@@ -130,6 +132,24 @@ def test_axes_that_follow_from_nothing(axis):
 def test_axes_that_follow_from_an_input_s(axis, size):
     """Numbers bind as in Python, and divisions round down."""
     assert (base_axis(axis), axis_size(axis, {"width": 45})) == ("width", size)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("+-*/"), st.integers(1, 9)), min_size=1, max_size=5), st.integers(1, 3))
+def test_the_least_size_that_leaves_some(steps, result):
+    """As trying all sizes from 1 on finds it."""
+    axis = "width"
+    for operation, number in steps:
+        axis = f"({axis}{operation}{number})"
+
+    def size_of(size):
+        try:
+            return axis_size(axis, {"width": size})
+        except InputError:
+            return 0
+
+    found = next(size for size in range(1, 200_000) if size_of(size) >= result)
+    assert least_size(axis, result) == (found if "-" in axis else 1)
 
 
 def test_unknown_dtype():

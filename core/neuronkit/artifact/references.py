@@ -195,10 +195,11 @@ def _run_eager(
     return dict(zip((output.name for output in graph.outputs), picker.pick(result), strict=True))
 
 
-def shorter(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return sizes of a call that a bucket of `sizes` serves by padding, along every axis that may be padded."""
+def shorter(sizes: Mapping[str, int], graph: Graph) -> dict[str, int]:
+    """Return sizes of a call that a graph's bucket of `sizes` serves by padding, along every axis that may be padded."""
+    least = graph.least_sizes()
     return {
-        axis: size if axis in IMAGE_AXES else max(1, size - 1 if axis == BATCH else size * 2 // 3)
+        axis: size if axis in IMAGE_AXES else max(least[axis], size - 1 if axis == BATCH else size * 2 // 3)
         for axis, size in sizes.items()
     }
 
@@ -206,7 +207,7 @@ def shorter(sizes: Mapping[str, int]) -> dict[str, int]:
 def _sizes(bucket: Bucket, graph: Graph) -> list[dict[str, int]]:
     found = _own_sizes(bucket, graph.probe)
     fixed = {axis: size for axis, size in bucket.sizes.items() if axis not in bucket.bounds}
-    if (short := shorter(fixed)) != fixed and not graph.state:
+    if (short := shorter(fixed, graph)) != fixed and not graph.state:
         found.append({**found[0], **short})
     return found
 

@@ -70,8 +70,8 @@ def _example(graph: Graph, bucket: Bucket) -> tuple[dict[str, int], dict[Any, Di
     unused = iter(_EXAMPLE_SIZES)
     for axis in graph.axes:
         low, high = bucket.bounds.get(axis, (0, 0))
-        if high > 1:
-            sizes[axis] = min(next(unused), high)
+        if high > low:
+            sizes[axis] = min(max(next(unused), 2 * low - 1), high)
             dims[axis] = Dim(axis, min=low, max=high)
     return sizes, dims
 

@@ -15,6 +15,13 @@ _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.floordiv,
 }
+_LEAST_BEFORE: dict[Callable[[int, int], int], Callable[[int, int], int]] = {
+    operator.add: operator.sub,
+    operator.sub: operator.add,
+    operator.mul: lambda least, number: -(-least // number),
+    operator.floordiv: operator.mul,
+}
+"""The smallest value that an operation makes a given one, or more, of."""
 _Steps = tuple[tuple[Callable[[int, int], int], int], ...]
 
 
@@ -43,6 +50,26 @@ def axis_size(axis: str, sizes: Mapping[str, int]) -> int:
         if size < 0:
             raise InputError(f"The call has {sizes[name]} along {name!r}, which is too short for an axis of {axis!r}.")
     return size
+
+
+def least_size(axis: str, result: int = 1) -> int:
+    """
+    Return the smallest size of the named axis with which an axis that follows from it by subtraction has a size.
+
+    Args:
+        axis: A name, or what follows from one.
+        result: The size that it is to have at least.
+
+    Returns:
+        1 where nothing is subtracted: such an axis may be empty.
+    """
+    _, steps = _parse(axis)
+    if all(operation is not operator.sub for operation, _ in steps):
+        return 1
+    least = result
+    for operation, number in reversed(steps):  # each step never falls, so that going back finds the least
+        least = max(_LEAST_BEFORE[operation](least, number), 0)
+    return max(least, 1)
 
 
 def tensor_shape(axes: Sequence[str | int], sizes: Mapping[str, int]) -> tuple[int, ...]:

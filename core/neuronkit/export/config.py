@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import attrs
 
 from neuronkit.errors import ExportConfigError
-from neuronkit.export.axes import base_axis
+from neuronkit.export.axes import base_axis, least_size
 from neuronkit.shape_names import BATCH
 
 DTYPES = ("bool", "int32", "int64", "float16", "bfloat16", "float32")
@@ -272,6 +272,15 @@ class Graph:
     def axes(self) -> tuple[str, ...]:
         """Names of all axes, in the order in which the inputs mention them."""
         return tuple(axis for axis in self._mentioned if axis.isidentifier())
+
+    def least_sizes(self, result: int = 1) -> dict[str, int]:
+        """Return the smallest size of every axis with which no axis that follows from it has less than `result`."""
+        tensors = [*(input.axes for input in self.inputs), *(output.axes for output in self.outputs)]
+        following = {axis for axes in tensors for axis in axes if isinstance(axis, str)}
+        return {
+            name: max([1, *(least_size(axis, result) for axis in following if base_axis(axis) == name)])
+            for name in self.axes
+        }
 
     @property
     def fixed_axes(self) -> frozenset[str]:

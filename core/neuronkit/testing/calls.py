@@ -50,7 +50,7 @@ def expected_calls(
             found.append(_given_call(graph, module, model, given[graph.name]))
             continue
         for bucket in session.graphs[graph.name].buckets:
-            wanted = [dict(bucket.sizes), shorter(bucket.sizes)]
+            wanted = [dict(bucket.sizes), shorter(bucket.sizes, graph)]
             for number, sizes in enumerate(wanted):
                 if sizes not in wanted[:number]:
                     found += reference(graph, Bucket(sizes), module, settings, model)

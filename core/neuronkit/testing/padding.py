@@ -34,7 +34,7 @@ def _mistakes(loaded: LoadedGraph, session: Session, side: Literal["right", "lef
     tensors = {f"{item.name}_given": item for item in loaded.inputs} | {item.name: item for item in graph.outputs}
     declared = [Output(name, item.axes) for name, item in tensors.items()]
     for bucket in loaded.buckets:
-        sizes = shorter(bucket.sizes)
+        sizes = shorter(bucket.sizes, graph)
         generator = torch.Generator().manual_seed(1)
         made = {one.name: torch.rand(tensor_shape(one.axes, sizes), generator=generator) for one in declared}
         padded = {one.name: pad(made[one.name], one.axes, bucket.sizes, 7.0, side) for one in declared}

@@ -79,6 +79,11 @@ class Slotted:
         lambda n: np.array([0, n]),
         lambda n: np.int64(n),
         lambda n: torch.zeros(n),
+        lambda n: torch.tensor(n),
+        lambda n: {"mean": torch.full((2,), n, dtype=torch.bfloat16)},
+        lambda n: lambda: n,
+        lambda n: lambda shift=n: shift,
+        lambda n: [lambda: Window(n)],
         lambda n: range(n),
     ],
 )
@@ -122,6 +127,21 @@ def test_attributes_of_modules_count():
     first = module_structure(net)
     net[0].pairs = [[1, 2], [3, 5]]
     assert module_structure(net) != first
+
+    def filled(value):
+        layer = nn.Linear(2, 2)
+        nn.init.constant_(layer.weight, value)
+        layer.register_buffer("scale", torch.full((2,), value))
+        layer.mean = torch.full((2,), value)
+        return layer
+
+    assert module_structure(filled(1.0)) == module_structure(filled(2.0)), "weights have a signature of their own"
+    within = []
+    for value in (1.0, 2.0):
+        layer = filled(0.0)
+        layer.statistics = {"mean": torch.full((2,), value)}
+        within.append(module_structure(layer))
+    assert within[0] != within[1], "what no graph can be given is written into it"
 
     def hooked(hook):
         layer = nn.Linear(2, 2)

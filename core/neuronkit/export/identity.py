@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import sys
+import types
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path, PurePath
@@ -46,6 +47,8 @@ diffusers lists the fields that it filled in itself, in an order of each process
 _OF_NO_GRAPH = frozenset({"generation_config", "name_or_path"})
 """Attributes of a module that do not change its graph: transformers keeps there where it was loaded from, and how it generates."""
 
+_OF_WEIGHTS = frozenset({"_buffers", "_parameters"})
+"""Attributes in which torch keeps a module's weights, which may lie outside the graph."""
 _HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, OrderedDict))
 """Attributes in which torch keeps a module's hooks, by numbers that it counts for the whole process."""
 
@@ -81,21 +84,30 @@ def module_structure(module: nn.Module) -> list[Any]:
 
 
 def _attributes(module: nn.Module, tree: tuple[int, ...]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in sorted(vars(module).items()):
         if name in _HOOKS:
             value = list(value.values())
-        if name not in _OF_NO_GRAPH:
+        if name in _OF_WEIGHTS:
+            found[name] = {key: None if tensor is None else _kind(tensor) for key, tensor in value.items()}
+        elif isinstance(value, torch.Tensor):
+            found[name] = _kind(value)  # which becomes a buffer
+        elif name not in _OF_NO_GRAPH:
             found[name] = canonical(value, without=SHAPELESS_FIELDS | _OF_NO_GRAPH, inside=tree)
     return found
+
+
+def _kind(tensor: torch.Tensor) -> list[Any]:
+    return [_class_name(tensor), str(tensor.dtype), list(tensor.shape)]
 
 
 def canonical(value: Any, *, without: Set[str] = frozenset(), inside: tuple[int, ...] = ()) -> Any:
     """
     Return JSON-like data that tells a value apart from others, and is the same in every process.
 
-    Objects are told apart by their class and state, functions by their names, tensors by their dtype and shape. Where a class
-    keeps its state outside of Python's reach, and for paths, the class is all that counts.
+    Objects are told apart by their class and state, functions by their names and by what they hold of where they were made,
+    tensors by their dtype, shape and values: these are written into a graph. Where a class keeps its state outside of Python's
+    reach, and for paths, the class is all that counts.
 
     Args:
         value: Anything.
@@ -109,14 +121,17 @@ def canonical(value: Any, *, without: Set[str] = frozenset(), inside: tuple[int,
     if isinstance(value, _NAMED):
         return repr(value)
     if isinstance(value, torch.Tensor):
-        return [_class_name(value), str(value.dtype), list(value.shape)]
+        return [*_kind(value), _values(value)]
     if isinstance(value, (np.ndarray, np.generic)):
         return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
-    if inspect.isroutine(value) or inspect.isclass(value):
+    if inspect.isclass(value) or (inspect.isroutine(value) and not _holds_values(value)):
         return f"{value.__module__}.{value.__qualname__}"
     if id(value) in inside or isinstance(value, PurePath):
         return _class_name(value)
     part = functools.partial(canonical, without=without, inside=(*inside, id(value)))
+    if inspect.isfunction(value):
+        cells = [part(cell.cell_contents) for cell in value.__closure__ or () if cell != types.CellType()]
+        return [f"{value.__module__}.{value.__qualname__}", part(value.__defaults__), cells]
     if isinstance(value, Mapping):
         return {str(name): part(item) for name, item in value.items() if name not in without}
     if isinstance(value, (list, tuple)):
@@ -130,6 +145,20 @@ def canonical(value: Any, *, without: Set[str] = frozenset(), inside: tuple[int,
         _class_name(value),
         *(part(fields) for fields in (state if isinstance(state, tuple) else [state]) if fields),
     ]
+
+
+def _holds_values(function: Any) -> bool:
+    """Tell whether a function of no library keeps values of where it was made: two of the same name may differ."""
+    own = inspect.isfunction(function) and function.__module__.partition(".")[0] not in _LIBRARIES
+    return own and bool(function.__closure__ or function.__defaults__)
+
+
+def _values(tensor: torch.Tensor) -> str | None:
+    """Return a digest of a tensor's values; None for one of a kind that does not show them."""
+    if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta or tensor.layout is not torch.strided:
+        return None
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def _class_name(instance: object) -> str:

@@ -53,6 +53,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "deberta": {**_DEBERTA, "position_biased_input": True},
     "deberta-v2": {
         **_DEBERTA,
+        # The convolution behind the first layer clears the masked positions.
+        "num_hidden_layers": 2,
         "position_biased_input": False,
         "position_buckets": 8,
         "share_att_key": True,

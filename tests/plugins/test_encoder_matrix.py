@@ -20,6 +20,8 @@ NEIGHBOURS = ("convbert", "mobilebert")
 """Architectures in which a token sees its neighbours past the mask, in eager mode too."""
 LAST = ("roformer", "multiple-choice")
 """A head that reads the last position, which in eager mode may be padding."""
+DEBERTA_V3 = {"conv_kernel_size": 0, "type_vocab_size": 0}
+"""What DeBERTa-v3 leaves out of version 2: the convolution and the token types."""
 ATOL = 1e-4
 
 
@@ -35,10 +37,10 @@ def compiled(backend, tmp_path_factory):
     """A function from architecture, task and mode to a loaded model and the eager one, made once."""
     made = {}
 
-    def make(architecture, task, *, static):
-        key = architecture, task
+    def make(architecture, task, *, static, **config):
+        key = architecture, task, *config
         if key not in made:
-            path = tiny_encoder(tmp_path_factory.mktemp("encoder"), architecture, task)
+            path = tiny_encoder(tmp_path_factory.mktemp("encoder"), architecture, task, **config)
             made.clear()
             made[key] = path, eager_model(path, task)
         path, eager = made[key]
@@ -65,17 +67,7 @@ def difference(outputs, expected, rows=slice(None)):
 def test_equal_to_eager(compiled, architecture, task, static):
     """A row and several, with and without a mask, padded on either side; alone as well as among others."""
     model, eager = compiled(architecture, task, static=static)
-    for rows, length, side in ((1, 5, None), (3, 13, None), (1, 24, "right"), (3, 13, "right"), (3, 21, "left")):
-        inputs = example(architecture, task, rows, length, padding=side, seed=length)
-        unmasked = {"input_ids": inputs["input_ids"]}
-        for given in [inputs, unmasked] if side else [inputs]:  # in some, padding counts without a mask too
-            outputs = model(**given)
-            if architecture == "modernbert":  # whose eager head cannot do without a mask
-                given.setdefault("attention_mask", torch.ones_like(given["input_ids"]))
-            expected = eager(**given)
-            if task != "sentence-similarity":
-                assert type(outputs) is type(expected)
-            assert difference(outputs, expected) < ATOL
+    compare(model, eager, architecture, task)
     if architecture in NEIGHBOURS or (architecture, task) == LAST:
         return
     inputs = example(architecture, task, 3, 21, padding="right", seed=1)
@@ -88,6 +80,29 @@ def test_equal_to_eager(compiled, architecture, task, static):
             own = together[name][row : row + 1]
             own = own[:, : tensor.shape[1]] if own.shape != tensor.shape else own
             assert (own - tensor).abs().max() < ATOL
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("task", ["text-classification", "token-classification"])
+@torch.no_grad()
+def test_deberta_v3(compiled, task, static):
+    """Nothing clears the masked positions, which attend to all alike: to those of the call, and not to the bucket's."""
+    compare(*compiled("deberta-v2", task, static=static, **DEBERTA_V3), "deberta-v2", task)
+
+
+def compare(model, eager, architecture, task):
+    """Run rows of several lengths through both, with and without a mask, padded on either side."""
+    for rows, length, side in ((1, 5, None), (3, 13, None), (1, 24, "right"), (3, 13, "right"), (3, 21, "left")):
+        inputs = example(architecture, task, rows, length, padding=side, seed=length)
+        unmasked = {"input_ids": inputs["input_ids"]}
+        for given in [inputs, unmasked] if side else [inputs]:  # in some, padding counts without a mask too
+            outputs = model(**given)
+            if architecture == "modernbert":  # whose eager head cannot do without a mask
+                given.setdefault("attention_mask", torch.ones_like(given["input_ids"]))
+            expected = eager(**given)
+            if task != "sentence-similarity":
+                assert type(outputs) is type(expected)
+            assert difference(outputs, expected) < ATOL
 
 
 @pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])

@@ -86,16 +86,18 @@ class ConvBert(GivenPositions):
 
 
 class Deberta(GivenPositions):
-    """DeBERTa: a masked position attends to all alike, and where texts are padded on the left its states are read."""
+    """DeBERTa of both kinds: a masked position attends to all alike, and its states are returned, by heads read too."""
 
     def attach(self) -> None:
         """Spread the attention of masked positions over the caller's positions alone."""
         super().attach()
-        from transformers.models.deberta.modeling_deberta import DisentangledSelfAttention
+        from transformers.models.deberta import modeling_deberta
+        from transformers.models.deberta_v2 import modeling_deberta_v2
 
+        attentions = (modeling_deberta.DisentangledSelfAttention, modeling_deberta_v2.DisentangledSelfAttention)
         self._mask: torch.Tensor | None = None
         for module in self.model.modules():
-            if isinstance(module, DisentangledSelfAttention):
+            if isinstance(module, attentions):
                 module.dropout.register_forward_hook(self._spread)
 
     def forward(self, given_positions: torch.Tensor, **inputs: torch.Tensor) -> Any:
@@ -225,6 +227,7 @@ class _Fitting:
 _ADAPTERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "convbert": ConvBert,
     "deberta": Deberta,
+    "deberta-v2": Deberta,
     "flaubert": Xlm,
     "mobilebert": MobileBert,
     "xlm": Xlm,

@@ -54,6 +54,24 @@ def test_files(tmp_path):
     assert read("--question", "q", "--context-file", str(file))["context"] == "  one\n\ntwo"
 
 
+def test_only_line_breaks_end_a_line(tmp_path):
+    """Other characters that break a line for Python, the lone carriage return among them, are part of the text."""
+    file = tmp_path / "lines.txt"
+    file.write_bytes("one\x85still\u2028one\r\ntwo\x0cstill\rtwo\r\n\u2029\n".encode())
+    lines = ["one\x85still\u2028one", "two\x0cstill\rtwo"]
+    for name in ("text", "prompt"):
+        assert read(f"--{name}-lines", str(file)) == {name: lines}
+    assert read("--text-file", str(file)) == {"text": "\n".join([*lines, "\u2029"])}
+
+
+def test_byte_order_mark(tmp_path):
+    """It is the file's, not the text's."""
+    file = tmp_path / "marked.txt"
+    file.write_text("Ada lives\nhere", encoding="utf-8-sig")
+    assert read("--text-file", str(file)) == {"text": "Ada lives\nhere"}
+    assert read("--text-lines", str(file)) == {"text": ["Ada lives", "here"]}
+
+
 def test_stdin_where_it_is_named():
     assert read("--text", "-", stdin="piped") == {"text": "piped"}
     assert read("--question", "q", "--context-file", "-", stdin="piped") == {"question": "q", "context": "piped"}
@@ -63,7 +81,8 @@ def test_stdin_where_it_is_named():
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
 def test_stdin_is_utf_8(encoding, monkeypatch):
     """Whatever the locale makes of it."""
-    for piped, expected in ((b"caf\xc3\xa9\r\n", "caf\u00e9"), (b"caf\xe9\n", None)):
+    cafe = "caf\u00e9"
+    for piped, expected in ((b"caf\xc3\xa9\r\n", cafe), (b"\xef\xbb\xbfcaf\xc3\xa9", cafe), (b"caf\xe9\n", None)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped), encoding, errors="surrogateescape"))
         if expected is not None:
             assert _Stdin()() == expected

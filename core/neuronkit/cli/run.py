@@ -28,6 +28,8 @@ TEXTS = {
 }
 """The inputs that may also come from a file or from stdin."""
 
+_ENCODING = "utf-8-sig"
+"""UTF-8, where the mark that some editors begin a file with is no part of the text."""
 _NOT_OURS = ("config", "trust_remote_code")
 
 _ABOUT = """
@@ -170,7 +172,7 @@ def collect(arguments: argparse.Namespace, stdin: Callable[[], str | None]) -> d
         for file in getattr(arguments, f"{name}_file"):
             _add_text(values, name, _read(file, stdin))
         for file in getattr(arguments, f"{name}_lines"):
-            lines = [line for line in _read(file, stdin).splitlines() if line.strip()]
+            lines = [line for line in _read(file, stdin).split("\n") if line.strip()]
             before = values.get(name, [])
             values[name] = [*(before if isinstance(before, list) else [before]), *lines]
     for name, value in arguments.undeclared.items():
@@ -209,9 +211,9 @@ class _Stdin:
             raise UsageError("stdin can be only one of the inputs")
         self.was_read = True
         if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the locale says
-            sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+            sys.stdin.reconfigure(encoding=_ENCODING, errors="strict", newline="")
         with _utf_8("stdin"):
-            return sys.stdin.read().removesuffix("\n") or None
+            return _without_last_break(sys.stdin.read()) or None
 
 
 @contextmanager
@@ -242,9 +244,14 @@ def _read(file: str, stdin: Callable[[], str | None]) -> str:
         return _required(stdin(), "-")
     try:
         with _utf_8(file):
-            return Path(file).expanduser().read_text(encoding="utf-8").removesuffix("\n")
+            return _without_last_break(Path(file).expanduser().read_bytes().decode(_ENCODING))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _without_last_break(text: str) -> str:
+    r"""Return a text whose lines end in ``\n``, the last one in nothing: no other character than these ends a line."""
+    return text.replace("\r\n", "\n").removesuffix("\n")
 
 
 def _required(text: str | None, what: str) -> str:

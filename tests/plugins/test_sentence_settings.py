@@ -140,3 +140,21 @@ def test_length_of_a_first_module_is_saved(checkpoint, tmp_path):
         again = SentenceTransformer(str(tmp_path / "saved"), device="cpu", trust_remote_code=True)
     assert again.max_seq_length == 9
     np.testing.assert_allclose(again.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
+
+
+def test_features_of_a_first_module(artifact, checkpoint, tmp_path):
+    """A sentence transformer around the model has as many features as it says, those of `encode`, and after saving too."""
+    from sentence_transformers import SentenceTransformer
+
+    model, original = neuronkit.load(artifact), SentenceTransformer(str(checkpoint), truncate_dim=7, device="cpu")
+    model.truncate_dim = 7
+    around = SentenceTransformer(modules=[model])
+    around.save(str(tmp_path / "saved"), create_model_card=False)
+    again = SentenceTransformer(str(tmp_path / "saved"), device="cpu", trust_remote_code=True)
+    for one in (around, again):
+        assert one.get_embedding_dimension() == 7
+        np.testing.assert_allclose(one.encode(TEXTS), original.encode(TEXTS), atol=1e-5)
+    assert again.encode("snow", truncate_dim=3).shape == (3,)
+    assert model(**model.preprocess(TEXTS)).sentence_embedding.shape == (3, 16)
+    with model.truncate_embeddings(None):
+        assert around.encode(TEXTS).shape == (3, around.get_embedding_dimension()) == (3, 16)

@@ -41,7 +41,11 @@ class SentenceSettings(SentenceModule):
 
     @cached_property
     def truncate_dim(self) -> int | None:
-        """How many features `encode` keeps, the first ones; None keeps all. The checkpoint may say so; may be assigned."""
+        """
+        How many features `encode` keeps, the first ones, and the model as a module of a ``SentenceTransformer``; None keeps all.
+
+        The checkpoint may say so; may be assigned.
+        """
         return _kept_features(self.processors.settings(SETTINGS))
 
     @contextmanager
@@ -130,6 +134,11 @@ class SentenceSettings(SentenceModule):
             known = ", ".join(SIMILARITIES)
             raise InputError(f"similarity_fn_name must be one of {known} (got {self.similarity_fn_name!r}).")
         return self.similarity_fn_name
+
+    def _add_embeddings(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        added = super()._add_embeddings(features)
+        # Modules return as many features as their get_embedding_dimension says.
+        return {**added, "sentence_embedding": added["sentence_embedding"][:, : self.truncate_dim]}
 
     def _save_own(self, directory: Path) -> None:
         super()._save_own(directory)

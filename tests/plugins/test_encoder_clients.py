@@ -280,6 +280,37 @@ def test_outputs_of_layers(load):
         plain(input_ids=ids, output_attentions=True)
 
 
+@pytest.mark.parametrize("task", ["token-classification", "feature-extraction"])
+def test_outputs_that_the_configuration_asks_for(backend, tmp_path, task):
+    """What the eager model returns of each layer by itself, ours does too, unless the options say otherwise."""
+    path = tiny_encoder(tmp_path / "checkpoint", "distilbert", task)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"output_hidden_states": True, "output_attentions": True}))
+    eager = eager_model(path, task, attn_implementation="eager")
+    ids = torch.randint(5, 90, (3, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = eager(input_ids=ids)
+    for name, given, kept in (
+        ("as it is", {}, list(expected)),
+        ("without", {"output_attentions": False}, [name for name in expected if name != "attentions"]),
+    ):
+        neuronkit.compile(path, tmp_path / name, task=task, backend="recording", cache=False, **given)
+        outputs = neuronkit.load(tmp_path / name)(input_ids=ids)
+        assert list(outputs) == kept
+        for one in kept:
+            torch.testing.assert_close(outputs[one], expected[one], atol=1e-4, rtol=0)
+
+
+def test_tuples_that_the_configuration_asks_for(load):
+    """They do not reach the graph, nor what the compiled model returns."""
+    model, eager, _ = load("text-classification", return_dict=False)
+    ids = torch.randint(5, 90, (3, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        (expected,) = eager(input_ids=ids)
+    torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(model(input_ids=ids, return_dict=False), (expected,), atol=1e-4, rtol=0)
+
+
 def test_inputs(load):
     """By name; converted where nothing is lost; refused with a reason otherwise."""
     model, eager, _ = load("question-answering", "distilbert")

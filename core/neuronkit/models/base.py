@@ -118,7 +118,7 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
 
         Args:
             tensors: By input name; those that are None count as missing.
-            return_dict: False returns a tuple; None asks the configuration.
+            return_dict: False returns a tuple; None does not, whatever the configuration says.
 
         Returns:
             The class that transformers would return, by attribute, key and index.

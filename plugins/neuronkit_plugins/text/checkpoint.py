@@ -32,7 +32,7 @@ def load_checkpoint(
     source: Source, auto_class_name: str, folder: Path | None, kwargs: Mapping[str, Any]
 ) -> tuple[torch.nn.Module, list[str]]:
     """
-    Load a checkpoint in float32 and eval mode.
+    Load a checkpoint in float32 and eval mode; what the model returns is for its calls to say, not for the configuration.
 
     Args:
         source: The checkpoint.
@@ -70,6 +70,8 @@ def load_checkpoint(
             f"configuration makes it {list(needed)}{more}.\n"
             "Try: the config.json that the weights were saved with."
         )
+    model.config.return_dict = True
+    model.config.output_attentions = model.config.output_hidden_states = False
     return model.eval(), sorted(info["missing_keys"])
 
 

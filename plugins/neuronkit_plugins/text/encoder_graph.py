@@ -26,8 +26,16 @@ _BEHIND_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
 class EncoderOptions:
     """What every encoder accepts at compile time, and every call that runs texts."""
 
-    output_attentions: bool = option(False, stage="compile", help="Also return the attention of every layer.")
-    output_hidden_states: bool = option(False, stage="compile", help="Also return the hidden states of every layer.")
+    output_attentions: bool | None = option(
+        None,
+        stage="compile",
+        help="Also return the attention of every layer (default: if the checkpoint's config.json says so).",
+    )
+    output_hidden_states: bool | None = option(
+        None,
+        stage="compile",
+        help="Also return the hidden states of every layer (default: if the checkpoint's config.json says so).",
+    )
     batch_size: int = option(32, stage="call", minimum=1, help="Texts that run together.")
 
 
@@ -98,9 +106,15 @@ def regroup(flat: Mapping[str, torch.Tensor], *, choices: bool = False) -> dict[
     return grouped
 
 
-def attention_flags(options: EncoderOptions) -> dict[str, Any]:
+def layer_flags(source: Source, options: EncoderOptions) -> dict[str, bool]:
+    """Return the keywords that make a model return outputs of every layer: those of the options, or else of its configuration."""
+    wanted = {name: getattr(options, name) for name in (f"output_{group}" for group in PER_LAYER)}
+    return {name: True for name, given in wanted.items() if (source.config.get(name) if given is None else given)}
+
+
+def attention_flags(source: Source, options: EncoderOptions) -> dict[str, Any]:
     """Return the keywords to load a model with: only one implementation of attention can say what it attended to."""
-    return {"attn_implementation": "eager"} if options.output_attentions else {}
+    return {"attn_implementation": "eager"} if "output_attentions" in layer_flags(source, options) else {}
 
 
 def encoder_config(
@@ -133,7 +147,7 @@ def encoder_config(
         SourceError: The model returns none of the outputs.
     """
     check_length(source, (shapes or {}).get("sequence_length", []))
-    flags = {name: True for name in ("output_hidden_states", "output_attentions") if getattr(options, name)}
+    flags = layer_flags(source, options)
 
     def build(inner: nn.Module) -> nn.Module:
         wrapped = wrap(inner) if wrap else inner

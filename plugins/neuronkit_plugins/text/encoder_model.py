@@ -38,9 +38,9 @@ class NeuronEncoderModel(NeuronBaseModel):
                 for XLM and FlauBERT as many of a row's first as are not the padding token.
             token_type_ids: None makes every token the first kind. Dropped where the architecture has none: some
                 tokenizers make them all the same.
-            output_attentions: Only for a model compiled with ``output_attentions=True``; False leaves them out.
+            output_attentions: Only for a model compiled with them; False leaves them out.
             output_hidden_states: As `output_attentions`.
-            return_dict: False returns a tuple.
+            return_dict: False returns a tuple; None does not, whatever the configuration says.
             **others: What else the eager model takes must be None here.
 
         Returns:

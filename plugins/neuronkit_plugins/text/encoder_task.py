@@ -47,7 +47,7 @@ class EncoderTask:
     @hookimpl
     def export_config(self, source: Source, shapes: Mapping[str, list[int]], options: Any) -> ExportConfig:
         """Declare one graph of the whole model."""
-        model = self.load_eager(source, **attention_flags(options))
+        model = self.load_eager(source, **attention_flags(source, options))
         return encoder_config(source, model, self.axes, options, shapes=shapes, leading=self.leading)
 
     def load_eager(self, source: Source, **kwargs: Any) -> torch.nn.Module:

@@ -44,8 +44,8 @@ class SentenceTransformerOutput(ModelOutput):
     Args:
         token_embeddings: ``[batch, sequence, hidden]``.
         sentence_embedding: ``[batch, features]``.
-        hidden_states: One tensor a layer, if compiled with ``output_hidden_states=True``.
-        attentions: One tensor a layer, if compiled with ``output_attentions=True``.
+        hidden_states: One tensor a layer, if compiled with them.
+        attentions: One tensor a layer, if compiled with them.
     """
 
     token_embeddings: torch.Tensor | None = None
@@ -221,7 +221,7 @@ class SentenceSimilarity(EncoderTask):
     ) -> ExportConfig:
         """Declare one graph of the encoder and the modules behind it."""
         modules = read_modules(source.path)
-        model = load_backbone(source, folder=modules.transformer, pooler=False, **attention_flags(options))
+        model = load_backbone(source, folder=modules.transformer, pooler=False, **attention_flags(source, options))
         return encoder_config(
             source,
             model,

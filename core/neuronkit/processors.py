@@ -22,12 +22,21 @@ class Processors:
         path: The artifact's directory.
         limits: The largest size of every axis (``{"batch": 64, "sequence": 512}``).
         trust_remote_code: Whether the checkpoint's own Python code may run.
+        pad_token_id: What a tokenizer pads with that names no token for it; None leaves it without.
     """
 
-    def __init__(self, path: Path, limits: Mapping[str, int], *, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Mapping[str, int],
+        *,
+        trust_remote_code: bool = False,
+        pad_token_id: int | None = None,
+    ) -> None:
         self.path = path
         self.limits = dict(limits)
         self.trust_remote_code = trust_remote_code
+        self.pad_token_id = pad_token_id
         self._settings: dict[str, dict[str, Any]] = {}
 
     @cached_property
@@ -46,7 +55,10 @@ class Processors:
         from transformers import AutoTokenizer
 
         require_there(self.path)
-        return AutoTokenizer.from_pretrained(self.path, trust_remote_code=self.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(self.path, trust_remote_code=self.trust_remote_code)
+        if self.pad_token_id is not None and "pad_token" not in tokenizer.special_tokens_map:
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(self.pad_token_id)
+        return tokenizer
 
     def settings(self, name: str) -> dict[str, Any]:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -309,6 +310,24 @@ def test_tuples_that_the_configuration_asks_for(load):
         (expected,) = eager(input_ids=ids)
     torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(model(input_ids=ids, return_dict=False), (expected,), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("task", ["text-classification", "question-answering", "sentence-similarity"])
+def test_a_tokenizer_without_padding(load, backend, tmp_path, task):
+    """Its texts are padded with what the graph is padded with: here with what stands in the configuration."""
+    padded, _, _ = load(task, "roberta")
+    path = shutil.copytree(padded.model_save_dir.parent, tmp_path / "checkpoint", ignore=shutil.ignore_patterns("out"))
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    assert settings.pop("pad_token") == "[PAD]"
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    neuronkit.compile(path, tmp_path / "out", task=task, backend="recording", cache=False)
+    model = neuronkit.load(tmp_path / "out")
+    assert model.tokenizer.pad_token_id == padded.tokenizer.pad_token_id == 1
+    for given in (TEXTS[0], TEXTS):
+        call = {"text": given}
+        if task == "question-answering":
+            call = {"question": given, "context": given}
+        np.testing.assert_equal(neuronkit.pipeline(model)(**call), neuronkit.pipeline(padded)(**call))
 
 
 def test_inputs(load):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 
 from neuronkit.errors import InputError
 from neuronkit.models import NeuronBaseModel
+from neuronkit.processors import Processors
 from neuronkit_plugins.text.adapters import GIVEN
 from neuronkit_plugins.text.encoder_graph import PER_LAYER, regroup
 
@@ -64,6 +66,17 @@ class NeuronEncoderModel(NeuronBaseModel):
         if return_dict is False:
             return tuple(outputs.values())
         return self._output_class(**outputs)
+
+    @cached_property
+    def processors(self) -> Processors:
+        """What turns raw input into tensors: texts padded as the graph pads them, if the tokenizer has no token for it."""
+        inputs = [input for graph in self.session.graphs.values() for input in graph.graph.inputs]
+        return Processors(
+            self.model_save_dir,
+            self.limits,
+            trust_remote_code=self.session.manifest.source.trust_remote_code,
+            pad_token_id=next(int(input.pad_value) for input in inputs if input.name == "input_ids"),
+        )
 
     def _outputs(self, tensors: Mapping[str, Any], wanted: Mapping[str, bool | None]) -> dict[str, Any]:
         given = {name: tensor for name, tensor in tensors.items() if tensor is not None}

@@ -246,6 +246,18 @@ def test_replace_weights_of_a_sentence_transformer(tmp_path):
     np.testing.assert_allclose(model.encode(text), expected, atol=1e-5)
 
 
+def test_weights_for_other_labels(model, tmp_path):
+    """As many as transformers assumes where a configuration names none."""
+    other = tiny_encoder(tmp_path / "other", "bert", "text-classification", id2label=None, label2id=None)
+    assert "id2label" not in json.loads((other / "config.json").read_text())
+    with pytest.raises(WeightsError) as caught:
+        model.replace_weights(other)
+    assert str(caught.value) == (
+        f"{other} has another number of labels than {model.model_save_dir} was compiled for: 2, and not 5.\n"
+        "Try: neuronkit compile for this checkpoint."
+    )
+
+
 def test_weights_of_another_pooling(tmp_path):
     """No config.json says how a sentence transformer pools, and no weight has another shape for it."""
     first, second = (tiny_sentence_transformer(tmp_path / str(seed), seed=seed) for seed in (0, 1))

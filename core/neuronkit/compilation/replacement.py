@@ -46,7 +46,8 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
         output: Directory to write.
 
     Raises:
-        WeightsError: The weights are inside the graphs; or the checkpoint's architecture, or the shape of a weight, differs.
+        WeightsError: The weights are inside the graphs; or the checkpoint's architecture, its number of labels, or the shape
+            of a weight, differs.
         ValidationError: A graph differs from the checkpoint's eager model.
     """
     manifest = artifact.manifest
@@ -61,6 +62,7 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     plugin_options = build(options_class(hook), manifest.plugin_options, "compile")
     options = build(CompileOptions, manifest.options, "compile")
     config: ExportConfig = ask(hook, "export_config", source=source, shapes=manifest.shapes, options=plugin_options)
+    _require_same_labels(artifact, source.config, config, str(checkpoint))
     module = load_eager(config)
     records = {record.name: record for record in manifest.graphs}
 
@@ -109,6 +111,26 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
     if bound.weights is not None:
         remember(output / bound.weights.file, bound.weights)
     return Artifact(output, bound)
+
+
+def _require_same_labels(
+    artifact: Artifact, config: Mapping[str, Any], export_config: ExportConfig, checkpoint: str
+) -> None:
+    """Compare how many labels there are, where an output has their number: no field of a configuration that is compared says it."""
+    compiled = [[output.axes for output in record.outputs] for record in artifact.manifest.graphs]
+    if compiled == [[output.axes for output in graph.outputs] for graph in export_config.graphs]:
+        return
+    ours, theirs = _count_labels(read_config(artifact.path)), _count_labels(config)
+    if ours != theirs:
+        raise WeightsError(
+            f"{checkpoint} has another number of labels than {artifact.path} was compiled for: {theirs}, and not {ours}.\n"
+            "Try: neuronkit compile for this checkpoint."
+        )
+
+
+def _count_labels(config: Mapping[str, Any]) -> int:
+    """Return how many labels transformers takes a configuration to have."""
+    return len(config.get("id2label") or ()) or int(config.get("num_labels") or 2)
 
 
 def _require_same_modules(artifact: Artifact, traced: Mapping[str, TracedModule], checkpoint: str) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import neuronkit
 from neuronkit import NeuronModelForCausalLM
-from neuronkit.errors import InputError, OptionError
+from neuronkit.errors import InputError, OptionError, SourceError
 from neuronkit_plugins.text.causal_lm.pieces import text_pieces
 from neuronkit_plugins.text.causal_lm.quantization import Int8Linear, with_int8_weights
 from tests.generation.prompts import alone, new_tokens, padded, texts
@@ -65,8 +66,6 @@ def test_save_a_changed_generation_config(model, reference, tmp_path):
 
 def test_generation_config_of_the_checkpoint(checkpoint_of, tmp_path):
     """What it asks for is done without being said again."""
-    import shutil
-
     shutil.copytree(checkpoint_of(), tmp_path / "source")
     settings = {"do_sample": True, "top_k": 3, "max_new_tokens": 4, "eos_token_id": [2, 5], "pad_token_id": 0}
     (tmp_path / "source" / "generation_config.json").write_text(json.dumps(settings))
@@ -78,6 +77,52 @@ def test_generation_config_of_the_checkpoint(checkpoint_of, tmp_path):
     assert again.generation_config.do_sample
     assert again.generation_config.eos_token_id == [2, 5]
     assert again.generate(PROMPTS[0][None]).shape[1] <= 9
+
+
+def test_generation_settings_in_the_model_configuration(checkpoint_of, tmp_path):
+    """What an older checkpoint's config.json says is done, and is saved with the artifact."""
+    source = tmp_path / "source"
+    shutil.copytree(checkpoint_of(), source)
+    (source / "generation_config.json").unlink()
+    settings = {"no_repeat_ngram_size": 1, "max_length": 12, "min_length": 9, "suppress_tokens": [81]}
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, **settings}))
+    reference = AutoModelForCausalLM.from_pretrained(source).eval()
+    model = NeuronModelForCausalLM.from_pretrained(source, export=True, batch_size=4, sequence_length=40, optlevel=1)
+    model.save_pretrained(tmp_path / "saved")
+    again = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    expected = reference.generate(PROMPTS[0][None]).tolist()
+    for found in (model, again):
+        assert {name: getattr(found.generation_config, name) for name in settings} == settings
+        assert found.generation_config == reference.generation_config
+        assert found.generate(PROMPTS[0][None]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[]", "holds a list, and not settings by name."),
+    ],
+)
+def test_generation_config_that_cannot_be_read(checkpoint_of, model, tmp_path, content, said):
+    """Refused before anything is compiled; in an artifact, where it was let through, when it is needed."""
+    advice = (
+        "Try: download the checkpoint again, or remove its generation_config.json, and compile it: without that file the "
+        "settings are those of its config.json."
+    )
+    shutil.copytree(checkpoint_of(), tmp_path / "source")
+    model.save_pretrained(tmp_path / "saved")
+    loaded = NeuronModelForCausalLM.from_pretrained(tmp_path / "saved")
+    for name, work in (
+        ("source", lambda: neuronkit.compile(tmp_path / "source", tmp_path / "output", sequence_length=40, optlevel=1)),
+        ("saved", lambda: loaded.generate(PROMPTS[0][None])),
+    ):
+        file = tmp_path / name / "generation_config.json"
+        file.write_text(content)
+        with pytest.raises(SourceError) as error:
+            work()
+        assert str(error.value) == f"{file} {said}\n{advice}"
 
 
 def test_two_sessions(compiled, reference, tmp_path):
@@ -291,8 +336,6 @@ def test_bf16(compiled, eager):
 
 def test_other_weights(checkpoint_of, tmp_path, compiled):
     """A sibling checkpoint in the same graphs."""
-    from transformers import AutoModelForCausalLM
-
     from tests.generation.checkpoints import tiny_decoder
 
     sibling = tiny_decoder(tmp_path / "sibling", "gpt2", seed=1)

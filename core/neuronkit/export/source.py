@@ -18,6 +18,8 @@ CONFIG_FILES = ("config.json", "model_index.json")
 """Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
 MODULES_FILE = "modules.json"
 """Where a sentence transformer names its modules."""
+GENERATION_FILE = "generation_config.json"
+"""What transformers' `generate` does where a call does not say otherwise."""
 ADAPTER_FILE = "adapter_config.json"
 """Where peft says which checkpoint an adapter belongs to."""
 _WEIGHT_SUFFIXES = {".bin", ".ckpt", ".h5", ".msgpack", ".pt", ".pth", ".safetensors"}
@@ -260,6 +262,25 @@ def read_settings(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SourceError(f"{file} holds a {type(found).__name__}, and not settings by name.")
     return found
+
+
+def read_generation_settings(directory: Path) -> dict[str, Any] | None:
+    """
+    Return what the ``generation_config.json`` of a checkpoint or an artifact sets, by name, or None where there is none.
+
+    Raises:
+        SourceError: It is not JSON, or not an object.
+    """
+    file = directory / GENERATION_FILE
+    if not file.is_file():
+        return None
+    try:
+        return read_settings(file)
+    except SourceError as error:
+        raise SourceError(
+            f"{error}\nTry: download the checkpoint again, or remove its {GENERATION_FILE}, and compile it: without that file "
+            "the settings are those of its config.json."
+        ) from error
 
 
 def _read_json(file: Path) -> Any:

@@ -10,7 +10,7 @@ import torch
 
 from neuronkit.errors import InputError, OptionError
 from neuronkit.export import ExportConfig, Tolerance
-from neuronkit.export.source import Source
+from neuronkit.export.source import Source, read_generation_settings
 from neuronkit.hooks import hookimpl
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.causal_lm.architectures import longest_text, require_supported
@@ -63,7 +63,7 @@ class TextGeneration:
         Declare one graph, its cache sized by what the model itself caches.
 
         Raises:
-            SourceError: The architecture cannot be served.
+            SourceError: The architecture cannot be served, or the generation config cannot be read.
             OptionError: Several batch sizes, or more positions than the model has.
         """
         from transformers.modeling_outputs import CausalLMOutput
@@ -71,6 +71,7 @@ class TextGeneration:
         from neuronkit_plugins.text.causal_lm.quantization import with_int8_weights
 
         require_supported(source.config)
+        read_generation_settings(source.model_path)
         lengths = shapes["sequence_length"]
         if len(set(shapes["batch_size"])) > 1:
             raise OptionError(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def make_state(graphs: Iterable[LoadedGraph]) -> dict[str, torch.Tensor]:
     """
-    Return a tensor of zeros for every state that the graphs declare.
+    Return a tensor of zeros for every state that the graphs declare, which calls in and outside of inference mode may change.
 
     Raises:
         ExportConfigError: Two graphs or two buckets want one of the same name and another shape or dtype.
@@ -34,7 +34,8 @@ def make_state(graphs: Iterable[LoadedGraph]) -> dict[str, torch.Tensor]:
                         f"The state {input.name!r} is {first[1]} of {first[0]} in one graph or bucket, and {input.dtype} of "
                         f"{shape} in {loaded.name!r} ({bucket.label}): a session has one tensor for a name."
                     )
-    return {name: torch.zeros(shape, dtype=getattr(torch, dtype)) for name, (shape, dtype) in wanted.items()}
+    with torch.inference_mode(False):  # what is made in it can be changed in it only
+        return {name: torch.zeros(shape, dtype=getattr(torch, dtype)) for name, (shape, dtype) in wanted.items()}
 
 
 class Turns:

@@ -119,6 +119,18 @@ def test_too_long(compiled, options, message):
     assert str(raised.value).splitlines()[0] == message
 
 
+@pytest.mark.parametrize("options", [{}, {"auto_cast": "matmul"}, {"inline_weights": True}], ids=str)
+def test_a_callers_autocast_changes_nothing(compiled, options):
+    """Not even a bit: what was compiled is what was validated."""
+    shell = neuronkit.load(compiled(static=True, sequence_length=24, **options))
+    inputs = make_inputs(2, 24)
+    expected = shell(**inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = shell(**inputs)
+    for name in ("start_logits", "end_logits"):
+        assert torch.equal(found[name], expected[name])
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("auto_cast", ["matmul", "all"])
 def test_lower_precision(compiled, eager, auto_cast, precision):

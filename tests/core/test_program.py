@@ -77,3 +77,26 @@ def test_a_program_with_its_weights_is_not_kept(layer, reads, tmp_path):
         torch.testing.assert_close(program.load(tmp_path / compiled.entry, (), {})([X])[0], layer(X))
     assert len(reads) == 2
     assert program._read_once.cache_info().currsize == 0
+
+
+class Lowered(Traced):
+    """Multiplies in bfloat16."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x)
+
+
+@pytest.mark.parametrize("traced", [Traced, Lowered])
+def test_a_callers_autocast_changes_nothing(layer, tmp_path, traced):
+    """The precision is the one that was validated; an autocast that was traced is in the program and stays."""
+    module = traced(layer)
+    compiled = program.save(export(module, (X,), strict=False), tmp_path, inline_weights=False)
+    opened = program.load(tmp_path / compiled.entry, compiled.constants, weights(layer))
+    (expected,) = module(X)
+    assert expected.dtype == (torch.bfloat16 if traced is Lowered else torch.float32)
+    for lower in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype=lower):
+            (found,) = opened([X])
+        assert torch.equal(found, expected)
+        assert found.dtype == expected.dtype

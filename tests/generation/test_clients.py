@@ -125,6 +125,19 @@ def test_generation_config_that_cannot_be_read(checkpoint_of, model, tmp_path, c
         assert str(error.value) == f"{file} {said}\n{advice}"
 
 
+@pytest.mark.parametrize("options", [{}, {"do_sample": True, "seed": 1}, {"num_beams": 2}], ids=str)
+def test_modes_of_torch_around_a_call(model, options):
+    """Autocast lowers nothing of what was compiled; a model that was loaded in inference mode can be called outside."""
+    given = {**padded(PROMPTS), "max_new_tokens": 6, **options}
+    expected = model.generate(**given).tolist()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.generate(**given).tolist() == expected
+    with torch.inference_mode():
+        loaded = NeuronModelForCausalLM.from_pretrained(model.model_save_dir)
+        assert loaded.generate(**given).tolist() == expected
+    assert loaded.generate(**given).tolist() == expected
+
+
 def test_two_sessions(compiled, reference, tmp_path):
     """Each has a cache of its own."""
     compiled().save_pretrained(tmp_path / "saved")

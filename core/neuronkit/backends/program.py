@@ -54,7 +54,7 @@ _read_once = lru_cache(maxsize=_KEPT_PROGRAMS)(_read)
 
 
 class _Program:
-    """A program whose weights can be replaced."""
+    """A program whose weights can be replaced. It computes in the precisions that it was exported with, in any autocast."""
 
     __slots__ = ("_module",)
 
@@ -62,7 +62,7 @@ class _Program:
         self._module = module
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
             return self._module(*tensors)
 
     def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -118,6 +118,16 @@ def test_seed_of_several_groups(checker):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("eos", [2, [2, *range(40, 70)], None], ids=["one", "many", "none"])
+@pytest.mark.parametrize("beams", [2, 4])
+def test_padding_after_several_groups(model, reference, beams, eos):
+    """What follows an end is the same within a group and beside a longer one: transformers' beams take the pad token 0 for none."""
+    prompts = torch.stack(texts(5, 5, 5, 5, seed=3))
+    given = {"max_new_tokens": 12, "do_sample": False, "num_beams": beams, "eos_token_id": eos, "pad_token_id": 0}
+    expected = reference.generate(prompts, attention_mask=torch.ones_like(prompts), **given)
+    assert model.generate(prompts, **given).tolist() == expected.tolist()
+
+
 def test_searches_in_several_threads(checker):
     """One waits for the other, and has lost nothing to the one that waited for it."""
     given = {"max_new_tokens": 2, "do_sample": False, "num_beams": 2}

@@ -110,6 +110,7 @@ class TokenSelector:
         self.eos_token_ids = frozenset(ends)
         pad = config.pad_token_id
         self.pad_token_id = int(pad if pad is not None else ends[0] if ends else 0)
+        self.beam_pad_token_id = int(pad or (ends[0] if ends else 0))  # transformers' beams take 0 for none
         self.do_sample = bool(config.do_sample)
 
     @classmethod

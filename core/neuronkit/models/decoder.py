@@ -342,7 +342,9 @@ class NeuronDecoderModel(NeuronBaseModel):
             if config.return_dict_in_generate:
                 return found
             new_tokens += found[:, width:].tolist()
-        return join(prompts.repeated(config.num_return_sequences), new_tokens, call.selector.pad_token_id)
+        selector = call.selector
+        pad_token_id = selector.beam_pad_token_id if call.mode in _BEAMS else selector.pad_token_id
+        return join(prompts.repeated(config.num_return_sequences), new_tokens, pad_token_id)
 
 
 class _Call:

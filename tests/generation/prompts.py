@@ -34,9 +34,9 @@ def alone(eager: Any, prompts: list[torch.Tensor], **options: Any) -> list[list[
     return found
 
 
-def new_tokens(result: torch.Tensor, width: int, expected: list[list[int]]) -> list[list[int]]:
+def new_tokens(result: torch.Tensor, width: int, expected: list[list[int]], padding: int = PAD) -> list[list[int]]:
     """Return the new tokens of a padded result, each row cut to its expected length; what was cut off must be padding."""
     rows = result[:, width:].tolist()
     for row, wanted in zip(rows, expected, strict=True):
-        assert set(row[len(wanted) :]) <= {PAD}
+        assert set(row[len(wanted) :]) <= {padding}
     return [row[: len(wanted)] for row, wanted in zip(rows, expected, strict=True)]

@@ -19,6 +19,11 @@ def message(model, *arguments, **options) -> str:
     return str(caught.value)
 
 
+def first_name(options: object) -> str | None:
+    """Return what a test with these options is called."""
+    return next(iter(options)) if isinstance(options, dict) else None
+
+
 def test_exactly_full(model, reference):
     """The last slot may be used, by a prompt or by a new token."""
     (prompt,) = texts(25)
@@ -122,7 +127,7 @@ def test_options_that_are_none(model):
     )
     assert message(model, prompt, xyz=4) == (
         "generate does not take 'xyz'. A field of GenerationConfig, or logits_processor, prefix_allowed_tokens_fn, "
-        "streamer, tokenizer, assistant_model."
+        "streamer, tokenizer, assistant_model, assistant_tokenizer."
     )
 
 
@@ -188,11 +193,103 @@ def test_inputs_and_input_ids(model):
             "assistant_early_exit: a compiled model runs all of its layers.\n"
             "Try: assistant_model, or prompt_lookup_num_tokens.",
         ),
+        ({"num_beams": 0}, "num_beams must be a whole number from 1 on (got 0).\nTry: leave it out."),
+        ({"num_beams": 2.0}, "num_beams must be a whole number from 1 on (got 2.0).\nTry: leave it out."),
+        (
+            {"num_return_sequences": -1},
+            "num_return_sequences must be a whole number from 1 on (got -1).\nTry: leave it out.",
+        ),
+        (
+            {"prompt_lookup_num_tokens": 0},
+            "prompt_lookup_num_tokens must be a whole number from 1 on (got 0).\nTry: leave it out.",
+        ),
+        (
+            {"generation_config": {"max_new_tokens": 3}},
+            "generation_config must be a GenerationConfig (got dict).\nTry: generate(..., **settings).",
+        ),
+        (
+            {"generation_config": "greedy"},
+            "generation_config must be a GenerationConfig (got str).\nTry: GenerationConfig(...).",
+        ),
+        (
+            {"logits_processor": lambda ids, scores: scores},
+            "logits_processor must be a list (got function).\nTry: logits_processor=[...].",
+        ),
+        (
+            {"stopping_criteria": lambda ids, scores: True},
+            "stopping_criteria must be a list (got function).\nTry: stopping_criteria=[...].",
+        ),
+        (
+            {"logits_processor": ["temperature"]},
+            "logits_processor must hold functions of the tokens and the scores (got str).",
+        ),
+        ({"watermarking_config": {"biass": 1.0}}, "watermarking_config has no field 'biass'. Did you mean bias?"),
+        (
+            {"watermarking_config": 3},
+            "watermarking_config must be a WatermarkingConfig (got int).\nTry: WatermarkingConfig(bias=2.5).",
+        ),
+        (
+            {"assistant_tokenizer": object()},
+            "assistant_tokenizer is that of assistant_model, which is missing.\nTry: both of them.",
+        ),
+        (
+            {"assistant_model": "gpt2"},
+            "assistant_model must be a model that generates (got str).\n"
+            "Try: AutoModelForCausalLM.from_pretrained(...).",
+        ),
     ],
-    ids=lambda value: next(iter(value)),
+    ids=first_name,
 )
 def test_options_that_cannot_be_served(model, options, said):
     assert message(model, texts(4)[0][None], **options) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bad_words_ids", [[5, 96]]),
+        ("sequence_bias", {(5, 96): 1.0}),
+        ("sequence_bias", [[[96], 200.0]]),
+        ("forced_bos_token_id", 96),
+        ("forced_eos_token_id", [2, 96]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("beams", [1, 2])
+def test_tokens_that_the_model_does_not_know(model, reference, name, value, beams):
+    """Refused before anything runs; those that it knows are not, nor is a bias that is larger."""
+    prompt = texts(4)[0][None]
+    assert message(model, prompt, num_beams=beams, **{name: value}) == (
+        f"{name} has the token 96, and the model knows 0 to 95.\nTry: the ids that the model's own tokenizer gives."
+    )
+    known = {
+        "bad_words_ids": [[5, 95]],
+        "sequence_bias": [[[95], 200.0]],
+        "forced_bos_token_id": 95,
+        "forced_eos_token_id": [2, 95],
+    }
+    given = {"max_new_tokens": 4, "do_sample": False, "num_beams": beams, name: known[name]}
+    expected = reference.generate(prompt, attention_mask=torch.ones_like(prompt), **given)
+    assert model.generate(prompt, **given).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("options", [{"temperature": 1e-45}, {"suppress_tokens": list(range(96))}], ids=first_name)
+@pytest.mark.parametrize("search", [{}, {"num_beams": 2}, {"prompt_lookup_num_tokens": 2}], ids=str)
+def test_no_token_to_draw(compiled, search, options):
+    """Said of the options; a caller's own processor that fails says so itself."""
+    checker = compiled("gpt2", all_logits=True, backend="recording", cache=False)
+    prompt = texts(4)[0][None]
+    assert message(checker, prompt, do_sample=True, max_new_tokens=3, **search, **options) == (
+        "do_sample: no token is left to draw, because the options made all scores of a text infinite, or no numbers.\n"
+        f"Try: a temperature nearer to 1 (got {options.get('temperature', 1.0)}), or fewer tokens in suppress_tokens, "
+        "bad_words_ids and what else excludes some."
+    )
+
+    def fail(ids, scores):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        checker.generate(prompt, do_sample=True, max_new_tokens=3, logits_processor=[fail], **search)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +311,18 @@ def test_values_that_transformers_refuses(model, options, said):
     """In its words."""
     found = message(model, texts(4)[0][None], **{"do_sample": False, **options})
     assert found.startswith(said)
+
+
+def test_draft_models_take_no_stop_strings(compiled, reference):
+    checker = compiled("gpt2", all_logits=True, backend="recording", cache=False)
+    prompt = texts(4)[0][None]
+    assert message(checker, prompt, assistant_model=reference, stop_strings=["a"], max_new_tokens=3) == (
+        "stop_strings: transformers gives a draft model no tokenizer, which it would need to find them.\n"
+        "Try: prompt_lookup_num_tokens in place of assistant_model, or stop_strings=None."
+    )
+    given = {"max_new_tokens": 3, "stop_strings": ["a"]}
+    looked_up = checker.generate(prompt, prompt_lookup_num_tokens=2, **given)
+    assert looked_up.tolist() == checker.generate(prompt, **given).tolist()
 
 
 def test_a_compiled_model_does_not_draft(compiled, model):
@@ -265,7 +374,8 @@ def test_beam_search_of_padded_prompts(model, reference):
     prompts = texts(3, 9, 5, seed=7)
     given = {"max_new_tokens": 8, "num_beams": 3, "do_sample": False}
     expected = alone(reference, prompts, **given)
-    assert new_tokens(model.generate(**padded(prompts), **given), 9, expected) == expected
+    found = model.generate(**padded(prompts), **given)
+    assert new_tokens(found, 9, expected, padding=2) == expected  # transformers' beams take a pad token of 0 for none
     assert model.generate(**padded(prompts), max_new_tokens=8, num_beams=2, do_sample=True, seed=1).shape == (3, 17)
 
 

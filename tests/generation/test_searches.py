@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
 from neuronkit.generation.bridge import CACHE
-from tests.generation.checkpoints import tiny_decoder
+from tests.generation.checkpoints import byte_tokenizer, tiny_decoder
 from tests.generation.prompts import texts
 
 PROMPT = texts(6, seed=2)[0][None]
@@ -56,6 +56,28 @@ def test_sampling_with_a_draft_model(checker, reference, tmp_path):
             torch.manual_seed(seed)
             found.append(model.generate(PROMPT, assistant_model=copy.deepcopy(draft), **given).tolist())
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_a_draft_model_of_another_vocabulary(checker, reference, tmp_path, do_sample):
+    """Its drafts go through both tokenizers; without its own, the model takes that of the artifact."""
+    draft = AutoModelForCausalLM.from_pretrained(tiny_decoder(tmp_path / "draft", "gpt2", vocab_size=97)).eval()
+    other, own = byte_tokenizer(tmp_path / "draft"), checker.tokenizer
+    other.add_tokens(["hello"])
+    given = {"max_new_tokens": 6, "attention_mask": MASK, "do_sample": do_sample, "assistant_model": draft}
+    found = []
+    for model in (
+        reference,
+        reference,
+        checker,
+    ):  # transformers changes the draft model in the first call with a sample
+        torch.manual_seed(0)
+        found.append(model.generate(PROMPT, tokenizer=own, assistant_tokenizer=other, **given).tolist())
+    assert found[1] == found[2]
+    if not do_sample:
+        assert checker.generate(PROMPT, assistant_tokenizer=other, **given).tolist() == found[0] == found[1]
+        plain = checker.generate(PROMPT, max_new_tokens=6, do_sample=False)
+        assert plain.tolist() == found[0]
 
 
 class Meanwhile(StoppingCriteria):

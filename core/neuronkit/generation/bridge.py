@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 from transformers.cache_utils import Cache
-from transformers.generation import GenerationMixin
+from transformers.generation import GenerationMixin, LogitsProcessor, LogitsProcessorList
 from transformers.utils import ModelOutput
 
 from neuronkit.errors import InputError
+from neuronkit.generation.refusals import require_drawable
 from neuronkit.generation.rows import CacheRows
 
 CACHE = next(
@@ -109,16 +110,18 @@ class Bridge(GenerationMixin):
             What it returns, without the cache: that is the model's own.
 
         Raises:
-            InputError: The graph gives the last position's logits only, and the search needs those of every position.
+            InputError: The graph gives the last position's logits only, and the search needs those of every position; or the
+                options leave no token to draw.
         """
+        search = _Search(self.config, self.generation_config, self.rows)
+        mask = torch.ones_like(input_ids)
         with torch.no_grad():
-            found = GenerationMixin.generate(
-                _Search(self.config, self.generation_config, self.rows),
-                input_ids,
-                generation_config,
-                attention_mask=torch.ones_like(input_ids),
-                **kwargs,
-            )
+            try:
+                found = GenerationMixin.generate(search, input_ids, generation_config, attention_mask=mask, **kwargs)
+            except RuntimeError:
+                if generation_config.do_sample and search.last.scores is not None:
+                    require_drawable(search.last.scores, generation_config)
+                raise
         if isinstance(found, torch.Tensor):
             return found
         return type(found)(**{name: value for name, value in found.items() if name != CACHE})
@@ -176,8 +179,26 @@ class Bridge(GenerationMixin):
             )
 
 
+class _LastScores(LogitsProcessor):
+    """Keeps the scores that a search draws from next, and changes nothing."""
+
+    def __init__(self) -> None:
+        self.scores: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.scores = scores
+        return scores
+
+
 class _Search(Bridge):
     """Takes a generation config as it is, where the mixin would put the model's defaults in place of every None."""
+
+    def __init__(self, config: Any, generation_config: GenerationConfig, rows: CacheRows) -> None:
+        super().__init__(config, generation_config, rows)
+        self.last = _LastScores()
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
+        return LogitsProcessorList([*super()._get_logits_processor(*args, **kwargs), self.last])
 
     def _prepare_generation_config(
         self, generation_config: GenerationConfig, **kwargs: Any

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import inspect
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from transformers import GenerationConfig
+import torch
+from transformers import GenerationConfig, WatermarkingConfig
+from transformers.generation import BaseWatermarkingConfig
 
 from neuronkit.errors import InputError, NeuronkitError
 from neuronkit.models.base import NeuronBaseModel
@@ -29,6 +33,9 @@ _NOT_TAKEN = {
     "token_type_ids": "the model was compiled without them.\nTry: tokenizer(..., return_token_type_ids=False).",
 }
 """Arguments of transformers' `generate` and of its models that have no place here; None asks for nothing."""
+_COUNTS = ("num_beams", "num_return_sequences", "prompt_lookup_num_tokens")
+_TOKENS = ("bad_words_ids", "sequence_bias", "forced_bos_token_id", "forced_eos_token_id")
+"""Options whose tokens are looked up in the scores, where an unknown one is not found."""
 
 
 @contextmanager
@@ -69,6 +76,137 @@ def require_known(unknown: Mapping[str, Any], arguments: Collection[str]) -> Non
         raise InputError(f"generate does not take {name!r}. {hint}")
 
 
+def require_config(generation_config: Any) -> None:
+    """
+    Refuse what is no generation config; None stands for the model's.
+
+    Raises:
+        InputError: It is something else, such as a dict.
+    """
+    if generation_config is not None and not isinstance(generation_config, GenerationConfig):
+        hint = "generate(..., **settings)" if isinstance(generation_config, Mapping) else "GenerationConfig(...)"
+        raise InputError(
+            f"generation_config must be a GenerationConfig (got {type(generation_config).__name__}).\nTry: {hint}."
+        )
+
+
+def require_watermark(watermarking_config: Any) -> None:
+    """
+    Refuse what no watermark can be made of.
+
+    Raises:
+        InputError: It is neither a watermarking config nor the fields of one, or names an unknown field.
+    """
+    if watermarking_config is None or isinstance(watermarking_config, BaseWatermarkingConfig):
+        return
+    if not isinstance(watermarking_config, dict):
+        raise InputError(
+            f"watermarking_config must be a WatermarkingConfig (got {type(watermarking_config).__name__}).\n"
+            "Try: WatermarkingConfig(bias=2.5)."
+        )
+    fields = list(inspect.signature(WatermarkingConfig).parameters)
+    for name in sorted(watermarking_config.keys() - set(fields)):
+        close = closest(name, fields)
+        hint = f"Did you mean {close}?" if close else f"Its fields: {', '.join(fields)}."
+        raise InputError(f"watermarking_config has no field {name!r}. {hint}")
+
+
+def functions(name: str, given: Any) -> Sequence[Callable[..., Any]]:
+    """
+    Return the functions of an argument that takes a list of them; None is none.
+
+    Raises:
+        InputError: It is no list, or holds what cannot be called.
+    """
+    if given is None:
+        return []
+    if not isinstance(given, (list, tuple)):
+        raise InputError(f"{name} must be a list (got {type(given).__name__}).\nTry: {name}=[...].")
+    for item in given:
+        if not callable(item):
+            raise InputError(f"{name} must hold functions of the tokens and the scores (got {type(item).__name__}).")
+    return given
+
+
+def require_counts(config: GenerationConfig) -> None:
+    """
+    Refuse numbers of beams, results and drafts that are none.
+
+    Raises:
+        InputError: One is no whole number, or below 1.
+    """
+    for name in _COUNTS:
+        value = getattr(config, name)
+        if value is None:
+            continue
+        try:
+            wrong = operator.index(value) < 1
+        except TypeError:
+            wrong = True
+        if wrong:
+            raise InputError(f"{name} must be a whole number from 1 on (got {value!r}).\nTry: leave it out.")
+
+
+def require_known_tokens(config: GenerationConfig, vocabulary: int | None) -> None:
+    """
+    Refuse options that name a token which the model does not have.
+
+    Args:
+        config: With all defaults filled in.
+        vocabulary: Number of tokens that the model knows, if that is known.
+
+    Raises:
+        InputError: It names the option and the token.
+    """
+    if vocabulary is None:
+        return
+    for name in _TOKENS:
+        value = getattr(config, name)
+        if name == "sequence_bias":
+            value = _sequences(value)
+        for token in _tokens(value):
+            if not 0 <= token < vocabulary:
+                raise InputError(
+                    f"{name} has the token {token}, and the model knows 0 to {vocabulary - 1}.\n"
+                    "Try: the ids that the model's own tokenizer gives."
+                )
+
+
+def _sequences(bias: Any) -> list[Any]:
+    """Return the sequences of tokens that have a bias, in either of the two forms that transformers takes."""
+    if isinstance(bias, Mapping):
+        return list(bias)
+    return [pair[0] for pair in bias or () if isinstance(pair, (list, tuple)) and pair]
+
+
+def _tokens(value: Any) -> Iterator[int]:
+    """Yield the tokens in lists of any depth; what is of another kind is left to transformers."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tokens(item)
+
+
+def require_drawable(scores: torch.Tensor, config: GenerationConfig) -> None:
+    """
+    Say why no token could be drawn, if the scores are the reason.
+
+    Args:
+        scores: Processed, ``[rows, vocabulary]``.
+        config: With all defaults filled in.
+
+    Raises:
+        InputError: The options left a row no token.
+    """
+    if torch.softmax(scores.float(), dim=-1).isnan().any():
+        raise InputError(
+            "do_sample: no token is left to draw, because the options made all scores of a text infinite, or no numbers.\n"
+            f"Try: a temperature nearer to 1 (got {config.temperature}), or fewer tokens in suppress_tokens, bad_words_ids "
+            "and what else excludes some."
+        )
+
+
 def require_servable(config: GenerationConfig, asked: Collection[str], extras: Mapping[str, Any]) -> None:
     """
     Refuse what would be ignored, or cannot be done.
@@ -95,8 +233,38 @@ def require_servable(config: GenerationConfig, asked: Collection[str], extras: M
             "assistant_early_exit: a compiled model runs all of its layers.\n"
             "Try: assistant_model, or prompt_lookup_num_tokens."
         )
-    if isinstance(extras.get("assistant_model"), NeuronBaseModel):
+    require_counts(config)
+    require_draft_model(config, extras)
+
+
+def require_draft_model(config: GenerationConfig, extras: Mapping[str, Any]) -> None:
+    """
+    Refuse what cannot draft, or not with the other options.
+
+    Args:
+        config: With all defaults filled in.
+        extras: Arguments that are no fields of the config.
+
+    Raises:
+        InputError: It names the argument.
+    """
+    assistant = extras.get("assistant_model")
+    if assistant is None:
+        if extras.get("assistant_tokenizer") is not None:
+            raise InputError("assistant_tokenizer is that of assistant_model, which is missing.\nTry: both of them.")
+        return
+    if isinstance(assistant, NeuronBaseModel):
         raise InputError(
             "assistant_model: drafts need a cache that transformers makes, and a compiled model has one of its own.\n"
             "Try: the draft model uncompiled, AutoModelForCausalLM.from_pretrained(...)."
+        )
+    if not isinstance(getattr(assistant, "generation_config", None), GenerationConfig):
+        raise InputError(
+            f"assistant_model must be a model that generates (got {type(assistant).__name__}).\n"
+            "Try: AutoModelForCausalLM.from_pretrained(...)."
+        )
+    if config.stop_strings is not None:
+        raise InputError(
+            "stop_strings: transformers gives a draft model no tokenizer, which it would need to find them.\n"
+            "Try: prompt_lookup_num_tokens in place of assistant_model, or stop_strings=None."
         )

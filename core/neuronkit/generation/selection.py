@@ -25,9 +25,8 @@ from transformers.generation import (
 )
 
 from neuronkit.errors import InputError
-from neuronkit.generation import random_numbers
+from neuronkit.generation import random_numbers, refusals
 from neuronkit.generation.bridge import Bridge
-from neuronkit.generation.refusals import explained
 
 if TYPE_CHECKING:
     from neuronkit.generation.loop import Record, Request
@@ -82,6 +81,9 @@ class TokenSelector:
         tokenizer: For stop strings.
         length_is_given: The caller named a length: more than the cache holds is then an error and no limit.
         generator: Gives the random numbers; None draws from torch's global one.
+
+    Raises:
+        InputError: Processors or criteria are not lists of functions.
     """
 
     def __init__(
@@ -100,8 +102,8 @@ class TokenSelector:
         self.generator = generator
         self.max_seq_length = max_seq_length
         self._bridge = bridge
-        self._criteria = StoppingCriteriaList(stopping_criteria or [])
-        self._processors = LogitsProcessorList(logits_processor or [])
+        self._criteria = StoppingCriteriaList(refusals.functions("stopping_criteria", stopping_criteria))
+        self._processors = LogitsProcessorList(refusals.functions("logits_processor", logits_processor))
         self._prefix = prefix_allowed_tokens_fn
         self._tokenizer = tokenizer
         self._length_is_given = length_is_given
@@ -135,11 +137,15 @@ class TokenSelector:
             **kwargs: ``logits_processor``, ``prefix_allowed_tokens_fn``, ``tokenizer``.
 
         Raises:
-            InputError: The config asks for a search (beams, an assistant) and not for one token after the other.
+            InputError: The config asks for a search (beams, an assistant) and not for one token after the other, or has a value
+                that cannot be served.
         """
+        refusals.require_config(generation_config)
         bridge = model.bridge()
-        with explained():
+        with refusals.explained():
             config, _ = bridge._prepare_generation_config(copy.deepcopy(generation_config))
+        refusals.require_counts(config)
+        refusals.require_known_tokens(config, model.vocabulary)
         mode = config.get_generation_mode()
         if mode not in ("greedy_search", "sample"):
             raise InputError(
@@ -175,7 +181,7 @@ class TokenSelector:
         numbers = [request.index // copies for request in requests]
         prefix = self._prefix
         masks = [request.mask for request in requests if request.mask is not None]
-        with explained():
+        with refusals.explained():
             processors = self._bridge._get_logits_processor(
                 generation_config=config,
                 input_ids_seq_length=length,
@@ -264,12 +270,21 @@ class TokenSelector:
         return scores
 
     def select(self, scores: torch.Tensor) -> list[int]:
-        """Return the next token of every row of processed scores."""
+        """
+        Return the next token of every row of processed scores.
+
+        Raises:
+            InputError: The options leave a row no token to draw.
+        """
         if not self.do_sample:
             # NumPy's takes a tenth of the time of torch's, which was a fifth of all that happens between two steps.
             best: list[int] = scores.float().numpy().argmax(axis=-1).tolist()
             return best
-        drawn: list[int] = random_numbers.draw(torch.softmax(scores, dim=-1), self.generator).tolist()
+        try:
+            drawn: list[int] = random_numbers.draw(torch.softmax(scores, dim=-1), self.generator).tolist()
+        except RuntimeError:
+            refusals.require_drawable(scores, self.config)
+            raise
         return drawn
 
     def stopped(self, requests: Sequence[Request], record: Record | None) -> list[bool]:

@@ -23,6 +23,15 @@ from neuronkit.generation.rows import CacheRows
 from neuronkit.generation.selection import TokenSelector
 from neuronkit.models.base import NeuronBaseModel
 
+_EXTRAS = (
+    "logits_processor",
+    "prefix_allowed_tokens_fn",
+    "streamer",
+    "tokenizer",
+    "assistant_model",
+    "assistant_tokenizer",
+)
+"""Arguments that are no fields of a generation config."""
 _LENGTHS = ("max_length", "max_new_tokens")
 _ONE_BY_ONE = ("greedy_search", "sample")
 _BEAMS = ("beam_search", "beam_sample")
@@ -114,7 +123,8 @@ class NeuronDecoderModel(NeuronBaseModel):
             generation_config: What to do; None takes the checkpoint's defaults.
             stopping_criteria: transformers' `StoppingCriteriaList`.
             **kwargs: Fields of `GenerationConfig`, and ``logits_processor``, ``prefix_allowed_tokens_fn``, ``streamer``,
-                ``tokenizer`` (for ``stop_strings``), ``assistant_model``, ``seed`` (a whole number of 64 bits, for the random
+                ``tokenizer`` (the model's own, for ``stop_strings``; None takes the artifact's), ``assistant_model`` and, where
+                its vocabulary is another, ``assistant_tokenizer``, ``seed`` (a whole number of 64 bits, for the random
                 numbers of this call alone; None draws from torch's global generator).
 
         Returns:
@@ -232,7 +242,6 @@ class NeuronDecoderModel(NeuronBaseModel):
         stopping_criteria: Any,
         kwargs: dict[str, Any],
     ) -> _Call:
-        names = ("logits_processor", "prefix_allowed_tokens_fn", "streamer", "tokenizer", "assistant_model")
         kwargs = dict(kwargs)
         generator = random_numbers.own(kwargs.pop("seed", None))
         if isinstance(attention_mask, GenerationConfig) and generation_config is None:
@@ -241,7 +250,9 @@ class NeuronDecoderModel(NeuronBaseModel):
             if input_ids is not None:
                 raise InputError("generate takes input_ids or inputs, which are the same, and got both.")
             input_ids = inputs
-        extras = {name: kwargs.pop(name) for name in names if name in kwargs}
+        refusals.require_config(generation_config)
+        refusals.require_watermark(kwargs.get("watermarking_config"))
+        extras = {name: kwargs.pop(name) for name in _EXTRAS if name in kwargs}
         for ignored in ("use_cache", "synced_gpus"):
             kwargs.pop(ignored, None)
         asked = [name for name in refusals.OUTPUTS if kwargs.get(name) or getattr(generation_config, name, None)]
@@ -250,11 +261,13 @@ class NeuronDecoderModel(NeuronBaseModel):
         bridge = self.bridge()
         with refusals.explained():
             config, unknown = bridge._prepare_generation_config(generation_config, **kwargs)
-        refusals.require_known(unknown, names)
+        refusals.require_known(unknown, _EXTRAS)
+        config.num_return_sequences = config.num_return_sequences or 1
         refusals.require_servable(config, asked, extras)
+        refusals.require_known_tokens(config, self.vocabulary)
         for name in refusals.OUTPUTS:
             setattr(config, name, False)
-        config.num_return_sequences = config.num_return_sequences or 1
+        config.num_beams = config.num_beams or 1
         if input_ids is None:
             if config.bos_token_id is None:
                 raise InputError("generate needs input_ids: the model has no bos token to begin with.")
@@ -267,7 +280,8 @@ class NeuronDecoderModel(NeuronBaseModel):
         if config.token_healing:
             prompts = self._healed(prompts, extras.get("tokenizer") or self.tokenizer, generator)
             config.token_healing = False
-        if extras.get("tokenizer") is None and config.stop_strings is not None:
+        needs_tokenizer = config.stop_strings is not None or extras.get("assistant_tokenizer") is not None
+        if extras.get("tokenizer") is None and needs_tokenizer:
             extras["tokenizer"] = self.tokenizer
         extras = {name: value for name, value in extras.items() if value is not None}
         mode = config.get_generation_mode(extras.get("assistant_model"))

@@ -17,8 +17,10 @@ import neuronkit
 from neuronkit.artifact import manifest as manifests
 from neuronkit.backends.base import replicas
 from neuronkit.backends.neuron import job as jobs
+from neuronkit.backends.neuron.flags import RECIPES
 from neuronkit.backends.neuron.job import Job
 from neuronkit.backends.neuron.worker import compile_job
+from neuronkit.diagnosis.check import prepare
 from neuronkit.errors import InputError
 from tests.generation.checkpoints import tiny_decoder
 from tests.image import checkpoints, pairs
@@ -185,6 +187,21 @@ def artifact_of(tmp_path_factory):
         return made[key]
 
     return make
+
+
+def test_every_recipe_is_of_a_kind_that_a_plugin_declares(tmp_path):
+    made = {
+        "feature-extraction": tiny_encoder(tmp_path / "bert", "bert", "feature-extraction"),
+        "text-generation": tiny_decoder(tmp_path / "gpt2", "gpt2"),
+    }
+    declared = {graph.kind for task, path in made.items() for graph, _, _ in prepare(path, task=task).works}
+    for name, (_, make) in PIPELINES.items():
+        works = prepare(make(tmp_path / name), task="text-to-image", given={"height": 32, "width": 32}).works
+        kinds = {graph.name: graph.kind for graph, _, _ in works}
+        assert {kind for graph, kind in kinds.items() if graph.startswith("text_encoder")} == {"text_encoder"}
+        declared |= set(kinds.values())
+
+    assert declared == set(RECIPES) - {None}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ MANY_SUMS = 16
 WIDE = 1024
 """A weight of more outputs is packed in the order that oneDNN wants for many rows, others in that for one row: it divides rows
 between threads badly where there are few blocks of outputs (docs/decisions/0018)."""
-MANY_ROWS = {"encoder": 768}
+MANY_ROWS = {"encoder": 768, "text_encoder": 768}
 """More rows (tokens) than so many are computed in several calls, by kind of component (docs/decisions/0017)."""
 FEW_PIXELS = 64
 """Up to so many pixels an image, a convolution whose weight stays apart is faster as a product (docs/decisions/0014)."""

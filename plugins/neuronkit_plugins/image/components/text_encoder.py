@@ -65,7 +65,7 @@ def text_encoder_graph(name: str, encoder: Any, sizes: Sizes) -> Graph:
         name,
         inputs,
         [pooled, *(Output(state, ["batch", length, config.hidden_size]) for state in states)],
-        kind="encoder",
+        kind="text_encoder",
         wrap=lambda components: TextEncoder(components[name]),
         sizes={"batch": list(sizes.prompts)},
         hints=CompilerHints(dynamic_axes=("batch",)),

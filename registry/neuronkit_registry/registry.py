@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import attrs
@@ -81,11 +81,13 @@ class Registry(Mapping[str, PluginInfo]):
         self.family = family
         self._environ = environ
         self._path = path
-        self._lock = Lock()
+        self._lock = RLock()  # `_add` looks while it holds it
         self._view: View | None = None
         self._registrations: tuple[Registration, ...] = ()
-        self._outcomes: dict[_Identity, LoadedPlugin | PluginError] = {}
+        # Replaced, never changed: whoever reads it holds no lock.
+        self._outcomes: Mapping[_Identity, LoadedPlugin | PluginError] = {}
         self._warned = False
+        self._changes = 0  # how often `refresh` or `restore` made what was being looked at old
         self._decided: tuple[View, tuple[Registration, ...], list[PluginInfo]] | None = None
 
     def __repr__(self) -> str:
@@ -257,6 +259,7 @@ class Registry(Mapping[str, PluginInfo]):
         """
         importlib.invalidate_caches()
         with self._lock:
+            self._changes += 1
             self._view = None
             self._warned = False
             self._outcomes = {key: item for key, item in self._outcomes.items() if isinstance(item, LoadedPlugin)}
@@ -264,22 +267,27 @@ class Registry(Mapping[str, PluginInfo]):
     def snapshot(self) -> Snapshot:
         """Return the state, for `restore`."""
         with self._lock:
-            return Snapshot(self._view, self._registrations, dict(self._outcomes), self._warned)
+            return Snapshot(self._view, self._registrations, self._outcomes, self._warned)
 
     def restore(self, state: Snapshot) -> None:
         """Return to a state that `snapshot` returned."""
         with self._lock:
+            self._changes += 1
             self._view, self._registrations, self._warned = state.view, state.registrations, state.warned
-            self._outcomes = dict(state.outcomes)
+            self._outcomes = state.outcomes
 
     def _look(self) -> View:
+        changes = self._changes
         view = self._view  # which another thread's `refresh` may take away at any time
         if view is None:
             settings = read_settings(os.environ if self._environ is None else self._environ)
             found: Scan = scan(self.family.namespace, self._path)
             records = policy.assess(found.declarations, self.family, settings)
             problems = [*found.problems, *policy.find_problems(found.declarations, self.family, settings)]
-            self._view = view = View(settings, found.declarations, tuple(records), tuple(problems))
+            view = View(settings, found.declarations, tuple(records), tuple(problems))
+            with self._lock:
+                if changes == self._changes:
+                    self._view = view
         return view
 
     def _settled(self) -> list[PluginInfo]:
@@ -325,6 +333,7 @@ class Registry(Mapping[str, PluginInfo]):
     def _load(self, record: PluginInfo) -> LoadedPlugin:
         if record.origin is Origin.RUNTIME:
             return _as_loaded(self._registration_of(record))
+        changes = self._changes
         outcome = self._outcomes.get(_identity(record))
         if outcome is None:
             requires = (one.requires for one in self._look().declarations if record.is_from(one.package))
@@ -334,10 +343,21 @@ class Registry(Mapping[str, PluginInfo]):
                 outcome = error
             else:
                 outcome = LoadedPlugin(attrs.evolve(record, status=Status.LOADED, reason=None, hint=None), plugin)
-            outcome = self._outcomes.setdefault(_identity(record), outcome)
+            outcome = self._remember(_identity(record), outcome, changes)
         if isinstance(outcome, PluginError):
             raise outcome.with_traceback(None)
         return outcome
+
+    def _remember(
+        self, identity: _Identity, outcome: LoadedPlugin | PluginError, changes: int
+    ) -> LoadedPlugin | PluginError:
+        """Keep what came of an import, but for a failure of before a `refresh`; return it, or what another thread kept first."""
+        with self._lock:
+            if (first := self._outcomes.get(identity)) is not None:
+                return first
+            if changes == self._changes or isinstance(outcome, LoadedPlugin):
+                self._outcomes = {**self._outcomes, identity: outcome}
+            return outcome
 
     def _registration_of(self, record: PluginInfo) -> Registration:
         same = (item for item in reversed(self._registrations) if _identity(item.info) == _identity(record))

@@ -6,13 +6,15 @@ import sys
 import textwrap
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from neuronkit_registry import (
+    LoadedPlugin,
     MalformedKeyError,
     Origin,
     PluginConflictError,
@@ -550,6 +552,82 @@ def test_refresh_while_another_thread_looks(fake_dist: FakeDist, site: Path) -> 
     assert list(registry) == [KEY]
     assert registry.settings.strict is False
     assert registry.resolve(KEY).info.package == "acme"
+
+
+class Interrupted(list[str]):
+    """A path; what another thread does comes when it has been read for the first time."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        yield from list.__iter__(self)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+
+@pytest.mark.parametrize("change", ["refresh", "restore"])
+def test_a_look_that_began_before_a_refresh_is_not_kept(change: str, fake_dist: FakeDist, site: Path) -> None:
+    path = Interrupted([str(site)])
+    registry = Registry(MODELS, environ={}, path=path)
+    state = registry.snapshot()
+
+    def install() -> None:
+        fake_dist("acme", {KEY: "acme_a:plugin"})
+        registry.refresh() if change == "refresh" else registry.restore(state)
+
+    path.meanwhile = install
+
+    assert list(registry) == []
+    assert list(registry) == [KEY]
+
+
+def test_a_failure_of_before_a_refresh_is_not_kept(
+    fake_dist: FakeDist, make_registry: MakeRegistry, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": "import sys; sys.meanwhile()\n" + "import acme_b"})
+    registry = make_registry()
+
+    def repair() -> None:
+        (site / "acme_a.py").write_text(textwrap.dedent(GOOD))
+        registry.refresh()
+
+    monkeypatch.setattr(sys, "meanwhile", repair, raising=False)
+    with pytest.raises(PluginLoadError, match="acme_b"):
+        registry.resolve(KEY)
+
+    assert registry.resolve(KEY).info.status is Status.LOADED
+
+
+class Version(str):
+    """Another thread resolves a plugin at the moment at which this is compared."""
+
+    registry: Registry
+
+    def __ne__(self, other: object) -> bool:
+        self.registry.resolve("good.t")
+        return str.__ne__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_problems_while_another_thread_resolves(fake_dist: FakeDist, make_registry: MakeRegistry) -> None:
+    fake_dist("acme", {KEY: "acme_a:plugin"}, modules={"acme_a": GOOD})
+    fake_dist("good", {"good.t": "acme_good:plugin"}, modules={"acme_good": GOOD})
+    registry = make_registry()
+    registry.resolve(KEY)
+    state = registry.snapshot()
+    compared = Version("1.0")
+    compared.registry = registry
+    used = {
+        identity: attrs.evolve(outcome, info=attrs.evolve(outcome.info, version=compared))
+        for identity, outcome in state.outcomes.items()
+        if isinstance(outcome, LoadedPlugin)
+    }
+    registry.restore(attrs.evolve(state, outcomes=used))
+
+    assert registry.problems() == []
+    assert registry["good.t"].status is Status.LOADED
 
 
 def test_many_threads_get_one_plugin(fake_dist: FakeDist, make_registry: MakeRegistry) -> None:

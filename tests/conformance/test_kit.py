@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from neuronkit.testing.case import Case
 from neuronkit.testing.distributions import write_distribution
 from neuronkit.testing.echo import write_checkpoint
 from neuronkit.testing.forms import mismatch
-from neuronkit.testing.fresh import fresh_process
+from neuronkit.testing.fresh import FreshProcess, fresh_process
 from neuronkit.testing.promises import BrokenPromiseError, promises_of
 
 PLUGINS = """
@@ -188,6 +189,18 @@ def test_an_import_that_ends_the_process(packages, request):
     said = broken(Suite.test_import_is_light, "acme.deadly", request)
     assert said == "resolve ended a fresh process (exit status 3):\ngoodbye\n"
     Suite().test_listing_imports_nothing("acme.good", request)
+
+
+def test_a_fresh_process_leaves_nothing_open(packages):
+    """With ``-W error`` a pipe or file that nobody closed would be a failure of the plugin's tests."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    process = FreshProcess()
+    process.ask("list")
+    with pytest.raises(BrokenPromiseError):
+        process.ask("resolve", key="acme.deadly")
+    process.ask("list")
+    process.stop()
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_keys_that_no_package_declares(packages):

@@ -43,6 +43,7 @@ class FreshProcess:
         """
         process = self._process
         if process is None or process.poll() is not None:
+            self.stop()
             process = self._start()
         answer = ""
         if process.stdin and process.stdout:
@@ -61,11 +62,13 @@ class FreshProcess:
         return found
 
     def stop(self) -> None:
-        """End the process."""
-        if self._process is not None and self._process.stdin:
-            self._process.stdin.close()
-            self._process.wait()
+        """End the process, and close what it read and wrote."""
+        if self._process is not None:
+            self._process.communicate()
             self._process = None
+        if self._errors is not None:
+            self._errors.close()
+            self._errors = None
 
     def _start(self) -> subprocess.Popen[str]:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # as long as the process

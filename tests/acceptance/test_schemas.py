@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from neuronkit.cli import main
+from neuronkit.cli import COMMANDS, main
 from neuronkit.options import CompileOptions, SourceOptions, json_schema
 from neuronkit.testing.fixtures import FakeDist
 from neuronkit_registry import Registry
@@ -58,3 +58,18 @@ def test_the_listing(
         if plugin["package"] == "neuronkit":
             plugin |= {"version": "VERSION", "status": "available"}  # others may have loaded it
     compare("listing", {**found, "plugins": kept})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_json_has_a_schema(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """All but a result of `run`, whose form is the task's."""
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert ("\n  --json " in text and command != "run") == ('"schema"' in text)
+
+
+def test_the_schema_comes_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new-plugin", "acme-bert", "--task", "fill-mask", "--directory", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["schema", "directory", "key", "files", "next"]
+    assert found["schema"] == 1

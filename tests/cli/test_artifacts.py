@@ -67,7 +67,12 @@ def test_cache(cli, checkpoint, tmp_path, monkeypatch):
     """What a compile keeps is listed, used by the next one, and gone after clear."""
     monkeypatch.setenv("NEURONKIT_CACHE", str(tmp_path / "cache"))
     assert cli("cache", "list").out == ""
-    assert cli("cache", "list", "--json").json == {"directory": str(tmp_path / "cache"), "size": 0, "entries": []}
+    assert cli("cache", "list", "--json").json == {
+        "schema": 1,
+        "directory": str(tmp_path / "cache"),
+        "size": 0,
+        "entries": [],
+    }
     words = ["compile", "-m", checkpoint, "-O1", "--static", "--sequence-length", "8"]
     assert "compiled" in cli(*words, tmp_path / "a").err
     assert "from the cache" in cli(*words, tmp_path / "b").err
@@ -76,8 +81,10 @@ def test_cache(cli, checkpoint, tmp_path, monkeypatch):
     assert ended.err.startswith("1 graphs in ")
     (entry,) = cli("cache", "list", "--json").json["entries"]
     assert entry["size"] > 0
-    freed = cli("cache", "clear", "--json").json["freed"]
-    assert freed >= entry["size"]
+    cleared = cli("cache", "clear", "--json").json
+    assert list(cleared) == ["schema", "directory", "freed"]
+    assert cleared["schema"] == 1
+    assert cleared["freed"] >= entry["size"]
     assert cli("cache", "list", "--json").json["entries"] == []
     assert " freed in " in cli("cache", "clear").out
 
@@ -92,7 +99,7 @@ def test_bench(cli, artifact):
     """Every combination of the sizes that were asked for, and what neuronkit adds."""
     words = ["--batch-size", "1,2", "--sequence_length", "8,16", "--repeats", "3"]
     found = cli("bench", artifact, *words, "--json").json
-    assert (found["key"], found["backend"]) == ("bert.question-answering", "cpu")
+    assert (found["schema"], found["key"], found["backend"]) == (1, "bert.question-answering", "cpu")
     sizes = [(result["sizes"]["batch"], result["sizes"]["sequence"]) for result in found["results"]]
     assert sizes == [(1, 8), (1, 16), (2, 8), (2, 16)]
     for result in found["results"]:

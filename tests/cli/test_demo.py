@@ -13,6 +13,7 @@ def test_demo(cli, tmp_path):
     ended = cli("demo", "-O1", "--repeats", "3", "--json", "--output", tmp_path / "minilm")
     assert ended.status == 0
     found = ended.json
+    assert found["schema"] == 1
     assert found["artifact"] == str(tmp_path / "minilm")
     best = {match["query"]: match["sentence"] for match in reversed(found["search"])}
     assert best[demo.QUERIES[0]] == demo.SENTENCES[9]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from neuronkit.backends.neuron.flags import RECIPES
 from neuronkit.manager import make_manager, options_class
 from neuronkit.options import CompileOptions, SourceOptions, json_schema
 from neuronkit.plugins import get_registry
@@ -40,15 +41,17 @@ what was given when compiling is the default of calls.
 """
 VARIABLES = ("registry/neuronkit_registry/environment.py", "core/neuronkit/environment.py")
 """The modules that read variables, and describe them."""
-NEURON = """
+OTHERS = """
 ## Variables of others
 
-Read, never set, except for the two of the compiler: `NEURON_RT_VISIBLE_CORES`, `NEURON_RT_NUM_CORES` and
-`NEURON_LOGICAL_NC_CONFIG` (placement on Neuron cores, see the
-[guide](../neuron.md)), `CXX` (the compiler of the cpu backend), `HF_TOKEN` and `HF_HUB_OFFLINE` (by
-`huggingface_hub`), `XDG_CACHE_HOME` (the default cache). While a UNet compiles for
-Neuron, the compiler's own process sees `NEURON_FUSE_SOFTMAX=1`; while the cpu backend compiles,
-`TORCHINDUCTOR_CACHE_DIR` points below the cache.
+Read, never set: `NEURON_RT_VISIBLE_CORES`, `NEURON_RT_NUM_CORES` and `NEURON_LOGICAL_NC_CONFIG` (placement on Neuron
+cores, see the [guide](../neuron.md)), `CXX` (the compiler of the cpu backend), `HF_TOKEN` and `HF_HUB_OFFLINE` (by
+`huggingface_hub`), `XDG_CACHE_HOME` (the default cache).
+
+Set while something compiles: `TORCHINDUCTOR_CACHE_DIR`, by the cpu backend, to a directory below the cache;
+`NEURON_FUSE_SOFTMAX=1`, for the compiler's own process, where the component is of the kind {fused};
+`TORCH_NEURONX_NEFF_CACHE_DIR`, by neuron-native, to the directory where it gathers the binaries. When neuron-native
+loads, it reads this one and copies the artifact's binaries to where it points.
 """
 
 
@@ -133,4 +136,6 @@ def render_environment() -> str:
         "Every variable that neuronkit reads. Those of discovery are read when a registry is first used and when it is "
         "refreshed, never at import."
     )
-    return page("Environment variables", intro, table(["variable", "meaning"], rows), NEURON)
+    fused = [f"`{kind}`" for kind, recipe in RECIPES.items() if recipe.fuse_softmax]
+    others = OTHERS.format(fused=f"{', '.join(fused[:-1])} or {fused[-1]}")
+    return page("Environment variables", intro, table(["variable", "meaning"], rows), others)

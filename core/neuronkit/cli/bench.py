@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuronkit.cli.flags import add_options, add_shapes, given
 from neuronkit.cli.parser import CommandParser, UsageError
-from neuronkit.cli.printing import format_table, print_json
+from neuronkit.cli.printing import format_table, print_report
 from neuronkit.options import SourceOptions
 from neuronkit.shape_names import AXES_OF_SHAPES, BATCH, axis_of
 
@@ -26,9 +26,9 @@ Runs every graph on random inputs, in turns with the bare compiled function on t
 prints medians. The difference of the two is what neuronkit adds: checks, choice of a bucket, padding, hooks. Without
 sizes each fixed bucket is measured at its own, a graph with dynamic axes at the shapes that it was compiled with.
 
-JSON: {"artifact", "key", "backend", "threads", "results": [{"graph", "sizes", "bucket", "runs", "median_ms",
-"p10_ms", "p90_ms", "compiled_ms", "overhead_us", "tokens_per_second"}]}; the last is null for a graph without a
-sequence axis.
+JSON: {"schema": 1, "artifact", "key", "backend", "threads", "results": [{"graph", "sizes", "bucket", "runs",
+"median_ms", "p10_ms", "p90_ms", "compiled_ms", "overhead_us", "tokens_per_second"}]}; the last is null for a graph
+without a sequence axis.
 """
 _EXAMPLES = """
 neuronkit bench ./my-artifact
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     threads = torch.get_num_threads()
     if arguments.json:
         head = {"artifact": session.artifact.path, "key": manifest.key, "backend": manifest.backend, "threads": threads}
-        print_json({**head, "results": results})
+        print_report({**head, "results": results})
     else:
         print(_table(results))
         print(f"{manifest.key} on {manifest.backend}, {threads} threads, medians", file=sys.stderr)

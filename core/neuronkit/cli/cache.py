@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from neuronkit.cli.parser import CommandParser
-from neuronkit.cli.printing import format_size, format_table, print_json
+from neuronkit.cli.printing import format_size, format_table, print_report
 
 if TYPE_CHECKING:
     from neuronkit.artifact.cache import GraphCache
@@ -19,8 +19,8 @@ Compiled graphs are kept by content, so that compiling the same thing again, or 
 architecture, takes no compiling. The directory is $NEURONKIT_CACHE, or neuronkit in the platform's cache directory.
 Artifacts do not need it.
 
-JSON of list: {"directory", "size", "entries": [{"key", "label", "size", "path"}]}, sizes in bytes; the first includes
-the compiler's own caches. JSON of clear: {"directory", "freed"}.
+JSON of list: {"schema": 1, "directory", "size", "entries": [{"key", "label", "size", "path"}]}, sizes in bytes; the
+first includes the compiler's own caches. JSON of clear: {"schema": 1, "directory", "freed"}.
 """
 _EXAMPLES = """
 neuronkit cache list
@@ -49,7 +49,7 @@ def _list(cache: GraphCache, as_json: bool) -> int:
         entries = [
             {"key": entry.key, "label": entry.label, "size": size, "path": entry.directory} for entry, size in sizes
         ]
-        print_json({"directory": cache.root, "size": cache.size(), "entries": entries})
+        print_report({"directory": cache.root, "size": cache.size(), "entries": entries})
         return 0
     if sizes:
         print(
@@ -75,7 +75,7 @@ def _clear(cache: GraphCache, as_json: bool) -> int:
         ) from error
     freed = before - cache.size()
     if as_json:
-        print_json({"directory": cache.root, "freed": freed})
+        print_report({"directory": cache.root, "freed": freed})
     else:
         print(f"{format_size(freed)} freed in {cache.root}")
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuronkit.cli.flags import add_options, add_shapes, given
 from neuronkit.cli.parser import CommandParser
-from neuronkit.cli.printing import format_size, print_json
+from neuronkit.cli.printing import format_size, print_report
 from neuronkit.options import SourceOptions
 from neuronkit.shape_names import AXES_OF_SHAPES
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):
         report = check_model(arguments.model, task=arguments.task, given=values)
     if arguments.json:
-        print_json(_as_json(report))
+        print_report(_as_json(report))
     else:
         print(describe(report))
     return int(not report.passed)
@@ -108,4 +108,4 @@ def _as_json(report: Report) -> dict[str, Any]:
 
     own = attrs.asdict(report, recurse=False)
     graphs = [{**attrs.asdict(graph), "passed": graph.passed} for graph in report.graphs]
-    return {"schema": 1, "passed": report.passed, "fits": report.fits, **own, "graphs": graphs}
+    return {"passed": report.passed, "fits": report.fits, **own, "graphs": graphs}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuronkit.cli.parser import CommandParser
-from neuronkit.cli.printing import format_table, print_json
+from neuronkit.cli.printing import format_table, print_report
 
 SUMMARY = "Compile all-MiniLM-L6-v2, search a dozen sentences with it, compare it with eager."
 
@@ -42,8 +42,8 @@ the best matches of three queries, the largest difference from the eager model i
 (medians of runs in turns, one sentence at a time) and where the artifact is. With -O1 nothing is compiled to machine
 code: quick to make, slower to run.
 
-JSON: {"artifact", "search": [{"query", "sentence", "score"}], "max_abs_difference", "latency_ms", "eager_latency_ms",
-"threads"}.
+JSON: {"schema": 1, "artifact", "search": [{"query", "sentence", "score"}], "max_abs_difference", "latency_ms",
+"eager_latency_ms", "threads"}.
 """
 
 
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = _compare(pipe, checkpoint, max(arguments.repeats, 3))
     report = {"artifact": artifact.path, **report}
     if arguments.json:
-        print_json(report)
+        print_report(report)
     else:
         print(_describe(report))
     return 0

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from neuronkit.cli.parser import CommandParser
-from neuronkit.cli.printing import print_json
+from neuronkit.cli.printing import print_report
 
 if TYPE_CHECKING:
     from neuronkit.diagnosis.doctor import Diagnosis
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     diagnosis = examine()
     if arguments.json:
         facts = {"healthy": diagnosis.healthy, "can_compile": diagnosis.can_compile, "can_run": diagnosis.can_run}
-        print_json({"schema": 1, **facts, "findings": diagnosis.findings})
+        print_report({**facts, "findings": diagnosis.findings})
     else:
         print(describe(diagnosis))
     return int(not diagnosis.healthy)

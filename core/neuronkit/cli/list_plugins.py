@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from neuronkit.cli.parser import CommandParser, UsageError, closest_hint
-from neuronkit.cli.printing import format_table, print_json
+from neuronkit.cli.printing import format_table, print_report
 
 if TYPE_CHECKING:
     from neuronkit_registry import PluginInfo
 
 SUMMARY = "List the installed plugins: key, package, version, API, status."
-SCHEMA = 1
-"""Version of the JSON that ``--json`` prints."""
-
 _ABOUT = """
 There is one line per candidate, sorted by key and package. Nothing is imported unless --check or -v --json asks for
 it, so that a plugin which is broken cannot get in the way.
@@ -88,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         broken = any(record.status == "broken" for record in records)
     problems = registry.problems()
     if arguments.json:
-        print_json(_describe(records, problems, options if with_options else None))
+        print_report(_describe(records, problems, options if with_options else None))
     else:
         if records:
             _print_table(records, verbose=arguments.verbose)
@@ -126,7 +123,6 @@ def _describe(records: Sequence[PluginInfo], problems: Sequence[str], options: S
     if options is not None:
         plugins = [{**plugin, "options": schema} for plugin, schema in zip(plugins, options, strict=True)]
     return {
-        "schema": SCHEMA,
         "neuronkit": __version__,
         "hook_api": list(API),
         "plugins": plugins,

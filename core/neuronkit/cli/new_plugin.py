@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from neuronkit.cli.parser import CommandParser
-from neuronkit.cli.printing import print_json
+from neuronkit.cli.printing import print_report
 
 SUMMARY = "Write a package with a plugin of your own, which installs, compiles, runs and passes its tests."
 
@@ -20,7 +20,7 @@ anything; then put your model in its place.
 
 The directory goes to stdout, what to type next to stderr.
 
-JSON: {"directory", "key", "files", "next": [COMMAND, ...]}.
+JSON: {"schema": 1, "directory", "key", "files", "next": [COMMAND, ...]}.
 """
 _EXAMPLES = """
 neuronkit new-plugin acme-bert --task question-answering
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         "pytest",
     ]
     if arguments.json:
-        print_json({"directory": directory, "key": names.key, "files": list(texts), "next": commands})
+        print_report({"directory": directory, "key": names.key, "files": list(texts), "next": commands})
         return 0
     print(directory)
     print(

@@ -8,6 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+SCHEMA = 1
+"""Version of what commands print with ``--json``."""
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Print what a command says with ``--json``, the schema before it."""
+    print_json({"schema": SCHEMA, **report})
+
 
 def print_json(value: Any) -> None:
     """Print one JSON value, a list of plain values on one line."""

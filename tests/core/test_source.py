@@ -20,3 +20,16 @@ def test_configuration_elsewhere(single_file, at_home, tide_checkpoint, tmp_path
     source = resolve_source(model, SourceOptions(config=config))
     assert source.config["width"] == 7
     assert source.path == (tmp_path / "home" / "elsewhere" if single_file else tide_checkpoint)
+
+
+def test_side_files(tide_checkpoint):
+    """Of the checkpoint and of the folders in it, sorted; not hidden, no indices of weights, no links to folders, no artifacts."""
+    names = ["b.json", "a/c.txt", "a/b.model", "a.jinja", "é.py", "weights.index.json", ".hidden.json", "a/.hidden.py"]
+    names += ["a/deeper/c.json", ".git/c.json", "artifact/neuronkit.json", "artifact/config.json", "a/weights.bin"]
+    for name in names:
+        (tide_checkpoint / name).parent.mkdir(exist_ok=True)
+        (tide_checkpoint / name).write_text("{}")
+    (tide_checkpoint / "linked").symlink_to(tide_checkpoint / "a")
+    (tide_checkpoint / "folder.json").mkdir()
+    found = [path.as_posix() for path in resolve_source(tide_checkpoint).side_files()]
+    assert found == ["a/b.model", "a/c.txt", "a.jinja", "b.json", "config.json", "é.py"]

@@ -107,7 +107,9 @@ class GraphCache:
             self._graphs.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except OSError as error:
-            if entry := self._read(self._graphs / key):  # in a cache that nobody can write, nobody removes it
+            if entry := self._read(
+                self._graphs / key, _has_digest
+            ):  # in a cache that nobody can write, nobody removes it
                 use(entry)
                 return attrs.evolve(entry, hit=True)
             raise ArtifactWriteError(
@@ -125,7 +127,7 @@ class GraphCache:
         self, key: str, label: str, bucket: Bucket, compile: Callable[[Path], CompiledGraph]
     ) -> CacheEntry:
         directory = self._graphs / key
-        if entry := self._read(directory):
+        if entry := self._read(directory, _has_digest):
             return attrs.evolve(entry, hit=True)
         with atomic_directory(directory, force=True) as temporary:
             shared = cache_directory()  # also of a private cache: the compilers' caches lie there
@@ -137,18 +139,19 @@ class GraphCache:
             (temporary / _RECORD).write_text(text, encoding="utf-8")
         return CacheEntry(key, directory, record, label)
 
-    def _read(self, directory: Path) -> CacheEntry | None:
+    def _read(self, directory: Path, is_as_written: Callable[[Path, File], bool]) -> CacheEntry | None:
         try:
             found = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
             record = structure(found["record"], CompiledBucket)
-            whole = all(file_digest(directory / file.file) == file.sha256 for file in record.files)
+            whole = all(is_as_written(directory / file.file, file) for file in record.files)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseValidationError):
             return None  # damaged, or of another version
         return CacheEntry(directory.name, directory, record, found["label"]) if whole else None
 
     def entries(self) -> list[CacheEntry]:
-        """Return what is in the cache, sorted by label."""
-        found = [self._read(path) for path in self._graphs.glob("*") if path.is_dir() and not path.name.startswith(".")]
+        """Return what is in the cache, sorted by label; of its files, the sizes alone are compared."""
+        folders = [path for path in self._graphs.glob("*") if path.is_dir() and not path.name.startswith(".")]
+        found = [self._read(folder, _has_size) for folder in folders]
         return sorted((entry for entry in found if entry), key=lambda entry: (entry.label, entry.key))
 
     def size(self) -> int:
@@ -180,6 +183,14 @@ class GraphCache:
         with _locked(self.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
             if alone:
                 shutil.rmtree(self.root / "inductor", ignore_errors=True)
+
+
+def _has_size(path: Path, file: File) -> bool:
+    return path.stat().st_size == file.size
+
+
+def _has_digest(path: Path, file: File) -> bool:
+    return file_digest(path) == file.sha256
 
 
 @contextmanager

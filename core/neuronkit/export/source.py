@@ -118,20 +118,19 @@ class Source:
         They are those of `path` itself and of the folders in it, no deeper. Hidden ones are left out, indices of weights in
         several files, and what lies in a folder that is another artifact.
         """
-        found = []
-        for file in sorted(self.path.rglob("*")):
-            relative = file.relative_to(self.path)
-            hidden = any(part.startswith(".") for part in relative.parts)
-            kept = file.suffix in {".json", ".txt", ".model", ".jinja", ".py"} and not file.name.endswith(".index.json")
-            if (
-                file.is_file()
-                and kept
-                and not hidden
-                and len(relative.parts) <= 2
-                and not (self.path / relative.parts[0] / MANIFEST).is_file()  # another artifact, in a folder of its own
-            ):
-                found.append(relative)
-        return found
+        inside = [entry for entry in self.path.glob("*") if entry.is_dir() and not entry.is_symlink()]
+        own = [
+            folder
+            for folder in inside
+            if not folder.name.startswith(".") and not (folder / MANIFEST).is_file()  # another artifact
+        ]
+        files = (file for folder in (self.path, *own) for file in folder.glob("*"))
+        return sorted(file.relative_to(self.path) for file in files if _goes_beside(file))
+
+
+def _goes_beside(file: Path) -> bool:
+    kept = file.suffix in {".json", ".txt", ".model", ".jinja", ".py"} and not file.name.endswith(".index.json")
+    return kept and not file.name.startswith(".") and file.is_file()
 
 
 def resolve_source(model: str | Path, options: SourceOptions | None = None) -> Source:

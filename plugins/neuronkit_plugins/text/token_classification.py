@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -135,8 +136,9 @@ class TokenClassification(EncoderTask):
             )
             name = "entity" if options.aggregation_strategy == "none" else "entity_group"
             found[owner] += [entity for entity in entities if entity[name] not in options.ignore_labels]
+        windows = Counter(context.owners)
         for owner, entities in enumerate(found):
-            if context.owners.count(owner) > 1:
+            if windows[owner] > 1:
                 found[owner] = resolve_overlaps(entities)
         return found if context.is_list else found[0]
 

@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import neuronkit
 from neuronkit import NeuronModelForCausalLM
 from neuronkit.errors import InputError, OptionError, SourceError
-from neuronkit_plugins.text.causal_lm.pieces import text_pieces
 from neuronkit_plugins.text.causal_lm.quantization import Int8Linear, with_int8_weights
 from tests.generation.prompts import alone, new_tokens, padded, texts
 from tests.versions import at_least
@@ -290,19 +289,6 @@ def test_pipeline_refuses(pipe):
         pipe(prompt=["a", "b"], stream=True)
     with pytest.raises(OptionError, match="max_new_tokens"):
         pipe(prompt="a", max_new_tokens=0)
-
-
-def test_pieces_hold_back_half_characters():
-    """A piece never ends within a character of several bytes."""
-
-    class Bytes:
-        def decode(self, ids, skip_special_tokens):
-            return bytes(ids).decode("utf-8", errors="replace")
-
-    pieces = list(text_pieces("aé😀b".encode(), Bytes()))
-    assert pieces == ["a", "é", "😀", "b"]
-    assert list(text_pieces("é".encode()[:1], Bytes())) == ["�"]
-    assert list(text_pieces([], Bytes())) == []
 
 
 def test_int8_linear():

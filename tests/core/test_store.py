@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import re
@@ -106,10 +107,40 @@ def test_a_process_killed_between_the_renames_loses_nothing(tmp_path):
     write(output, "old")
     aside, lock = store._begin(output, store._REPLACED)
     output.rename(aside / store._OLD)
-    store.os.close(lock)
+    lock.release()
     with pytest.raises(RuntimeError), atomic_directory(output):
         raise RuntimeError
     assert (output / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EBADF, errno.ENOLCK])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, code):
+    """It is written to all the same; what others began there stays, for nobody can tell whether they go on."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    left = tmp_path / ".out.writing-abcdefgh"
+    left.mkdir()
+
+    def flock(descriptor, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    write(tmp_path / "out", "old")
+    write(tmp_path / "out", "new", force=True)
+    assert (tmp_path / "out" / "file").read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [left, tmp_path / "out"]
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_directory_that_cannot_be_locked_leaves_nothing(tmp_path, monkeypatch):
+    """No more files may be open."""
+
+    def full(path, flags):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(ArtifactWriteError, match=r"^Cannot write beside .*: Too many open files"):
+        write(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])

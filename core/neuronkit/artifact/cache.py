@@ -8,7 +8,6 @@ graph here.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 import attrs
 from cattrs import BaseValidationError
 
+from neuronkit.artifact.locking import Sharing, lock_directory
 from neuronkit.artifact.manifest import CompiledBucket, File, structure, unstructure
 from neuronkit.artifact.store import atomic_directory, clear_up, describe, file_digest
 from neuronkit.backends.base import CompiledGraph
@@ -133,7 +133,7 @@ class GraphCache:
             shared = cache_directory()  # also of a private cache: the compilers' caches lie there
             with suppress(OSError):
                 shared.mkdir(parents=True, exist_ok=True)
-            with _locked(shared, fcntl.LOCK_SH):
+            with _locked(shared, Sharing.SHARED):
                 record = make_record(compile(temporary), bucket)
             text = json.dumps({"label": label, "record": unstructure(record)}, indent=1)
             (temporary / _RECORD).write_text(text, encoding="utf-8")
@@ -180,7 +180,7 @@ class GraphCache:
                 lock.unlink(missing_ok=True)
         for name in ("logs", "validated"):
             shutil.rmtree(self.root / name, ignore_errors=True)
-        with _locked(self.root, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+        with _locked(self.root, Sharing.ALONE) as alone:
             if alone:
                 shutil.rmtree(self.root / "inductor", ignore_errors=True)
 
@@ -194,26 +194,20 @@ def _has_digest(path: Path, file: File) -> bool:
 
 
 @contextmanager
-def _locked(root: Path, kind: int) -> Iterator[bool]:
+def _locked(root: Path, sharing: Sharing) -> Iterator[bool]:
     """
     Lock a cache's directory: shared while compiling, with or without its entries, and alone to remove the compilers' caches.
 
-    Yields whether it is locked: one that cannot be opened holds nothing to lock, and some file systems lock nothing.
+    Yields whether it is locked: one that cannot be opened holds nothing to lock.
     """
+    lock = None
+    with suppress(OSError):
+        lock = lock_directory(root, sharing)
     try:
-        descriptor = os.open(root, os.O_RDONLY)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, kind)
-        except OSError:
-            yield False
-        else:
-            yield True
+        yield lock is not None and lock.held
     finally:
-        os.close(descriptor)
+        if lock is not None:
+            lock.release()
 
 
 @contextmanager

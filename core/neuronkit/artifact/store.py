@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 import attrs
 
 from neuronkit.artifact import manifest as manifests
+from neuronkit.artifact.locking import DirectoryLock, Sharing, lock_directory
 from neuronkit.artifact.manifest import File
 from neuronkit.errors import ArtifactWriteError, OutputExistsError
 
@@ -90,14 +90,19 @@ def atomic_directory(output: Path, *, force: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
+        lock.release()
 
 
-def _begin(output: Path, kind: str) -> tuple[Path, int]:
-    """Make a directory beside the output, and lock it for as long as this process or the descriptor lives."""
+def _begin(output: Path, kind: str) -> tuple[Path, DirectoryLock]:
+    """Make a directory beside the output, and lock it against `clear_up` of other processes."""
     while True:
         made = Path(tempfile.mkdtemp(prefix=f".{output.name}.{kind}", dir=output.parent))
-        if (lock := _lock(made)) is not None:
+        try:
+            lock = lock_directory(made, Sharing.ALONE)
+        except OSError:
+            made.rmdir()
+            raise
+        if lock is not None:
             return made, lock
 
 
@@ -107,23 +112,6 @@ def _open_to_others(made: Path) -> None:
     usual.mkdir()
     made.chmod(stat.S_IMODE(usual.stat().st_mode))
     usual.rmdir()
-
-
-def _lock(directory: Path) -> int | None:
-    """Return a descriptor that holds the lock of a directory; None where another process has it, or has removed the directory."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    if directory.is_dir():
-        return descriptor
-    os.close(descriptor)
-    return None
 
 
 def copy_artifact(
@@ -197,7 +185,7 @@ def _replace(temporary: Path, output: Path) -> None:
         temporary.rename(output)
     finally:
         _settle(aside, output)
-        os.close(lock)
+        lock.release()
 
 
 def _settle(aside: Path, output: Path) -> None:
@@ -208,12 +196,17 @@ def _settle(aside: Path, output: Path) -> None:
 
 
 def clear_up(output: Path) -> None:
-    """Remove what processes left that were killed while they wrote: nobody has a lock on it."""
+    """Remove what processes left that were killed while they wrote: nobody has a lock on it, where there are locks."""
     made = re.compile(rf"\.{re.escape(output.name)}\.({_WRITING}|{_REPLACED})[a-z0-9_]{{8}}")
     for left in output.parent.iterdir():
-        if (found := made.fullmatch(left.name)) and left.is_dir() and (lock := _lock(left)) is not None:
-            if found[1] == _REPLACED:
-                _settle(left, output)
-            else:
-                shutil.rmtree(left, ignore_errors=True)
-            os.close(lock)
+        found = made.fullmatch(left.name)
+        if found is None or not left.is_dir():
+            continue
+        lock = lock_directory(left, Sharing.ALONE)
+        if lock is None:
+            continue
+        if lock.held and found[1] == _REPLACED:
+            _settle(left, output)
+        elif lock.held:
+            shutil.rmtree(left, ignore_errors=True)
+        lock.release()

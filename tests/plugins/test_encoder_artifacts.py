@@ -445,6 +445,16 @@ def test_uploads_that_are_refused(model, tmp_path, monkeypatch):
             "Try: push_to_hub(repo_id='someone/classifier'), if it is the repository's name.",
         ),
         (
+            lambda: model.push_to_hub(None, "me/one", repo_id="me/other"),
+            OptionError,
+            "repo_id is another name of repository_id, and they differ.\nTry: one of them.",
+        ),
+        (
+            lambda: model.push_to_hub(repo_id="a/b", token="hf_x", use_auth_token="hf_y"),
+            OptionError,
+            "use_auth_token is another name of token, and they differ.\nTry: one of them.",
+        ),
+        (
             lambda: model.push_to_hub(repo_id="a/b", commit_mesage="x"),
             OptionError,
             "commit_mesage: unknown option. Did you mean commit_message?",

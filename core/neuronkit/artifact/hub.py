@@ -9,7 +9,7 @@ import attrs
 
 from neuronkit.artifact import optimum
 from neuronkit.artifact.manifest import MANIFEST
-from neuronkit.errors import ArtifactMismatchError, ArtifactUploadError, first_line
+from neuronkit.errors import ArtifactMismatchError, ArtifactUploadError, OptionError, first_line
 from neuronkit.options import build, option
 
 
@@ -44,7 +44,7 @@ def push_artifact(directory: Path, repository_id: str | None = None, **options: 
     Raises:
         ArtifactMismatchError: The directory holds no artifact.
         ArtifactUploadError: The hub could not be reached, or refused.
-        OptionError: An option is unknown or of a wrong value.
+        OptionError: An option is unknown or of a wrong value, or is given by both of its names with different values.
 
     """
     from huggingface_hub import HfApi
@@ -53,11 +53,13 @@ def push_artifact(directory: Path, repository_id: str | None = None, **options: 
     given = build(
         UploadOptions, options if repository_id is None else {**options, "repository_id": repository_id}, "call"
     )
+    wanted = _one_of(given, "repository_id", "repo_id")
+    token = _one_of(given, "token", "use_auth_token")
     path = directory.expanduser()
     if not (path / MANIFEST).is_file() and optimum.section(path) is None:
         raise ArtifactMismatchError(f"{path} is not an artifact. Try: save_pretrained({str(path)!r}) first.")
-    wanted = given.repository_id or given.repo_id or path.name
-    api = HfApi(endpoint=given.endpoint, token=given.use_auth_token if given.token is None else given.token)
+    wanted = wanted or path.name
+    api = HfApi(endpoint=given.endpoint, token=token)
     try:
         repository = api.create_repo(wanted, private=given.private, exist_ok=True).repo_id
         commit = api.upload_folder(
@@ -74,3 +76,11 @@ def push_artifact(directory: Path, repository_id: str | None = None, **options: 
             "Try: a repository that you may write to, a token that allows it, and a hub that can be reached."
         ) from error
     return str(commit.commit_url)
+
+
+def _one_of(given: UploadOptions, name: str, other: str) -> Any:
+    """Return the value of an option that has two names."""
+    value, same = getattr(given, name), getattr(given, other)
+    if value is not None and same is not None and value != same:
+        raise OptionError(f"{other} is another name of {name}, and they differ.\nTry: one of them.")
+    return same if value is None else value

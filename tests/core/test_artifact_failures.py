@@ -378,6 +378,25 @@ def test_manifest_with_wrong_fields(tide_copy, field, value):
         neuronkit.load(tide_copy)
 
 
+@pytest.mark.parametrize("path", ["../payload", "/etc/passwd", "tide/../../payload", "."])
+@pytest.mark.parametrize("field", ["file", "entry"])
+def test_manifest_with_paths_that_leave_the_artifact(tide_copy, field, path):
+    """A copy of it would write there."""
+
+    def change(record):
+        bucket = record["graphs"][0]["buckets"][0]
+        (bucket if field == "entry" else bucket["files"][0])[field] = path
+
+    edit_manifest(tide_copy, change)
+    where = "$.graphs[0].buckets[0]" + ("" if field == "entry" else ".files[0]")
+    with pytest.raises(ArtifactCorruptError) as raised:
+        neuronkit.load(tide_copy)
+    assert str(raised.value) == (
+        f"{tide_copy}/neuronkit.json is not a valid manifest: {field} must be a path within the artifact, relative and without "
+        f"'..' (got {path!r}) @ {where}.\nTry: compile the model again."
+    )
+
+
 def test_checkpoint_instead_of_artifact(tide_checkpoint, tmp_path):
     """The error names both ways out; so does `from_pretrained`."""
     for load in (neuronkit.load, neuronkit.pipeline, neuronkit.NeuronBaseModel.from_pretrained):

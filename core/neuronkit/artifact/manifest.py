@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import attrs
@@ -20,6 +20,15 @@ SCHEMA = 1
 MANIFEST = "neuronkit.json"
 
 
+def _inside(instance: Any, attribute: attrs.Attribute[str], path: str) -> None:
+    """Refuse the path of a file that would lie outside of the artifact."""
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or parts[0].startswith("/"):
+        raise ArtifactCorruptError(
+            f"{attribute.name} must be a path within the artifact, relative and without '..' (got {path!r})"
+        )
+
+
 @attrs.frozen
 class File:
     """
@@ -31,7 +40,7 @@ class File:
         size: In bytes.
     """
 
-    file: str
+    file: str = attrs.field(validator=_inside)
     sha256: str
     size: int
 
@@ -51,7 +60,7 @@ class CompiledBucket:
 
     sizes: dict[str, int]
     bounds: dict[str, tuple[int, int]]
-    entry: str
+    entry: str = attrs.field(validator=_inside)
     files: list[File]
     constants: list[Constant]
 
@@ -229,7 +238,7 @@ def read(directory: Path) -> Manifest:
     Raises:
         ArtifactNotFoundError: The directory has none.
         ArtifactSchemaError: It was written by a newer neuronkit.
-        ArtifactCorruptError: It is not valid JSON, or lacks a field.
+        ArtifactCorruptError: It is not valid JSON, lacks a field, or names a file outside of the artifact.
     """
     file = directory / MANIFEST
     if not file.is_file():
@@ -254,7 +263,11 @@ def read(directory: Path) -> Manifest:
     try:
         return structure(record, Manifest)
     except cattrs.BaseValidationError as error:
-        problems = "; ".join(cattrs.transform_error(error)[:3])
+        problems = "; ".join(cattrs.transform_error(error, format_exception=_describe)[:3])
         raise ArtifactCorruptError(
             f"{file} is not a valid manifest: {problems}.\nTry: compile the model again."
         ) from error
+
+
+def _describe(error: BaseException, kind: type | None) -> str:
+    return str(error) if isinstance(error, ArtifactCorruptError) else cattrs.v.format_exception(error, kind)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from neuronkit.errors import OptionError
+from neuronkit.turns import in_turn
 
 
 def cache_directory() -> Path:
@@ -80,13 +81,18 @@ def version_of(package: str) -> str | None:
 
 @contextmanager
 def temporarily(name: str, value: str) -> Iterator[None]:
-    """Set a variable of this process for a while, for a library that takes a setting in no other way."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    """
+    Set a variable of this process for a while, for a compiler that takes a setting in no other way.
+
+    It is a turn to compile, so that no other thread compiles with the setting or puts back what it was before.
+    """
+    with in_turn("compile"):
+        before = os.environ.get(name)
+        os.environ[name] = value
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before

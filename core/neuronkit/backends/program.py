@@ -11,6 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
+from neuronkit.turns import in_turn
 from neuronkit.weights import Constant, constant
 
 SUFFIX = ".pt2"
@@ -40,17 +41,19 @@ def save(program: ExportedProgram, directory: Path, *, inline_weights: bool) -> 
 
 def load(file: Path, constants: Sequence[Constant], weights: Mapping[str, torch.Tensor]) -> Runner:
     """Open a program and put its weights into place."""
-    read = _read_once if constants else _read
-    program = _Program(read(file.read_bytes()).module(check_guards=False))
+    of_file = _read_once if constants else read
+    program = _Program(of_file(file.read_bytes()).module(check_guards=False))
     program.rebind({wanted.name: weights[wanted.name] for wanted in constants})
     return program
 
 
-def _read(contents: bytes) -> ExportedProgram:
+@in_turn("read")
+def read(contents: bytes) -> ExportedProgram:
+    """Return the program that a file holds."""
     return torch.export.load(io.BytesIO(contents))
 
 
-_read_once = lru_cache(maxsize=_KEPT_PROGRAMS)(_read)
+_read_once = lru_cache(maxsize=_KEPT_PROGRAMS)(read)
 
 
 class _Program:

@@ -43,10 +43,12 @@ from neuronkit.options import CompileOptions, Parsed, as_json
 from neuronkit.plugins import resolve_backend
 from neuronkit.shape_names import axis_of
 from neuronkit.tasks import SENTENCES
+from neuronkit.turns import in_turn
 
 Progress = Callable[[str], None]
 
 
+@in_turn("compile")
 def compile_model(
     model: str | Path,
     output: str | Path,
@@ -57,7 +59,7 @@ def compile_model(
     progress: Progress = lambda _: None,
 ) -> Artifact:
     """
-    Compile a model into an artifact. See `neuronkit.compile`.
+    Compile a model into an artifact, one at a time in this process. See `neuronkit.compile`.
 
     Args:
         model: Directory or hub id.

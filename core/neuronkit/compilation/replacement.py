@@ -33,8 +33,10 @@ from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import CompileOptions, SourceOptions, as_chosen, build
 from neuronkit.plugins import active_extensions, resolve_backend
 from neuronkit.processors import read_config
+from neuronkit.turns import in_turn
 
 
+@in_turn("compile")
 def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[str, Any], output: Path) -> Artifact:
     """
     Write an artifact of the same graphs with the weights, configuration and tokenizer of another checkpoint, validated.

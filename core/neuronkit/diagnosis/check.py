@@ -11,6 +11,7 @@ import attrs
 from neuronkit.backends.neuron.targets import CORE_BYTES, family, parse_target
 from neuronkit.diagnosis.operators import Problem
 from neuronkit.memory import expected_memory
+from neuronkit.turns import in_turn
 
 DEFAULT_TARGET = "inf2"
 
@@ -84,6 +85,7 @@ class Report:
         return self.fits and all(graph.passed for graph in self.graphs)
 
 
+@in_turn("compile")
 def check_model(model: str | Path, *, task: str | None = None, given: Mapping[str, Any] | None = None) -> Report:
     """
     Export every graph of a model at every fixed bucket and look for what Neuron refuses.

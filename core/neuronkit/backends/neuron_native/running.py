@@ -43,7 +43,7 @@ def compile_beside(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str,
     """
     cache = file.with_name(NEFF)
     cache.mkdir()
-    with _LOCK, temporarily(VARIABLE, str(cache)):
+    with temporarily(VARIABLE, str(cache)), _LOCK:
         _opened(file, weights, dynamo, device)
     if not _files(cache):
         raise NeuronCompileError(
@@ -78,7 +78,7 @@ def open_program(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str, d
 
 def _opened(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str, device: str) -> NativeRunner:
     """Open a program over weights that it does not change, and run it on its example inputs."""
-    program = torch.export.load(file)
+    program = programs.read(file.read_bytes())
     if program.example_inputs is None:
         raise ValueError(f"{file.name} holds no example inputs.")
     module = runnable(program)

@@ -101,15 +101,32 @@ def declare(request: Request) -> tuple[dict[str, list[int]], ExportConfig, nn.Mo
         ExportConfigError: What the plugin declares contradicts itself.
         neuronkit_registry.PluginContractError: A hook returned what it must not.
     """
-    source, hook, parsed = request.source, request.hook, request.parsed
+    shapes, config = declare_graphs(request.source, request.hook, request.parsed)
+    with blaming(request.hook, "export_config", "load"):
+        return shapes, config, load_eager(config)
+
+
+def declare_graphs(source: Source, hook: Any, parsed: Parsed) -> tuple[dict[str, list[int]], ExportConfig]:
+    """
+    Ask the plugin for its graphs; no model is loaded.
+
+    Args:
+        source: The checkpoint.
+        hook: The hooks of the plugin.
+        parsed: Shapes and options, told apart.
+
+    Raises:
+        OptionError: A shape is one that no graph has, or one that is required has no value.
+        ExportConfigError: What the plugin declares contradicts itself.
+        neuronkit_registry.PluginContractError: A hook returned what it must not.
+    """
     shapes = default_shapes(source, {**(ask(hook, "default_shapes", source=source) or {}), **parsed.shapes})
     own = Shapes({name: list(sizes) for name, sizes in shapes.items()})  # a plugin may change what it is given
     config: ExportConfig = ask(hook, "export_config", source=source, shapes=own, options=parsed.plugin)
     _check_shapes(config, parsed)
     for name, sizes in config.shapes.items():
         shapes.setdefault(name, list(sizes))
-    with blaming(hook, "export_config", "load"):
-        return shapes, config, load_eager(config)
+    return shapes, config
 
 
 def load_eager(config: ExportConfig) -> nn.Module:

@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 import neuronkit
-from neuronkit.compilation.shapes import default_shapes
+from neuronkit.compilation.declaration import declare_graphs
 from neuronkit.export.config import ExportConfig
 from neuronkit.export.source import resolve_source
-from neuronkit.manager import ask, make_manager, options_class
+from neuronkit.manager import make_manager, options_class
 from neuronkit.options import split_options
 
 
@@ -34,11 +34,7 @@ class Export:
 
     def make_config(self) -> ExportConfig:
         """Ask the plugin for a new export config."""
-        given = {**(ask(self.hook, "default_shapes", source=self.source) or {}), **self.parsed.shapes}
-        shapes = default_shapes(self.source, given)
-        config: ExportConfig = ask(
-            self.hook, "export_config", source=self.source, shapes=shapes, options=self.parsed.plugin
-        )
+        _, config = declare_graphs(self.source, self.hook, self.parsed)
         return config
 
 

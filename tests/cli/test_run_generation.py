@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -58,8 +61,6 @@ def test_stream(cli, writer, text):
 
 def test_pieces_are_printed_as_they_come(capsys):
     """Each is on stdout before the next is made."""
-    import sys
-
     seen = []
 
     def pieces():
@@ -80,13 +81,38 @@ def test_stream_into_a_file(cli, writer, text, tmp_path):
     assert json.loads(cli("run", writer, *PROMPT, "--stream", "--json").out) == text
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_stdout(writer, unbuffered):
+    """Foreseen where it is noticed before the text has ended, too."""
+    command = [str(word) for word in [sys.executable, "-m", "neuronkit", "run", writer, *PROMPT, "--stream"]]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(
+        "error: The result could not be written: No space left on device. Try: another place for stdout.\n"
+    )
+    assert "Nothing in neuronkit foresees this" not in ended.stderr
+
+
+def test_full_disk(cli, writer):
+    ended = cli("run", writer, *PROMPT, "--output", "/dev/full")
+    assert (ended.status, ended.out) == (2, "")
+    assert "error: /dev/full cannot be written: No space left on device. Try: another --output\n" in ended.err
+
+
 def test_refusals(cli, writer):
     ended = cli("run", writer, "--prompt", "Hello", "--max-new-tokens", 36, "--stream")
     assert (ended.status, ended.out) == (1, "")
     assert "Prompt 0 has 5 tokens; with 36 new ones it needs 41 slots, and the cache has 40." in ended.err
     ended = cli("run", writer, "--prompt", "a", "--prompt", "b", "--stream")
     assert ended.status == 1
-    assert "stream: one prompt at a time" in ended.err
+    assert "stream: one prompt at a time.\nTry: a call for each prompt, or without stream (--stream).\n" in ended.err
+    ended = cli("run", writer, *PROMPT, "--stream", "--num-beams", 2)
+    assert (ended.status, ended.out) == (1, "")
+    assert "Try: num_beams=1 (--num-beams 1), or without stream (--stream).\n" in ended.err
     ended = cli("run", writer, "--max-new-tokens", 3)
     assert ended.status == 1
     assert "Text generation needs prompt=...: a text or a list of texts." in ended.err

@@ -264,7 +264,7 @@ def test_pipeline_streams_one_answer(pipe, model, tmp_path):
             asked(prompt="a", **given, **options)
         assert str(caught.value) == (
             "stream: one answer at a time, and num_return_sequences is 2.\n"
-            "Try: num_return_sequences=1, or generate_iter, which numbers the tokens of several."
+            "Try: num_return_sequences=1 (--num-return-sequences 1), or without stream (--stream)."
         )
     assert list(other(prompt="a", num_return_sequences=1, **given)) == list(pipe(prompt="a", **given))
 
@@ -285,8 +285,17 @@ def test_pipeline_refuses(pipe):
         pipe(prompt="a", early_stopping="soon")
     with pytest.raises(InputError, match=r"prompt has no tokens \(got ''\)"):
         pipe(prompt="")
-    with pytest.raises(InputError, match=r"stream: one prompt at a time\. Try: generate_iter"):
+    with pytest.raises(InputError) as refused:
         pipe(prompt=["a", "b"], stream=True)
+    assert str(refused.value) == (
+        "stream: one prompt at a time.\nTry: a call for each prompt, or without stream (--stream)."
+    )
+    with pytest.raises(InputError) as refused:
+        pipe(prompt="a", stream=True, num_beams=2)
+    assert str(refused.value) == (
+        "stream: tokens as they are chosen, and with num_beams=2 they are known at the end only.\n"
+        "Try: num_beams=1 (--num-beams 1), or without stream (--stream)."
+    )
     with pytest.raises(OptionError, match="max_new_tokens"):
         pipe(prompt="a", max_new_tokens=0)
 

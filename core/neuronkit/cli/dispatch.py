@@ -6,9 +6,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from neuronkit.cli import COMMANDS
 from neuronkit.cli.parser import CommandParser, UsageError, closest_hint
@@ -31,6 +31,45 @@ Results go to stdout, notes and progress to stderr. Exit status: 0 done, 1 faile
 
 class Terminated(BaseException):
     """SIGTERM came. Not an `Exception`, so that nobody's error handling keeps it from unwinding the stack."""
+
+
+class _ResultLostError(Exception):
+    """What was printed could not be written: the disk is full. A pipe that nobody reads is no such reason."""
+
+
+class _Results:
+    """
+    A stream of results, whose failures are told from those of any other file.
+
+    Args:
+        stream: Where they go.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        with _told_apart():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        with _told_apart():
+            self._stream.flush()
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _ResultLostError(error.strerror) from error
 
 
 def dispatch(words: list[str]) -> int:
@@ -81,9 +120,15 @@ def guard(work: Callable[[], int], *, debug: bool = False, command: str = "") ->
     """
     _stand_in_for_closed()
     try:
-        with _warnings_for_users(debug), _terminated_like_interrupted():
+        results: Any = _Results(sys.stdout)
+        with redirect_stdout(results), _warnings_for_users(debug), _terminated_like_interrupted():
             status = work()
-            return _flush(status)
+            results.flush()
+            return status
+    except _ResultLostError as error:
+        _drop_stdout()
+        print(f"error: The result could not be written: {error}. Try: another place for stdout.", file=sys.stderr)
+        return FAILED
     except BrokenPipeError:
         # Whoever read our output has gone; without this the interpreter would complain when it flushes at its end.
         _drop_stdout()
@@ -194,21 +239,6 @@ def _stand_in_for_closed() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
-
-
-def _flush(status: int) -> int:
-    """Write what is left of the result, and return the status; that of a failure where it cannot be written."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _drop_stdout()
-        print(
-            f"error: The result could not be written: {error.strerror}. Try: another place for stdout.", file=sys.stderr
-        )
-        return FAILED
-    return status
 
 
 def _drop_stdout() -> None:

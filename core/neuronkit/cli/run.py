@@ -271,25 +271,37 @@ def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
 def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool, as_array: bool = False) -> None:
     if images := _images(result):
         path = Path(output).expanduser() if output else free_path(Path("out.png"), 1 if grid else len(images))
-        written = save_images(images, path, grid=grid)
+        with _written(path):
+            written = save_images(images, path, grid=grid)
         result = list(map(str, written)) if len(written) > 1 else str(written[0])
     elif output:
         path = Path(output).expanduser()
         if as_array and not as_json:
-            save_array(result, path)
+            with _written(path):
+                save_array(result, path)
             print(f"{path} written", file=sys.stderr)
             return
         import json
 
         text = json.dumps(to_json(result), ensure_ascii=False, allow_nan=False) if as_json else format_result(result)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
         print(f"{path} written", file=sys.stderr)
         return
     if as_json:
         print_json(result)
     else:
         print(format_result(result))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say of a result which file could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}. Try: another --output") from error
 
 
 def _images(result: Any) -> list[Any]:

@@ -121,7 +121,9 @@ class TextGeneration:
             )
         prompts, is_list = as_prompts(inputs[given[0]])
         if options.stream and is_list:
-            raise InputError("stream: one prompt at a time. Try: generate_iter, which numbers the tokens of several.")
+            raise InputError(
+                "stream: one prompt at a time.\nTry: a call for each prompt, or without stream (--stream)."
+            )
         tokenizer = processors.tokenizer
         texts = [tokens_of(prompt, tokenizer) for prompt in prompts]
         for number, (prompt, ids) in enumerate(zip(prompts, texts, strict=True)):
@@ -142,7 +144,7 @@ class TextGeneration:
         Generate; with ``stream`` return the tokens as they come.
 
         Raises:
-            InputError: There are several answers to stream, or as `generate`.
+            InputError: There are several answers or beams to stream, or as `generate`.
         """
         if not tensors:
             return ()
@@ -152,7 +154,13 @@ class TextGeneration:
         if answers > 1:
             raise InputError(
                 f"stream: one answer at a time, and num_return_sequences is {answers}.\n"
-                "Try: num_return_sequences=1, or generate_iter, which numbers the tokens of several."
+                "Try: num_return_sequences=1 (--num-return-sequences 1), or without stream (--stream)."
+            )
+        beams = options.num_beams or shell.generation_config.num_beams or 1
+        if beams > 1:
+            raise InputError(
+                f"stream: tokens as they are chosen, and with num_beams={beams} they are known at the end only.\n"
+                "Try: num_beams=1 (--num-beams 1), or without stream (--stream)."
             )
         return shell.generate_iter(**tensors, **options.generation())
 

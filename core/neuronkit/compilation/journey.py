@@ -170,7 +170,7 @@ def _plan(
     planned = []
     for declared in config.graphs:
         graph = in_precision(settle_weights(declared, options, backend), options, backend)
-        wrapped = (graph.wrap(module) if graph.wrap else module).eval()
+        wrapped = graph.wrapped(module)
         buckets = choose_buckets(graph, shapes, backend.capabilities, static=options.static, optlevel=options.optlevel)
         if graph.state and backend.capabilities.state_on_device:
             progress(

@@ -70,7 +70,7 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
 
     backend = resolve_backend(manifest.backend)
     graphs = [in_precision(graph, options, backend) for graph in config.graphs]
-    wrapped = {graph.name: (graph.wrap(module) if graph.wrap else module).eval() for graph in graphs}
+    wrapped = {graph.name: graph.wrapped(module) for graph in graphs}
     works = [
         (graph, Bucket(compiled.sizes, compiled.bounds), wrapped[graph.name])
         for graph in graphs

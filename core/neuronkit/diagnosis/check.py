@@ -146,7 +146,7 @@ def prepare(model: str | Path, *, task: str | None = None, given: Mapping[str, A
     shapes, config, module = declare(request)
     refuse_shared_states(config.graphs, backend.capabilities)
     works = [
-        (graph, bucket, (graph.wrap(module) if graph.wrap else module).eval())
+        (graph, bucket, graph.wrapped(module))
         for graph in config.graphs
         for bucket in choose_buckets(
             graph, shapes, backend.capabilities, static=True, optlevel=request.parsed.compile.optlevel

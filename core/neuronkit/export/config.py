@@ -291,6 +291,10 @@ class Graph:
     def _mentioned(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(axis for input in self.inputs for axis in input.axes if isinstance(axis, str)))
 
+    def wrapped(self, model: Any) -> Any:
+        """Return the module that is traced: what `wrap` makes of the loaded model, or the model itself, in eval mode."""
+        return (self.wrap(model) if self.wrap else model).eval()
+
 
 def _graphs(value: Sequence[Graph]) -> tuple[Graph, ...]:
     return _listed(value, Graph, "[Graph(...)]")

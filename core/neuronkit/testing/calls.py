@@ -45,7 +45,7 @@ def expected_calls(
     """
     found: list[Reference] = []
     for graph in config.graphs:
-        module = (graph.wrap(model) if graph.wrap else model).eval()
+        module = graph.wrapped(model)
         if graph.name in given:
             found.append(_given_call(graph, module, model, given[graph.name]))
             continue

@@ -1,4 +1,7 @@
-"""Every error of the core; those of the registry are in `neuronkit_registry.errors`."""
+"""
+Every error of the core; those of the registry are in `neuronkit_registry.errors`. `closest` finds the name that was meant, for
+what a message suggests.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from neuronkit_registry.errors import NeuronkitError as NeuronkitError
+from neuronkit_registry.names import closest as closest
 
 _LINES = 12
 """As many lines of what a compiler said stand in a message."""

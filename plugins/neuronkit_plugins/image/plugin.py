@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 
-from neuronkit.errors import InputError
+from neuronkit.errors import InputError, closest
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.images import SETTINGS
@@ -162,8 +161,8 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
             if name in _ARGUMENTS.values():
                 where = " without image=..." if name == "strength" and "image" not in known else ""
                 raise InputError(f"{type(pipeline).__name__} takes no {name}{where}.")
-            close = get_close_matches(name, sorted(known | options), 1, 0.6)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(sorted(known - _DEPRECATED))}."
+            close = closest(name, known | options)
+            hint = f"Did you mean {close!r}?" if close else f"It takes: {', '.join(sorted(known - _DEPRECATED))}."
             raise InputError(f"{name}: unknown input. {hint}")
         if name in _OBJECTS and isinstance(given[name], (str, int, float)):
             hint = "\nTry: seed=... (--seed)." if name == "generator" else ""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from neuronkit.errors import InputError, OptionError, SourceError
+from neuronkit.errors import InputError, OptionError, SourceError, closest
 from neuronkit.export import Input
 from neuronkit.export.source import Source
 from neuronkit.options import names as option_names
@@ -121,10 +120,10 @@ def check_names(inputs: Mapping[str, Any], known: Sequence[str], options: Any = 
     accepted = [*known, *(option_names(type(options), "call") if options is not None else ())]
     for name in inputs:
         if name not in known:
-            close = get_close_matches(name, accepted, 1, 0.6)
-            if close and close[0] not in known:
-                raise OptionError(f"{name}: unknown option. Did you mean {close[0]}?")
-            hint = f"Did you mean {close[0]!r}?" if close else f"It takes: {', '.join(accepted)}."
+            close = closest(name, accepted)
+            if close and close not in known:
+                raise OptionError(f"{name}: unknown option. Did you mean {close}?")
+            hint = f"Did you mean {close!r}?" if close else f"It takes: {', '.join(accepted)}."
             raise InputError(f"{name}: unknown input. {hint}")
 
 

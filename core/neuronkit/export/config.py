@@ -217,7 +217,8 @@ class Graph:
         name: Unique within the model; the stem of the files in the artifact.
         inputs: In the order in which the compiled graph takes them.
         outputs: In the order in which it returns them.
-        kind: Component kind (``"encoder"``, ``"decoder"``, ``"unet"``, ``"vae"``), which decides compiler flags.
+        kind: Component kind (``"encoder"``, ``"decoder"``, ``"text_encoder"``, ``"unet"``, ``"transformer"``, ``"vae"``), which
+            decides compiler flags.
         wrap: From the loaded module to the one that is traced, where the model's own forward is not a function of the inputs
             above to the outputs above. The traced module is called with the inputs as keywords and returns a mapping or
             `ModelOutput` with the outputs' names, or a tuple in their order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -208,6 +209,21 @@ def test_a_model_s_own_code_counts(tmp_path, monkeypatch):
     first = module_identity(net)
     net.table = {"scale": {"a": 2}}
     assert module_identity(net) != first
+
+
+def test_code_that_is_imported_again(tmp_path, monkeypatch):
+    """A file that changes is other code only once it runs."""
+    file = tmp_path / "acme_edited.py"
+    file.write_text("FACTOR = 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import acme_edited
+
+    first = package_sources("acme_edited")
+    file.write_text("FACTOR = 30\n")
+    assert package_sources("acme_edited") == first
+    importlib.reload(acme_edited)
+    assert acme_edited.FACTOR == 30
+    assert package_sources("acme_edited") != first
 
 
 def test_a_plugin_may_be_a_module(tide_checkpoint, tmp_path, monkeypatch):

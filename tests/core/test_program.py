@@ -100,3 +100,26 @@ def test_a_callers_autocast_changes_nothing(layer, tmp_path, traced):
             (found,) = opened([X])
         assert torch.equal(found, expected)
         assert found.dtype == expected.dtype
+
+
+class Telling(Traced):
+    """Returns a weight, a part of it, and its input beside the result."""
+
+    def forward(self, x):
+        return self.layer(x), self.layer.bias, self.layer.weight.t()[:2], x
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_output_is_no_weight(layer, tmp_path, inline):
+    """What a caller does to an output reaches no later call."""
+    compiled = program.save(export(Telling(layer), (X,), strict=False), tmp_path, inline_weights=inline)
+    opened = program.load(tmp_path / compiled.entry, compiled.constants, weights(layer))
+    for output in opened([X])[1:3]:
+        output.zero_()
+    expected = Telling(layer)(X)
+    for found, wanted in zip(opened([X]), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+    if not inline:
+        opened.rebind(weights(layer, 2.0))
+        opened([X])[1].zero_()
+        torch.testing.assert_close(opened([X])[1], 2 * layer.bias)

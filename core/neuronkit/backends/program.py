@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -59,18 +60,26 @@ _read_once = lru_cache(maxsize=_KEPT_PROGRAMS)(read)
 class _Program:
     """A program whose weights can be replaced. It computes in the precisions that it was exported with, in any autocast."""
 
-    __slots__ = ("_module",)
+    __slots__ = ("_module", "_own")
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
+        self._own: frozenset[int] = frozenset()
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return self._module(*tensors)
+            outputs = self._module(*tensors)
+            # What the caller does to an output must not reach a weight.
+            return [output.clone() if _address(output) in self._own else output for output in outputs]
 
     def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
         bind(self._module, tensors)
+        self._own = frozenset(map(_address, chain(self._module.parameters(), self._module.buffers())))
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def bind(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

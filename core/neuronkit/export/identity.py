@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from types import CodeType, ModuleType
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from torch import nn
@@ -203,7 +204,8 @@ def package_sources(module_name: str) -> dict[str, str]:
     if not files:
         defined = sorted(_code_of(module, module_name, set()))
         return {module_name: hashlib.sha256("\n".join(defined).encode()).hexdigest()}
-    return {name: _digest_once(path) for name, path in files.items()}
+    imports = {getattr(one, "__file__", None): getattr(one, "__spec__", None) for one in list(sys.modules.values())}
+    return {name: _digest_once(path, _Import(imports.get(str(path)))) for name, path in files.items()}
 
 
 def _code_of(owner: ModuleType | type, module_name: str, seen: set[int]) -> Iterator[str]:
@@ -227,9 +229,22 @@ def _instructions(code: CodeType) -> str:
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {inner}"
 
 
+@attrs.frozen(eq=False)
+class _Import:
+    """One import of a module: importing it again makes another spec."""
+
+    spec: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Import) and other.spec is self.spec
+
+    def __hash__(self) -> int:
+        return id(self.spec)
+
+
 @functools.cache
-def _digest_once(path: Path) -> str:
-    """Return a digest of code; what this process runs does not change with the file."""
+def _digest_once(path: Path, imported: _Import) -> str:
+    """Return a digest of code; what this process runs does not change with the file, but with another import of it."""
     return _sha256(path)
 
 

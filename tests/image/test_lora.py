@@ -93,7 +93,7 @@ def test_one_in_place_of_another(pair, before, directories):
         pipeline.load_lora_weights(directories[0], adapter_name="one")
         pipeline.set_adapters("one", 0.5)
         pipeline.load_lora_weights(directories[1], adapter_name="one", hotswap=True)
-    assert compiled.adapters.names == ["one"]
+    assert compiled.loras.names == ["one"]
     assert np.abs(images(compiled) - before).max() > 1e-3
     assert differ(pair) <= TOLERANCE
     compiled.load_lora_weights(directories[1], adapter_name="other")
@@ -225,7 +225,7 @@ def test_names_of_those_without_one(pair, directories):
         compiled.load_lora_weights(directory)
     compiled.delete_adapters("default_0")
     compiled.load_lora_weights(directories[0])
-    assert compiled.adapters.names == ["default_1", "default_0"]
+    assert compiled.loras.names == ["default_1", "default_0"]
     compiled.unload_lora_weights()
 
 
@@ -243,12 +243,12 @@ def test_a_change_that_fails_leaves_what_was_there(first, change, before, artifa
         compiled.load_lora_weights(directory, adapter_name=name)
     compiled.set_adapters(["one", "other"], [0.8, 0.5])
     getattr(compiled, first)()
-    image, kept = images(compiled), (compiled.adapters.names, compiled.get_active_adapters(), compiled.fused_loras)
+    image, kept = images(compiled), (compiled.loras.names, compiled.get_active_adapters(), compiled.fused_loras)
     weights = path / compiled.session.manifest.weights.file
     weights.rename(tmp_path / "away")
     with pytest.raises(FileNotFoundError):
         getattr(compiled, change)(**names)
-    assert kept == (compiled.adapters.names, compiled.get_active_adapters(), compiled.fused_loras)
+    assert kept == (compiled.loras.names, compiled.get_active_adapters(), compiled.fused_loras)
     assert np.array_equal(images(compiled), image)
     (tmp_path / "away").rename(weights)
     getattr(compiled, change)(**names)

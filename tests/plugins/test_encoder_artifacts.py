@@ -216,8 +216,8 @@ def test_replace_weights(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["convbert", "xlm"])
-def test_replace_weights_of_an_adapted_architecture(tmp_path, architecture):
-    """The adapters change no name of a weight between two checkpoints."""
+def test_replace_weights_of_a_guarded_architecture(tmp_path, architecture):
+    """The guards change no name of a weight between two checkpoints."""
     first, second = (tiny_encoder(tmp_path / str(seed), architecture, "fill-mask", seed=seed) for seed in (0, 1))
     model = neuronkit.NeuronModelForMaskedLM.from_pretrained(
         first, export=True, sequence_length=16, batch_size=1, static=True, optlevel=1
@@ -554,7 +554,7 @@ def test_architecture_of_another_kind(tmp_path):
 
 @pytest.mark.compiled
 def test_compiled(tmp_path):
-    """Inductor's code for the architecture with the most adapting."""
+    """Inductor's code for the architecture with the largest guard."""
     path = tiny_encoder(tmp_path / "checkpoint", "convbert", "fill-mask")
     artifact = neuronkit.compile(path, tmp_path / "out", task="fill-mask", sequence_length=32)
     assert artifact.manifest.validation.max_abs_diff < 1e-4

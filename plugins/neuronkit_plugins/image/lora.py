@@ -38,7 +38,7 @@ class _State:
         scales: The strength that each of them was given last.
         active: Which of them count.
         enabled: Whether those that are loaded are merged.
-        fused: What `Adapters.fuse` merged of them.
+        fused: What `Loras.fuse` merged of them.
         settled: What it merged of LoRAs that have been unloaded since, with their names.
 
     """
@@ -74,7 +74,7 @@ class _State:
             raise InputError(f"There is no LoRA {unknown[0]!r}. Loaded: {', '.join(self.loaded) or 'none'}.")
 
 
-class Adapters:
+class Loras:
     """
     The LoRAs of one session.
 

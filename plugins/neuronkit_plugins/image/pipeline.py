@@ -24,12 +24,12 @@ from neuronkit_plugins.image.components.sizes import Sizes
 from neuronkit_plugins.image.components.text_encoder import text_encoder_graph
 from neuronkit_plugins.image.components.unet import unet_graph
 from neuronkit_plugins.image.components.vae import vae_graphs
-from neuronkit_plugins.image.lora import Adapters
+from neuronkit_plugins.image.lora import Loras
 from neuronkit_plugins.image.lora_file import MODULE_PATHS, Lora
 from neuronkit_plugins.image.options import AdaptedOptions
 from neuronkit_plugins.image.shells import make_shells, require_supported
 
-_ADAPTERS = "adapters"
+_LORAS = "loras"
 """What the session keeps its LoRAs as."""
 
 
@@ -115,7 +115,7 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         graphs: list[Graph] = [
             *(text_encoder_graph(name, encoder, sizes) for name, encoder in encoders.items()),
             *(controlnet_graph(name, net, sizes, sequence, pooled) for name, net in controlnets.items()),
-            unet_graph(pipeline.unet, sizes, sequence, pooled, adapter_rows(pipeline), controlled=bool(controlnets)),
+            unet_graph(pipeline.unet, sizes, sequence, pooled, ip_adapter_rows(pipeline), controlled=bool(controlnets)),
             *vae_graphs(pipeline.vae, sizes),
         ]
         return ExportConfig(
@@ -150,12 +150,12 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         return cls.from_pretrained(file, export=True, config=None if config is None else str(config), **kwargs)
 
     @property
-    def adapters(self) -> Adapters:
+    def loras(self) -> Loras:
         """The LoRAs of the session; pipelines that share its components share them."""
         extras = self.session.extras
-        if _ADAPTERS not in extras:
-            extras[_ADAPTERS] = Adapters(self.session, self._eager_class())
-        made: Adapters = extras[_ADAPTERS]
+        if _LORAS not in extras:
+            extras[_LORAS] = Loras(self.session, self._eager_class())
+        made: Loras = extras[_LORAS]
         return made
 
     def _require_compiled(self, loras: Iterable[Lora]) -> None:
@@ -180,7 +180,7 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
                     )
 
     def _save_own(self, directory: Path) -> None:
-        if self.adapters.merged:
+        if self.loras.merged:
             raise FixedGraphError(
                 "save_pretrained writes the artifact's own weights, and LoRAs are merged into those of the pipeline.\n"
                 "Try: compile with lora_model_ids and lora_scales, or unfuse_lora() and unload_lora_weights() first."
@@ -204,31 +204,31 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             InputError: The LoRA cannot be read, or has weights for a component that is no longer the compiled one.
 
         """
-        lora = self.adapters.read(model, kwargs)
+        lora = self.loras.read(model, kwargs)
         self._require_compiled([lora])
-        (self.adapters.replace if hotswap else self.adapters.load)(lora, adapter_name)
+        (self.loras.replace if hotswap else self.loras.load)(lora, adapter_name)
 
     def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: Any = None) -> None:
         """Merge these of the loaded LoRAs, with these strengths, and no others."""
         names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
-        self._require_compiled(lora for name, lora in self.adapters.loaded.items() if name in names)
-        self.adapters.activate(names, adapter_weights)
+        self._require_compiled(lora for name, lora in self.loras.loaded.items() if name in names)
+        self.loras.activate(names, adapter_weights)
 
     def unload_lora_weights(self, **_: Any) -> None:
         """Forget all LoRAs: the graphs have the artifact's weights again, bit for bit."""
-        self.adapters.unload()
+        self.loras.unload()
 
     def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
         """Forget some LoRAs."""
-        self.adapters.unload([adapter_names] if isinstance(adapter_names, str) else adapter_names)
+        self.loras.unload([adapter_names] if isinstance(adapter_names, str) else adapter_names)
 
     def disable_lora(self) -> None:
         """Merge none of the active LoRAs until `enable_lora`."""
-        self.adapters.enable(False)
+        self.loras.enable(False)
 
     def enable_lora(self) -> None:
         """Merge the active LoRAs again."""
-        self.adapters.enable()
+        self.loras.enable()
 
     def fuse_lora(
         self,
@@ -252,14 +252,14 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             InputError: A name is not loaded, or no component is named, or one that takes no LoRA.
 
         """
-        if not self.adapters.names:
+        if not self.loras.names:
             raise FixedGraphError(
                 f"fuse_lora would change {self._described}, which is compiled, and no LoRA is loaded.\n"
                 "Try: compile with lora_model_ids and lora_scales, or load_lora_weights first (inline_weights=False)."
             )
-        loaded, names = self.adapters.loaded, self.adapters.active if adapter_names is None else adapter_names
+        loaded, names = self.loras.loaded, self.loras.active if adapter_names is None else adapter_names
         self._require_compiled(loaded[name] for name in names if name in loaded)
-        self.adapters.fuse(adapter_names, lora_scale, components)
+        self.loras.fuse(adapter_names, lora_scale, components)
 
     def unfuse_lora(self, components: Sequence[str] | None = None, **_: Any) -> None:
         """
@@ -272,17 +272,17 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         taking = {name for name in MODULE_PATHS if isinstance(self.components.get(name), Shell)}  # type: ignore[attr-defined]
         if components is not None and not taking <= set(components):
             raise InputError("unfuse_lora undoes a fuse in all components at once.\nTry: leave components out.")
-        self.adapters.unfuse()
+        self.loras.unfuse()
 
     @property
     def fused_loras(self) -> set[str]:
         """The names of the LoRAs that are part of the weights."""
-        return self.adapters.fused
+        return self.loras.fused
 
     @property
     def num_fused_loras(self) -> int:
         """How many LoRAs are part of the weights."""
-        return len(self.adapters.fused)
+        return len(self.loras.fused)
 
     def enable_lora_hotswap(self, **_: Any) -> None:
         """Change nothing, and say so once: LoRAs are always swapped without compiling."""
@@ -294,13 +294,13 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
 
     def get_active_adapters(self) -> list[str]:
         """Return the names of the LoRAs that are merged."""
-        return self.adapters.active
+        return self.loras.active
 
     def get_list_adapters(self) -> dict[str, list[str]]:
         """Return the names of the loaded LoRAs, under each component that they have weights for."""
         components: Mapping[str, Any] = self.components  # type: ignore[attr-defined]  # of the pipeline
         taking = [name for name in MODULE_PATHS if isinstance(components.get(name), Shell)]
-        loaded = self.adapters.loaded
+        loaded = self.loras.loaded
         found = {name: [own for own, lora in loaded.items() if name in lora.components] for name in taking}
         return {name: names for name, names in found.items() if names}
 
@@ -338,7 +338,7 @@ def _requiring_steps(choose: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def adapter_rows(pipeline: Any) -> list[list[int]]:
+def ip_adapter_rows(pipeline: Any) -> list[list[int]]:
     """
     Return the shape of one row of each IP-Adapter's image embeddings.
 

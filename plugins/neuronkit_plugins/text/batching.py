@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.text.adapters import GIVEN
 from neuronkit_plugins.text.encoder import ENCODER_INPUTS
+from neuronkit_plugins.text.guards import GIVEN
 
 if TYPE_CHECKING:
     from neuronkit.processors import Processors

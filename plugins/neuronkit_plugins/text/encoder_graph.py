@@ -13,8 +13,8 @@ from neuronkit.errors import OptionError, SourceError
 from neuronkit.export import ExportConfig, Graph, Output
 from neuronkit.export.source import Source
 from neuronkit.options import option
-from neuronkit_plugins.text.adapters import adapt, adapt_inputs, probe
 from neuronkit_plugins.text.encoder import encoder_inputs
+from neuronkit_plugins.text.guards import guard, guard_inputs, probe
 
 PER_LAYER = ("attentions", "hidden_states")
 """The outputs that every encoder can return beside its own, one tensor a layer."""
@@ -158,7 +158,7 @@ def encoder_config(
         return returned
 
     def traced(inner: nn.Module) -> nn.Module:
-        return build(adapt(inner)).eval()
+        return build(guard(inner)).eval()
 
     inputs = tuple(attrs.evolve(input, axes=(*leading, "sequence")) for input in encoder_inputs(source, model))
     with torch.no_grad():
@@ -180,7 +180,7 @@ def encoder_config(
             f"{source.model}: {type(model).__name__} returns {', '.join(flat) or 'nothing'}; the task needs "
             f"{', '.join(axes)}."
         )
-    graph_inputs = adapt_inputs(model, inputs)
+    graph_inputs = guard_inputs(model, inputs)
     graph = Graph(
         "encoder",
         graph_inputs,

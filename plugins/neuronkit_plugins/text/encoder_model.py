@@ -11,8 +11,8 @@ import torch
 from neuronkit.errors import InputError
 from neuronkit.models import NeuronBaseModel
 from neuronkit.processors import Processors
-from neuronkit_plugins.text.adapters import GIVEN
 from neuronkit_plugins.text.encoder_graph import PER_LAYER, regroup
+from neuronkit_plugins.text.guards import GIVEN
 
 
 class NeuronEncoderModel(NeuronBaseModel):

@@ -23,10 +23,10 @@ ADAPTED = "ip_image_proj"
 class UNet(nn.Module):
     """A UNet whose optional conditions are tensors by name."""
 
-    def __init__(self, unet: nn.Module, adapters: int, residuals: int) -> None:
+    def __init__(self, unet: nn.Module, ip_adapters: int, residuals: int) -> None:
         super().__init__()
         self.unet = unet
-        self.adapters = adapters
+        self.ip_adapters = ip_adapters
         self.residuals = residuals
 
     def forward(
@@ -56,8 +56,8 @@ class UNet(nn.Module):
         added: dict[str, Any] = {}
         if text_embeds is not None:
             added |= {"text_embeds": text_embeds, "time_ids": time_ids}
-        if self.adapters:
-            added["image_embeds"] = [lists[f"image_embeds_{index}"] for index in range(self.adapters)]
+        if self.ip_adapters:
+            added["image_embeds"] = [lists[f"image_embeds_{index}"] for index in range(self.ip_adapters)]
         down = tuple(lists[f"down_residual_{index}"] for index in range(self.residuals))
         predicted = self.unet(
             sample,
@@ -77,7 +77,7 @@ def unet_graph(
     sizes: Sizes,
     sequence: int,
     pooled: int | None,
-    adapters: Sequence[Sequence[int]] = (),
+    ip_adapters: Sequence[Sequence[int]] = (),
     *,
     controlled: bool = False,
 ) -> Graph:
@@ -89,14 +89,14 @@ def unet_graph(
         sizes: What to compile for.
         sequence: Tokens of a prompt.
         pooled: Features of SDXL's pooled prompt; None for other UNets.
-        adapters: Shape of one row of each IP-Adapter's image embeddings.
+        ip_adapters: Shape of one row of each IP-Adapter's image embeddings.
         controlled: Take what ControlNets add; without it, nothing is added.
 
     """
     config = unet.config
     latent = ["height", "width"]
     inputs = conditions(unet, sequence, pooled)
-    inputs += [Input(f"image_embeds_{index}", ["batch", *row], "float32") for index, row in enumerate(adapters)]
+    inputs += [Input(f"image_embeds_{index}", ["batch", *row], "float32") for index, row in enumerate(ip_adapters)]
     added = residuals(unet) if controlled else []
     inputs += [Input(name, axes, "float32", default=0) for name, axes in added]
     return Graph(
@@ -104,7 +104,7 @@ def unet_graph(
         inputs,
         [Output("sample", ["batch", config.out_channels, *latent])],
         kind="unet",
-        wrap=lambda components: UNet(components["unet"], len(adapters), max(0, len(added) - 1)),
+        wrap=lambda components: UNet(components["unet"], len(ip_adapters), max(0, len(added) - 1)),
         sizes={"batch": sizes.rows, **sizes.latents},
         hints=CompilerHints(
             dynamic_axes=("batch",),

@@ -1,5 +1,5 @@
 """
-Architectures whose forward mixes neighbours or looks at values, adapted for the graph; the model is left as it is.
+Guards: modules around architectures whose forward mixes neighbours or looks at values; the model is left as it is.
 
 A bucket adds positions behind those of the caller. Attention masks keep them apart, but a convolution, or an embedding
 of three neighbours, looks past the mask: there the added positions are set to what the edge of a tensor is, zeros.
@@ -224,7 +224,7 @@ class _Fitting:
         return 0
 
 
-_ADAPTERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+_GUARDS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "convbert": ConvBert,
     "deberta": Deberta,
     "deberta-v2": Deberta,
@@ -234,29 +234,29 @@ _ADAPTERS: dict[str, Callable[[nn.Module], nn.Module]] = {
 }
 
 
-def adapt(model: nn.Module) -> nn.Module:
-    """Return what is traced of a model: itself, or an adapter around it."""
-    adapter = _adapter(model)
-    adapted = adapter(model) if adapter else model
-    return GivenPositions(adapted) if _summaries(model) and not isinstance(adapted, GivenPositions) else adapted
+def guard(model: nn.Module) -> nn.Module:
+    """Return what is traced of a model: itself, or a guard around it."""
+    kind = _guard_of(model)
+    guarded = kind(model) if kind else model
+    return GivenPositions(guarded) if _summaries(model) and not isinstance(guarded, GivenPositions) else guarded
 
 
-def adapt_inputs(model: nn.Module, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
-    """Return the inputs of a model's graph, after those that its adapter adds or changes."""
-    adapter = _adapter(model)
-    if adapter is Xlm:
+def guard_inputs(model: nn.Module, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
+    """Return the inputs of a model's graph, after those that its guard adds or changes."""
+    kind = _guard_of(model)
+    if kind is Xlm:
         changed: dict[str, dict[str, Any]] = {
             "attention_mask": {"default": ABSENT},
             "token_type_ids": {"default": ABSENT, "pad_value": ABSENT},
         }
         inputs = tuple(attrs.evolve(input, **changed.get(input.name, {})) for input in inputs)
-    if adapter in (ConvBert, Deberta, MobileBert) or _summaries(model):
+    if kind in (ConvBert, Deberta, MobileBert) or _summaries(model):
         return (*inputs, Input(GIVEN, inputs[0].axes, default=1))
     return inputs
 
 
-def _adapter(model: nn.Module) -> Callable[[nn.Module], nn.Module] | None:
-    return _ADAPTERS.get(str(getattr(model.config, "model_type", None)))
+def _guard_of(model: nn.Module) -> Callable[[nn.Module], nn.Module] | None:
+    return _GUARDS.get(str(getattr(model.config, "model_type", None)))
 
 
 def _summaries(model: nn.Module) -> list[Any]:
@@ -265,7 +265,7 @@ def _summaries(model: nn.Module) -> list[Any]:
 
 
 def neutral(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a graph's inputs as the unwrapped model takes them, without what only the adapters know."""
+    """Return a graph's inputs as the unwrapped model takes them, without what only the guards know."""
     return {
         name: tensor
         for name, tensor in inputs.items()

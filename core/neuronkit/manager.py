@@ -53,8 +53,11 @@ def ask(hook: Any, name: str, **arguments: Any) -> Any:
         PluginContractError: It returned what it must not; the message names plugin and hook, and so does a note at any other
             error that the plugin's implementation raises.
     """
-    with blaming(hook, name):
+    try:
         result = getattr(hook, name)(**arguments)
+    except Exception as error:
+        _blame(error, hook, name, name)
+        raise
     fits, wanted = _RESULTS.get(name, _ANY)
     if fits(result):
         return result
@@ -65,23 +68,26 @@ def ask(hook: Any, name: str, **arguments: Any) -> Any:
 
 
 @contextmanager
-def blaming(hook: Any, name: str, part: str | None = None) -> Iterator[None]:
+def blaming(hook: Any, name: str, part: str) -> Iterator[None]:
     """
     Note at an unforeseen error which plugin it happened in.
 
     Args:
         hook: The hooks of `make_manager`.
-        name: Of the hook that the plugin's code belongs to; nothing is noted where the plugin does not implement it.
-        part: What of it runs; None stands for the implementation itself.
+        name: Of the hook that gave the function which runs.
+        part: What that function is.
     """
     try:
         yield
-    except NeuronkitError:
-        raise
     except Exception as error:
-        if described := _describe(hook, name):
-            error.add_note(f"It happened in {part or name} of {described}.")
+        _blame(error, hook, name, part)
         raise
+
+
+def _blame(error: Exception, hook: Any, name: str, part: str) -> None:
+    """Add the note, unless neuronkit itself raised the error, or the plugin does not implement the hook."""
+    if not isinstance(error, NeuronkitError) and (described := _describe(hook, name)):
+        error.add_note(f"It happened in {part} of {described}.")
 
 
 def _describe(hook: Any, name: str) -> str | None:

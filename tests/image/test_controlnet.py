@@ -235,6 +235,24 @@ def test_no_controlnet(checkpoint, tmp_path):
     )
 
 
+def test_a_controlnet_of_another_class(checkpoint, tmp_path):
+    """diffusers loads it all the same, without the weights that the class has no place for."""
+    tiny_controlnet().save_pretrained(tmp_path / "net")
+    file = tmp_path / "net/config.json"
+    file.write_text(file.read_text().replace('"ControlNetModel"', '"ControlNetUnionModel"'))
+    with pytest.raises(OptionError) as raised:
+        neuronkit.compile(
+            checkpoint("sd"),
+            tmp_path / "out",
+            task="stable-diffusion-control-net.text-to-image",
+            controlnet_ids=str(tmp_path / "net"),
+            optlevel=1,
+        )
+    assert str(raised.value) == (
+        f"controlnet_ids: {tmp_path / 'net'} is of class ControlNetUnionModel, and must be of ControlNetModel."
+    )
+
+
 def test_command_line(checkpoint, tmp_path, capsys):
     """From a plain checkpoint and a ControlNet's directory to an image of a file; another ControlNet needs no compile."""
     CONTROL.save(tmp_path / "edges.png")

@@ -126,11 +126,14 @@ def _replacements(options: AdaptedOptions) -> dict[str, Any]:
 
 def _load_component(option: str, model: str, name: str, kind: Any) -> Any:
     """Return a component from a directory or a hub id of its own, or from its folder in a whole pipeline's directory."""
-    inside = (Path(model).expanduser() / name / "config.json").is_file()
+    folder = name if (Path(model).expanduser() / name / "config.json").is_file() else None
     try:
-        return kind.from_pretrained(model, subfolder=name if inside else None)
+        own = kind.load_config(model, subfolder=folder).get("_class_name")
+        if own in (None, kind.__name__):  # diffusers would load another class's, and leave out what this one lacks
+            return kind.from_pretrained(model, subfolder=folder)
     except (OSError, ValueError) as error:
         raise OptionError(f"{option}: {model} cannot be loaded as {kind.__name__}: {error}") from error
+    raise OptionError(f"{option}: {model} is of class {own}, and must be of {kind.__name__}.")
 
 
 def _merge_loras(pipeline: Any, pipeline_class: Any, options: AdaptedOptions) -> None:

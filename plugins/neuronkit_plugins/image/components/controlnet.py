@@ -16,7 +16,7 @@ from neuronkit.export import CompilerHints, Graph, Input, Output
 from neuronkit.shells import Shell, make_shell
 from neuronkit_plugins.image.components.conditions import refuse, refuse_attention_kwargs
 from neuronkit_plugins.image.components.sizes import MOST_IMAGES, Sizes
-from neuronkit_plugins.image.components.unet import conditions, residuals, text_features
+from neuronkit_plugins.image.components.unet import conditions, residuals, text_features, timestep_of_rows
 
 COMPONENT = "controlnet"
 """What pipelines call it, be it one or several."""
@@ -180,10 +180,9 @@ class ControlNetShell(Shell):
             for name, tensor in (added_cond_kwargs or {}).items()
             if name in self.input_names(self.component)
         }
-        steps = torch.as_tensor(timestep, dtype=torch.float32).reshape(-1).expand(sample.shape[0])
         tensors = {
             "sample": sample,
-            "timestep": steps,
+            "timestep": timestep_of_rows(timestep, sample),
             "encoder_hidden_states": encoder_hidden_states,
             "controlnet_cond": controlnet_cond,
             **added,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -138,6 +139,11 @@ def conditions(unet: Any, sequence: int, pooled: int | None) -> list[Input]:
     return inputs
 
 
+def timestep_of_rows(timestep: torch.Tensor | float, sample: torch.Tensor) -> torch.Tensor:
+    """Return the timestep of every row, ``[batch]``, of one for all or one for each, whole or not."""
+    return torch.as_tensor(timestep, dtype=torch.float32).reshape(-1).expand(sample.shape[0])
+
+
 def residuals(unet: Any) -> list[tuple[str, list[str | int]]]:
     """
     Return name and axes of what ControlNets add to a UNet: to what each layer on the way down passes across, and to the middle.
@@ -214,10 +220,9 @@ class UNetShell(Shell):
         )
         refuse_attention_kwargs("unet", cross_attention_kwargs)
         _require_length(self.session.graphs["unet"], encoder_hidden_states)
-        steps = torch.as_tensor(timestep, dtype=torch.float32).reshape(-1).expand(sample.shape[0])
         tensors = {
             "sample": sample,
-            "timestep": steps,
+            "timestep": timestep_of_rows(timestep, sample),
             "encoder_hidden_states": encoder_hidden_states,
             "timestep_cond": timestep_cond,
             **self._added(added_cond_kwargs or {}),
@@ -236,7 +241,7 @@ class UNetShell(Shell):
         sizes = {"batch": sample.shape[0], "height": sample.shape[2], "width": sample.shape[3]}
         inputs = {input.name: input for input in self.session.graphs["unet"].graph.inputs}
         given = {**{f"down_residual_{index}": tensor for index, tensor in enumerate(down)}, "mid_residual": middle}
-        taken = sum(name.startswith("down_residual_") for name in inputs)
+        taken = next(number for number in count() if f"down_residual_{number}" not in inputs)
         if taken != len(down):
             hint = "" if taken else "\nTry: compile with controlnet_ids, as stable-diffusion-control-net."
             raise InputError(

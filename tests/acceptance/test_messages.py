@@ -19,9 +19,7 @@ from neuronkit import NeuronkitError, errors, weights
 from neuronkit.artifact.hub import push_artifact
 from neuronkit.artifact.manifest import File
 from neuronkit.artifact.reader import Artifact, verify
-from neuronkit.artifact.references import Reference
 from neuronkit.artifact.store import atomic_directory, require_free
-from neuronkit.artifact.validation import compare
 from neuronkit.backends.cpu.host import require_compiler
 from neuronkit.buckets import Bucket, BucketTable
 from neuronkit.export import ExportConfig, Graph, Input, Output
@@ -32,6 +30,8 @@ from neuronkit.session import open_session
 from neuronkit.shells.shell import Shell
 from neuronkit.tasks import infer_task
 from neuronkit.testing.echo import Echo, write_checkpoint
+from neuronkit.validation.gate import compare
+from neuronkit.validation.references import Reference
 
 GRAPH = Graph("doubled", [Input("letters", ["batch"])], [Output("echoed", ["batch"])])
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import neuronkit
-from neuronkit.artifact.references import difference, scale
 from neuronkit.errors import ExportConfigError, ValidationError
 from neuronkit.export import Output
+from neuronkit.validation.references import difference, scale
 from tests.core.tide import KEY, TASK, Tide
 
 SHAPES = {"batch_size": 2, "sequence_length": 9}

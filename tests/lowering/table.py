@@ -77,12 +77,12 @@ def checkpoints() -> Iterator[tuple[str, Callable[[Path], Path], dict[str, Any]]
 
 def measure(key: str, model: Path, shapes: dict[str, Any]) -> list[dict[str, Any]]:
     """Lower every graph of a model, run it on XLA, and compare it with eager."""
-    from neuronkit.artifact.references import reference
-    from neuronkit.artifact.validation import compare
     from neuronkit.backends.exporting import export_program
     from neuronkit.diagnosis import check, lowering, operators
     from neuronkit.errors import NeuronkitError
     from neuronkit.export.capture import TracedModule
+    from neuronkit.validation.gate import compare
+    from neuronkit.validation.references import reference
 
     prepared = check.prepare(model, task=key, given=shapes)
     found = []

@@ -23,10 +23,8 @@ from neuronkit.artifact.manifest import (
     Validation,
 )
 from neuronkit.artifact.reader import Artifact, remember
-from neuronkit.artifact.references import Reference, references_of
 from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory, require_free
-from neuronkit.artifact.validation import write_and_validate
 from neuronkit.backends.base import Backend
 from neuronkit.buckets import Bucket
 from neuronkit.compilation.declaration import choose_buckets, declare, read_request, refuse_shared_states
@@ -44,6 +42,9 @@ from neuronkit.plugins import resolve_backend
 from neuronkit.shape_names import axis_of
 from neuronkit.tasks import SENTENCES
 from neuronkit.turns import in_turn
+from neuronkit.validation.declared import references_of
+from neuronkit.validation.gate import write_and_validate
+from neuronkit.validation.references import Reference
 
 Progress = Callable[[str], None]
 

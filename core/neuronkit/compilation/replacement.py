@@ -14,10 +14,8 @@ from neuronkit.artifact import manifest as manifests
 from neuronkit.artifact.cache import content_key
 from neuronkit.artifact.manifest import Manifest, PluginRecord
 from neuronkit.artifact.reader import Artifact, remember
-from neuronkit.artifact.references import references_of
 from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory
-from neuronkit.artifact.validation import write_and_validate
 from neuronkit.buckets import Bucket
 from neuronkit.compilation.declaration import load_eager
 from neuronkit.compilation.journey import make_gate, source_record
@@ -34,6 +32,8 @@ from neuronkit.options import CompileOptions, SourceOptions, as_chosen, build
 from neuronkit.plugins import active_extensions, resolve_backend
 from neuronkit.processors import read_config
 from neuronkit.turns import in_turn
+from neuronkit.validation.declared import references_of
+from neuronkit.validation.gate import write_and_validate
 
 
 @in_turn("compile")

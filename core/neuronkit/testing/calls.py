@@ -10,12 +10,12 @@ import attrs
 import torch
 
 from neuronkit.artifact.reader import open_artifact
-from neuronkit.artifact.references import Reference, difference, reference, scale, shorter
 from neuronkit.buckets import Bucket
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.loading import open_with_plugin
 from neuronkit.session import Session
+from neuronkit.validation.references import Reference, difference, reference, scale, shorter
 
 Call = Mapping[str, Any]
 """``graph``, ``inputs`` and ``state``: what `run_all` takes, and what a file can hold."""

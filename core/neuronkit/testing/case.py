@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 import neuronkit
-from neuronkit.artifact.references import Reference
 from neuronkit.compilation.declaration import load_eager
 from neuronkit.compilation.precision import is_relative, tolerance
 from neuronkit.export.config import ExportConfig
@@ -19,6 +18,7 @@ from neuronkit.session import Session
 from neuronkit.testing.calls import as_calls, expected_calls, run_all
 from neuronkit.testing.exporting import Export, compile_into
 from neuronkit.testing.fresh import FreshProcess
+from neuronkit.validation.references import Reference
 
 DEFAULTS: Mapping[str, Any] = {"optlevel": 1, "static": True, "validate": False}
 """

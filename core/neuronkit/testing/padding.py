@@ -7,12 +7,12 @@ from typing import Literal
 
 import torch
 
-from neuronkit.artifact.references import shorter
 from neuronkit.export.axes import tensor_shape
 from neuronkit.export.config import Output
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.padding import Trimmer, pad
 from neuronkit.session import Session
+from neuronkit.validation.references import shorter
 
 _SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.text.encoder import ENCODER_INPUTS
+from neuronkit_plugins.text.encoder_graph import ENCODER_INPUTS
 from neuronkit_plugins.text.guards import GIVEN
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ _FAILURES = (
 """What transformers ends with where files are missing, damaged or contradict each other."""
 
 
-def load_checkpoint(
+def _load_checkpoint(
     source: Source, auto_class_name: str, folder: Path | None, kwargs: Mapping[str, Any]
 ) -> tuple[torch.nn.Module, list[str]]:
     """
@@ -51,7 +52,7 @@ def load_checkpoint(
     _refuse_quantized(source)
     path = folder or source.model_path
     with (
-        reading(source, auto_class_name, path),
+        _reading(source, auto_class_name, path),
         _quiet(),
     ):  # missing is an error, and what is left over is another head's
         model, info = getattr(transformers, auto_class_name).from_pretrained(
@@ -75,8 +76,75 @@ def load_checkpoint(
     return model.eval(), sorted(info["missing_keys"])
 
 
+def load_model(source: Source, auto_class_name: str, *, folder: Path | None = None, **kwargs: Any) -> torch.nn.Module:
+    """
+    Load a checkpoint in float32 and eval mode, and make sure that none of its weights had to be invented.
+
+    Args:
+        source: The checkpoint.
+        auto_class_name: transformers' auto class (``"AutoModelForQuestionAnswering"``).
+        folder: Where the weights lie, if not in ``source.model_path``.
+        **kwargs: For `from_pretrained`.
+
+    Raises:
+        SourceError: The checkpoint cannot be loaded, or lacks weights that the class needs, so that its results would be random.
+    """
+    model, missing = _load_checkpoint(source, auto_class_name, folder, kwargs)
+    if missing:
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        raise SourceError(
+            f"{source.model} has no weights for {type(model).__name__}: {shown} would be random.\n"
+            f"Try: a checkpoint that was fine-tuned for the task (this one holds {source.config.get('architectures')})."
+        )
+    return model
+
+
+def load_backbone(
+    source: Source,
+    auto_class_name: str = "AutoModel",
+    *,
+    folder: Path | None = None,
+    pooler: bool = True,
+    **kwargs: Any,
+) -> torch.nn.Module:
+    """
+    Load a model without a head.
+
+    Args:
+        source: The checkpoint.
+        auto_class_name: transformers' auto class.
+        folder: Where the weights lie, if not in ``source.model_path``.
+        pooler: Keep the pooler, if the checkpoint has weights for it; many have none.
+        **kwargs: For `from_pretrained`.
+
+    Raises:
+        SourceError: The checkpoint cannot be loaded, or lacks other weights than the pooler's.
+    """
+    if pooler:
+        model, missing = _load_checkpoint(source, auto_class_name, folder, kwargs)
+        if not missing:
+            return model
+    parameters = inspect.signature(model_class(source, auto_class_name, folder)).parameters
+    without = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
+    return load_model(source, auto_class_name, folder=folder, **without, **kwargs)
+
+
+def model_class(source: Source, auto_class_name: str, folder: Path | None = None) -> Any:
+    """Return the class that an auto class would load, without loading it."""
+    import transformers
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    path = folder or source.model_path
+    if source.trust_remote_code and (reference := source.config.get("auto_map", {}).get(auto_class_name)):
+        return get_class_from_dynamic_module(reference, path)
+    with _reading(source, auto_class_name, path):
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=source.trust_remote_code)
+    found = getattr(transformers, auto_class_name)._model_mapping[type(config)]
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
 @contextmanager
-def reading(source: Source, auto_class_name: str, path: Path) -> Iterator[None]:
+def _reading(source: Source, auto_class_name: str, path: Path) -> Iterator[None]:
     """
     Turn what transformers ends with when it reads a directory into an error that names the checkpoint.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -10,12 +11,12 @@ import torch
 from torch import nn
 
 from neuronkit.errors import OptionError, SourceError
-from neuronkit.export import ExportConfig, Graph, Output
+from neuronkit.export import ExportConfig, Graph, Input, Output, members, numbered
 from neuronkit.export.source import Source
 from neuronkit.options import option
-from neuronkit_plugins.text.encoder import encoder_inputs
 from neuronkit_plugins.text.guards import guard, guard_inputs, probe
 
+ENCODER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PER_LAYER = ("attentions", "hidden_states")
 """The outputs that every encoder can return beside its own, one tensor a layer."""
 _BEHIND_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
@@ -67,25 +68,26 @@ class FlatOutputs(nn.Module):
         if len(rows) == 1:
             return flat
         # Choices are rows inside the model.
+        per_layer = _groups(flat)
         return {
-            name: tensor.reshape(*rows, *tensor.shape[1:]) if _layer(name) else tensor for name, tensor in flat.items()
+            name: tensor.reshape(*rows, *tensor.shape[1:]) if name in per_layer else tensor
+            for name, tensor in flat.items()
         }
 
 
-def _layer(name: str) -> str | None:
-    """Return the group that an output of one layer belongs to, or None for another output."""
-    group, _, number = name.rpartition("_")
-    return group if group in PER_LAYER and number.isdigit() else None
+def _groups(names: Collection[str]) -> dict[str, str]:
+    """Return the group of every output of one layer, by the output's name."""
+    return {name: group for group in PER_LAYER for name in members(group, names)}
 
 
 def flatten(returned: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the tensors of a model's output, those in tuples as ``<name>_<number>``."""
+    """Return the tensors of a model's output, those in tuples under numbered names."""
     flat: dict[str, torch.Tensor] = {}
     for name, value in returned.items():
         if isinstance(value, torch.Tensor):
             flat[name] = value
         elif isinstance(value, tuple):
-            flat.update({f"{name}_{number}": tensor for number, tensor in enumerate(value)})
+            flat.update(numbered(name, value))
     return flat
 
 
@@ -97,13 +99,33 @@ def regroup(flat: Mapping[str, torch.Tensor], *, choices: bool = False) -> dict[
         flat: Tensors by output name.
         choices: Make rows of the choices again, as the model has them.
     """
+    groups = _groups(flat)
     grouped: dict[str, Any] = {}
     for name, tensor in flat.items():
-        if group := _layer(name):
+        if group := groups.get(name):
             grouped[group] = (*grouped.get(group, ()), tensor.flatten(0, 1) if choices else tensor)
         else:
             grouped[name] = tensor
     return grouped
+
+
+def encoder_inputs(source: Source, model: torch.nn.Module) -> tuple[Input, ...]:
+    """
+    Return the inputs of an encoder's graph, all int64 of axes ``[batch, sequence]``.
+
+    ``token_type_ids`` is among them where the model's own `forward` takes it, whatever its architecture.
+
+    Args:
+        source: Says which token pads.
+        model: The loaded model.
+    """
+    taken = inspect.signature(model.forward).parameters
+    inputs = (
+        Input("input_ids", ["batch", "sequence"], pad_value=source.pad_token_id),
+        Input("attention_mask", ["batch", "sequence"], default=1),
+        Input("token_type_ids", ["batch", "sequence"], default=0),
+    )
+    return tuple(input for input in inputs if input.name in taken)
 
 
 def layer_flags(source: Source, options: EncoderOptions) -> dict[str, bool]:
@@ -166,11 +188,12 @@ def encoder_config(
         tokens["input_ids"] = torch.full_like(tokens["input_ids"], source.pad_token_id)
         returned = (wrap(model) if wrap else model)(**tokens, **flags)
     flat = flatten(returned)
+    groups = _groups(flat)
     outputs: list[Output] = []
     for name, tensor in flat.items():
         if name in axes:
             outputs.append(Output(name, [*axes[name], *tensor.shape[len(axes[name]) :]]))
-        elif (group := _layer(name)) and f"output_{group}" in flags:
+        elif (group := groups.get(name)) and f"output_{group}" in flags:
             # No axis may stand twice; as a multiple of itself it may.
             attended: list[str | int] = [tensor.shape[1], "sequence", "sequence*1"]
             positions = attended if group == "attentions" else ["sequence", tensor.shape[-1]]

@@ -11,7 +11,7 @@ from neuronkit.export import ExportConfig
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit_plugins.text.batching import run_texts
-from neuronkit_plugins.text.encoder import load_model
+from neuronkit_plugins.text.checkpoint import load_model
 from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config, longest_sequence
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
 

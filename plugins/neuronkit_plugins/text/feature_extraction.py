@@ -13,9 +13,10 @@ from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import encode_texts
-from neuronkit_plugins.text.encoder import load_backbone, read_text
+from neuronkit_plugins.text.checkpoint import load_backbone
 from neuronkit_plugins.text.encoder_graph import TruncatingOptions
 from neuronkit_plugins.text.encoder_task import EncoderTask
+from neuronkit_plugins.text.raw_input import read_text
 from neuronkit_plugins.text.sentence_module import SentenceModule
 
 

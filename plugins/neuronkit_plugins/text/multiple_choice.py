@@ -14,11 +14,11 @@ from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import encode_texts
-from neuronkit_plugins.text.encoder import as_texts, check_names
 from neuronkit_plugins.text.encoder_graph import TruncatingOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
 from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.labels import scores
+from neuronkit_plugins.text.raw_input import as_texts, check_names
 
 
 @attrs.frozen(kw_only=True)

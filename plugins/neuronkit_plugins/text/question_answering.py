@@ -16,10 +16,10 @@ from neuronkit.options import option
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.answer_spans import best_spans, trimmed
 from neuronkit_plugins.text.batching import tensors_of
-from neuronkit_plugins.text.encoder import ENCODER_INPUTS, as_texts, check_names
-from neuronkit_plugins.text.encoder_graph import EncoderOptions
+from neuronkit_plugins.text.encoder_graph import ENCODER_INPUTS, EncoderOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
 from neuronkit_plugins.text.encoder_task import EncoderTask
+from neuronkit_plugins.text.raw_input import as_texts, check_names
 
 DEFAULT_OVERLAP = 128
 

@@ -16,12 +16,13 @@ from neuronkit.export import ExportConfig
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.options import option
+from neuronkit_plugins.text.checkpoint import load_backbone
 from neuronkit_plugins.text.embedding import Encoder
-from neuronkit_plugins.text.encoder import as_texts, load_backbone, read_text
 from neuronkit_plugins.text.encoder_graph import EncoderOptions, attention_flags, encoder_config
 from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.pooling import read_modules
 from neuronkit_plugins.text.prompts import DOCUMENT, QUERY
+from neuronkit_plugins.text.raw_input import as_texts, read_text
 from neuronkit_plugins.text.sentence_module import prepare
 from neuronkit_plugins.text.sentence_settings import SentenceSettings
 

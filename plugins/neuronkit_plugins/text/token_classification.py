@@ -14,12 +14,12 @@ from neuronkit.hooks import hookimpl
 from neuronkit.options import option
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import check_fits, tensors_of, tokenize
-from neuronkit_plugins.text.encoder import read_text
 from neuronkit_plugins.text.encoder_graph import TruncatingOptions
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
 from neuronkit_plugins.text.encoder_task import EncoderTask
 from neuronkit_plugins.text.entities import STRATEGIES, Token, find_entities, resolve_overlaps
 from neuronkit_plugins.text.labels import label_of, scores
+from neuronkit_plugins.text.raw_input import read_text
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import InputError
-from neuronkit.export import CompilerHints, Graph, Input, Output
+from neuronkit.export import CompilerHints, Graph, Input, Output, members, numbered
 from neuronkit.shells import Shell
 from neuronkit_plugins.image.components.conditions import refuse
 from neuronkit_plugins.image.components.sizes import Sizes
@@ -32,7 +32,7 @@ class TextEncoder(nn.Module):
 
         """
         returned = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-        states = {f"hidden_states_{index}": state for index, state in enumerate(returned.hidden_states)}
+        states = numbered("hidden_states", returned.hidden_states)
         pooled = "text_embeds" if "text_embeds" in returned else "pooler_output"
         return {pooled: returned[pooled], "last_hidden_state": returned.last_hidden_state, **states}
 
@@ -60,7 +60,7 @@ def text_encoder_graph(name: str, encoder: Any, sizes: Sizes) -> Graph:
         if projected
         else Output("pooler_output", ["batch", config.hidden_size])
     )
-    states = ["last_hidden_state", *(f"hidden_states_{index}" for index in range(config.num_hidden_layers + 1))]
+    states = ["last_hidden_state", *numbered("hidden_states", range(config.num_hidden_layers + 1))]
     return Graph(
         name,
         inputs,
@@ -110,7 +110,7 @@ class TextEncoderShell(Shell):
                 )
             attention_mask = None
         outputs = self.run(self.component, {"input_ids": input_ids, "attention_mask": attention_mask})
-        states = [outputs.pop(name) for name in list(outputs) if name.startswith("hidden_states_")]
+        states = [outputs.pop(name) for name in members("hidden_states", outputs)]
         kind = CLIPTextModelOutput if "text_embeds" in outputs else BaseModelOutputWithPooling
         found = kind(**outputs, hidden_states=tuple(states) if output_hidden_states else None)
         return found.to_tuple() if return_dict is False else found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import InputError
-from neuronkit.export import CompilerHints, Graph, Input, Output, tensor_shape
+from neuronkit.export import CompilerHints, Graph, Input, Output, members, numbered, tensor_shape
 from neuronkit.session import LoadedGraph
 from neuronkit.shells import Shell
 from neuronkit_plugins.image.components.conditions import refuse, refuse_attention_kwargs
@@ -24,11 +23,9 @@ ADAPTED = "ip_image_proj"
 class UNet(nn.Module):
     """A UNet whose optional conditions are tensors by name."""
 
-    def __init__(self, unet: nn.Module, ip_adapters: int, residuals: int) -> None:
+    def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.unet = unet
-        self.ip_adapters = ip_adapters
-        self.residuals = residuals
 
     def forward(
         self,
@@ -57,9 +54,9 @@ class UNet(nn.Module):
         added: dict[str, Any] = {}
         if text_embeds is not None:
             added |= {"text_embeds": text_embeds, "time_ids": time_ids}
-        if self.ip_adapters:
-            added["image_embeds"] = [lists[f"image_embeds_{index}"] for index in range(self.ip_adapters)]
-        down = tuple(lists[f"down_residual_{index}"] for index in range(self.residuals))
+        if adapters := members("image_embeds", lists):
+            added["image_embeds"] = [lists[name] for name in adapters]
+        down = tuple(lists[name] for name in members("down_residual", lists))
         predicted = self.unet(
             sample,
             timestep,
@@ -97,15 +94,15 @@ def unet_graph(
     config = unet.config
     latent = ["height", "width"]
     inputs = conditions(unet, sequence, pooled)
-    inputs += [Input(f"image_embeds_{index}", ["batch", *row], "float32") for index, row in enumerate(ip_adapters)]
-    added = residuals(unet) if controlled else []
-    inputs += [Input(name, axes, "float32", default=0) for name, axes in added]
+    inputs += [Input(name, ["batch", *row], "float32") for name, row in numbered("image_embeds", ip_adapters).items()]
+    if controlled:
+        inputs += [Input(name, axes, "float32", default=0) for name, axes in residuals(unet)]
     return Graph(
         "unet",
         inputs,
         [Output("sample", ["batch", config.out_channels, *latent])],
         kind="unet",
-        wrap=lambda components: UNet(components["unet"], len(ip_adapters), max(0, len(added) - 1)),
+        wrap=lambda components: UNet(components["unet"]),
         sizes={"batch": sizes.rows, **sizes.latents},
         hints=CompilerHints(
             dynamic_axes=("batch",),
@@ -160,8 +157,8 @@ def residuals(unet: Any) -> list[tuple[str, list[str | int]]]:
         for _ in block.downsamplers or ():
             level = [f"({axis}+1)/2" for axis in level]  # a convolution in steps of two with one pixel of padding
             shapes.append([block.resnets[-1].out_channels, *level])
-    named = [*((f"down_residual_{index}", shape) for index, shape in enumerate(shapes)), ("mid_residual", shapes[-1])]
-    return [(name, ["batch", *shape]) for name, shape in named]
+    named = {**numbered("down_residual", shapes), "mid_residual": shapes[-1]}
+    return [(name, ["batch", *shape]) for name, shape in named.items()]
 
 
 def text_features(unet: Any) -> int:
@@ -178,11 +175,14 @@ class UNetShell(Shell):
         """Answer for the IP-Adapters, whose projections run in the graph: pipelines ask how many there are and of which kind."""
         from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
 
-        inputs = [input for input in self.session.graphs["unet"].graph.inputs if input.name.startswith("image_embeds_")]
-        if not inputs:
+        inputs = {input.name: input for input in self.session.graphs["unet"].graph.inputs}
+        adapters = [inputs[name] for name in members("image_embeds", inputs)]
+        if not adapters:
             return
         with torch.device("meta"):
-            layers = [ImageProjection() if len(input.axes) == 3 else IPAdapterPlusImageProjection() for input in inputs]
+            layers = [
+                ImageProjection() if len(input.axes) == 3 else IPAdapterPlusImageProjection() for input in adapters
+            ]
         self.__dict__["encoder_hid_proj"] = SimpleNamespace(image_projection_layers=layers)
         self.register_to_config(encoder_hid_dim_type=ADAPTED)  # type: ignore[attr-defined]  # of the real class
 
@@ -240,8 +240,8 @@ class UNetShell(Shell):
             return {}
         sizes = {"batch": sample.shape[0], "height": sample.shape[2], "width": sample.shape[3]}
         inputs = {input.name: input for input in self.session.graphs["unet"].graph.inputs}
-        given = {**{f"down_residual_{index}": tensor for index, tensor in enumerate(down)}, "mid_residual": middle}
-        taken = next(number for number in count() if f"down_residual_{number}" not in inputs)
+        given = {**numbered("down_residual", down), "mid_residual": middle}
+        taken = len(members("down_residual", inputs))
         if taken != len(down):
             hint = "" if taken else "\nTry: compile with controlnet_ids, as stable-diffusion-control-net."
             raise InputError(
@@ -256,21 +256,19 @@ class UNetShell(Shell):
         names = self.input_names("unet")
         added = {name: tensor for name, tensor in given.items() if name in names and name != "image_embeds"}
         embeds = given.get("image_embeds")
-        for index, tensor in enumerate(
-            embeds if isinstance(embeds, (list, tuple)) else [] if embeds is None else [embeds]
-        ):
-            if f"image_embeds_{index}" not in names:
-                raise InputError(
-                    "The unet was compiled without an IP-Adapter for these image embeddings.\n"
-                    "Try: compile with ip_adapter_ids."
-                )
-            added[f"image_embeds_{index}"] = tensor
-        if any(name.startswith("image_embeds_") for name in names - added.keys()):
+        listed = [] if embeds is None else embeds if isinstance(embeds, (list, tuple)) else [embeds]
+        adapters = members("image_embeds", names)
+        if len(listed) > len(adapters):
+            raise InputError(
+                "The unet was compiled without an IP-Adapter for these image embeddings.\n"
+                "Try: compile with ip_adapter_ids."
+            )
+        if len(listed) < len(adapters):
             raise InputError(
                 "The unet was compiled with IP-Adapters, and there are not as many image embeddings.\n"
                 "Try: ip_adapter_image=... (or ip_adapter_image_embeds=...), a list with an item for each."
             )
-        return added
+        return added | numbered("image_embeds", listed)
 
 
 def _require_length(unet: LoadedGraph, embeddings: torch.Tensor) -> None:

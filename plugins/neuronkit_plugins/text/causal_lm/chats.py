@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.text.encoder import as_texts
+from neuronkit_plugins.text.raw_input import as_texts
 
 Chat = Sequence[Mapping[str, Any]]
 """Messages, each with ``role`` and ``content``."""

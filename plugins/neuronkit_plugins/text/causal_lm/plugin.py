@@ -19,7 +19,8 @@ from neuronkit_plugins.text.causal_lm.graph import decoder_graph
 from neuronkit_plugins.text.causal_lm.model import NeuronModelForCausalLM
 from neuronkit_plugins.text.causal_lm.options import CausalLMOptions
 from neuronkit_plugins.text.causal_lm.pieces import text_pieces
-from neuronkit_plugins.text.encoder import check_names, load_model
+from neuronkit_plugins.text.checkpoint import load_model
+from neuronkit_plugins.text.raw_input import check_names
 
 _PROMPT_NAMES = ("prompt", "text", "messages")
 _INT8_TOLERANCE = Tolerance(fp32=0.1, bf16=0.15, fp16=0.15, relative=True)

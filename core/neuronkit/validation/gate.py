@@ -10,13 +10,13 @@ import attrs
 import torch
 
 from neuronkit.artifact.manifest import Check, CompiledGraphRecord, File, Validation
-from neuronkit.artifact.references import Reference, difference, scale
 from neuronkit.artifact.store import describe
 from neuronkit.artifact.weights_file import WEIGHTS, read, write
 from neuronkit.backends.base import Backend, Runner
 from neuronkit.errors import ValidationError
 from neuronkit.padding import Trimmer, pad
 from neuronkit.session import open_graphs
+from neuronkit.validation.references import Reference, difference, scale
 from neuronkit.weights import Fitted
 
 

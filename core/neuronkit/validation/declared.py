@@ -1,12 +1,10 @@
-"""References: what the unwrapped eager model gives for seeded inputs, which every compiled graph is compared with."""
+"""What a declaration promises of the eager model: the axes of its outputs, and rows that do not depend on each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import attrs
 import torch
 from torch import nn
 
@@ -14,36 +12,12 @@ from neuronkit.buckets import Bucket
 from neuronkit.errors import ExportConfigError
 from neuronkit.export.axes import tensor_shape
 from neuronkit.export.capture import TracedModule, seeded_inputs
-from neuronkit.export.config import Graph, Probe
-from neuronkit.shape_names import BATCH, IMAGE_AXES
-
-_SEED = 20_240
-"""Any seed but the one of the inputs that graphs are traced with."""
+from neuronkit.export.config import Graph
+from neuronkit.shape_names import BATCH
+from neuronkit.validation.references import SEED, Reference, difference, reference, scale
 
 _ROUNDING = 1e-3
 """What calls of another number of rows may differ by, as a part of the largest value: far more than fp32 rounds."""
-
-
-@attrs.frozen
-class Reference:
-    """
-    What the eager model gives for some inputs.
-
-    Args:
-        graph: The graph.
-        bucket: The bucket that will run them.
-        sizes: Size of every axis.
-        inputs: Tensors by input name.
-        outputs: The eager model's tensors by output name.
-        repeat: Runs the eager model on the inputs once more.
-    """
-
-    graph: Graph
-    bucket: Bucket
-    sizes: Mapping[str, int]
-    inputs: Mapping[str, torch.Tensor]
-    outputs: Mapping[str, torch.Tensor]
-    repeat: Callable[[], Mapping[str, torch.Tensor]] | None = attrs.field(default=None, eq=False)
 
 
 def references_of(
@@ -88,7 +62,7 @@ def _require_own_rows(found: Reference, module: nn.Module, config: Mapping[str, 
     if graph.probe or graph.state:
         return
     rows = 2 if BATCH in found.bucket.bounds else found.sizes[BATCH]
-    other = seeded_inputs(graph, {**found.sizes, BATCH: rows}, config, seed=_SEED - 1)
+    other = seeded_inputs(graph, {**found.sizes, BATCH: rows}, config, seed=SEED - 1)
     among = {
         input.name: _beside(found.inputs[input.name], other[input.name], input.axes.index(BATCH))
         if BATCH in input.axes
@@ -130,7 +104,7 @@ def _require_rows_apart(graph: Graph, bucket: Bucket, module: nn.Module, config:
         return
     picker = TracedModule(module, graph)
     names = [output.name for output in graph.outputs]
-    inputs = seeded_inputs(graph, {**bucket.sizes, BATCH: 2}, config, seed=_SEED)
+    inputs = seeded_inputs(graph, {**bucket.sizes, BATCH: 2}, config, seed=SEED)
     axes = {input.name: input.axes for input in graph.inputs}
     alike = {
         name: tensor.index_select(axes[name].index(BATCH), torch.zeros(2, dtype=torch.int64))
@@ -147,97 +121,3 @@ def _require_rows_apart(graph: Graph, bucket: Bucket, module: nn.Module, config:
                 "A call is split, or filled up, to the batch that was compiled, so its value would depend on that.\n"
                 "Try: an output with a value for each row, from which the caller computes the rest."
             )
-
-
-def reference(
-    graph: Graph,
-    bucket: Bucket,
-    module: nn.Module,
-    config: Mapping[str, Any],
-    model: nn.Module | None = None,
-    *,
-    empty_states: bool = False,
-) -> list[Reference]:
-    """
-    Run the eager model on seeded inputs.
-
-    A fixed bucket is checked at its own sizes. One with dynamic axes is checked twice: at two small, uneven sizes, and with
-    one row of up to 128 positions. Where fixed axes may be padded, it is checked at shorter sizes too, unless the graph has
-    states.
-
-    Args:
-        graph: What was or will be compiled.
-        bucket: For which sizes.
-        module: The eager model, wrapped only where the graph itself says so.
-        config: The checkpoint's configuration.
-        model: The eager model as it was loaded, for a graph that has a `Probe`; None takes `module`.
-        empty_states: Begin with states of zeros, as a graph does whose states are on the device.
-    """
-    picker = TracedModule(module, graph)
-    found = []
-    for number, sizes in enumerate(_sizes(bucket, graph)):
-        inputs = seeded_inputs(graph, sizes, config, seed=_SEED + number)
-        if empty_states:
-            inputs |= {state.name: torch.zeros_like(inputs[state.name]) for state in graph.state}
-        if graph.probe is not None:
-            inputs |= graph.probe.inputs(sizes, torch.Generator().manual_seed(_SEED + number))
-        run = partial(_run_eager, graph, module, model or module, picker, inputs)
-        found.append(Reference(graph, bucket, sizes, inputs, run(), run))
-    return found
-
-
-def _run_eager(
-    graph: Graph, module: nn.Module, model: nn.Module, picker: TracedModule, inputs: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    copies = {name: tensor.clone() for name, tensor in inputs.items()}
-    with torch.no_grad():
-        result = graph.probe.expected(model, copies) if graph.probe else module(**copies)
-    return dict(zip((output.name for output in graph.outputs), picker.pick(result), strict=True))
-
-
-def shorter(sizes: Mapping[str, int], graph: Graph) -> dict[str, int]:
-    """Return sizes of a call that a graph's bucket of `sizes` serves by padding, along every axis that may be padded."""
-    least = graph.least_sizes()
-    return {
-        axis: size if axis in IMAGE_AXES else max(least[axis], size - 1 if axis == BATCH else size * 2 // 3)
-        for axis, size in sizes.items()
-    }
-
-
-def _sizes(bucket: Bucket, graph: Graph) -> list[dict[str, int]]:
-    found = _own_sizes(bucket, graph.probe)
-    fixed = {axis: size for axis, size in bucket.sizes.items() if axis not in bucket.bounds}
-    if (short := shorter(fixed, graph)) != fixed and not graph.state:
-        found.append({**found[0], **short})
-    return found
-
-
-def _own_sizes(bucket: Bucket, probe: Probe | None) -> list[dict[str, int]]:
-    if not bucket.bounds:
-        return [dict(bucket.sizes)]
-    uneven = dict(bucket.sizes)
-    row = dict(bucket.sizes)
-    for axis, (low, high) in bucket.bounds.items():
-        uneven[axis] = max(low, min(high, 3 if axis == "batch" else 29))
-        row[axis] = max(low, 1 if axis == "batch" else min(high, 128))
-    found = [uneven, row]
-    for wanted in probe.sizes if probe else ():
-        clamped = {
-            axis: min(max(size, bucket.bounds[axis][0]), bucket.bounds[axis][1])
-            for axis, size in wanted.items()
-            if axis in bucket.bounds
-        }
-        found.append({**bucket.sizes, **clamped})
-    return found
-
-
-def scale(wanted: torch.Tensor) -> float:
-    """Return the largest finite value of an output, and 1 at least: what a relative tolerance is multiplied by."""
-    return max(1.0, wanted[wanted.isfinite()].float().abs().max().item()) if wanted.isfinite().any() else 1.0
-
-
-def difference(wanted: torch.Tensor, got: torch.Tensor) -> float:
-    """Return the largest absolute difference of two tensors of one shape; equal infinities do not differ."""
-    if not wanted.numel():
-        return 0.0
-    return (wanted.float() - got.float()).abs().masked_fill(wanted == got, 0).max().item()

@@ -14,14 +14,15 @@ import attrs
 
 from neuronkit_registry import policy, refusals
 from neuronkit_registry.attention import draw_attention
-from neuronkit_registry.environment import Settings, read_settings
+from neuronkit_registry.environment import Settings
 from neuronkit_registry.errors import PluginError, StrictError
 from neuronkit_registry.family import Family
 from neuronkit_registry.info import ENABLED, LoadedPlugin, Origin, PluginInfo, Status
 from neuronkit_registry.loading import check_plugin, load_plugin
 from neuronkit_registry.names import normalize, split_qualified
-from neuronkit_registry.scan import Declaration, Scan, find_version, scan
+from neuronkit_registry.scan import find_version
 from neuronkit_registry.targets import describe_target
+from neuronkit_registry.view import View, look
 
 _Identity = tuple[str, str, str]
 
@@ -32,24 +33,6 @@ class Registration:
 
     info: PluginInfo
     plugin: Any
-
-
-@attrs.frozen(eq=False)
-class View:
-    """
-    What one look at the installed packages and the environment came to.
-
-    Args:
-        settings: What the environment asks for.
-        declarations: Every entry point of the namespace.
-        records: The family's, each judged by itself.
-        problems: In words.
-    """
-
-    settings: Settings
-    declarations: tuple[Declaration, ...]
-    records: tuple[PluginInfo, ...]
-    problems: tuple[str, ...]
 
 
 @attrs.frozen(eq=False)
@@ -280,11 +263,7 @@ class Registry(Mapping[str, PluginInfo]):
         changes = self._changes
         view = self._view  # which another thread's `refresh` may take away at any time
         if view is None:
-            settings = read_settings(os.environ if self._environ is None else self._environ)
-            found: Scan = scan(self.family.namespace, self._path)
-            records = policy.assess(found.declarations, self.family, settings)
-            problems = [*found.problems, *policy.find_problems(found.declarations, self.family, settings)]
-            view = View(settings, found.declarations, tuple(records), tuple(problems))
+            view = look(self.family, os.environ if self._environ is None else self._environ, self._path)
             with self._lock:
                 if changes == self._changes:
                     self._view = view

@@ -32,7 +32,7 @@ def main() -> None:
         precision, number, count = PARTS[part]
 
         def start(name: str, kind: str, precision: str = precision) -> Side:
-            worker = (str(checkpoint), str(work), precision, "16" if quick else "256", "1" if quick else "2")
+            worker = (str(checkpoint), str(work), precision, "16" if quick else "256", "1" if quick else "2", "")
             return Side(name, "own", "image_generation.py", kind, *worker)
 
         with start("neuronkit", "apart") as side:

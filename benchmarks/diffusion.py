@@ -1,7 +1,7 @@
 """
 Stable Diffusion 1.5 with random weights: the UNet on the two rows of guidance at 256 and 512 pixels, in fp32 and bf16, and
-whole images of 8 steps; weights frozen into the graphs and apart from them; load and memory; what neuronkit adds around its
-graphs.
+whole images of 8 steps, with a ControlNet too; weights frozen into the graphs and apart from them; load and memory; what
+neuronkit adds around its graphs.
 
 Usage: ``python -m benchmarks.diffusion [--only PART ...] [--without-frozen] [--prepare] [--work DIR] [--quick]``
 """
@@ -12,10 +12,10 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.contest import Side, keep_part, part_parser, rounds, summary
-from benchmarks.random_weights import write_stable_diffusion
+from benchmarks.random_weights import write_controlnet, write_stable_diffusion
 
 STEPS = 8
 SIDES = {"eager": "own", "frozen": "own", "apart": "own", "openvino": "openvino"}
@@ -28,18 +28,19 @@ def main() -> None:
         "--without-frozen", action="store_true", help="leave out frozen weights: compiling them takes long"
     )
     arguments = parser.parse_args()
-    names = [name for name in SIDES if name != "frozen" or not arguments.without_frozen]
     work = arguments.work / ("diffusion-quick" if arguments.quick else "diffusion")
     checkpoint = write_stable_diffusion(work / "checkpoint", quick=arguments.quick)
     for part in arguments.only:
-        measure, precision, pixels = PARTS[part]
-        pixels = pixels // 16 if arguments.quick else pixels
-        sides = Sides(names, checkpoint, work, precision, pixels, quick=arguments.quick)
+        chosen = PARTS[part]
+        names = [name for name in chosen.sides if name != "frozen" or not arguments.without_frozen]
+        pixels = chosen.pixels // 16 if arguments.quick else chosen.pixels
+        controlnet = write_controlnet(work / "controlnet", checkpoint) if chosen.controlled else None
+        sides = Sides(names, checkpoint, work, chosen.precision, pixels, controlnet, quick=arguments.quick)
         prepared = sides.build()
         if arguments.prepare:
             print(json.dumps({part: prepared}, indent=1))
             continue
-        result = {"preparation": prepared, **measure(sides)}
+        result = {"preparation": prepared, **chosen.measure(sides)}
         keep_part("diffusion", part, result, quick=arguments.quick)
 
 
@@ -53,17 +54,33 @@ class Sides:
         work: Where compiled artifacts are.
         precision: ``"fp32"`` or ``"bf16"``.
         pixels: Height and width of an image.
+        controlnet: A ControlNet beside the checkpoint, or None.
         quick: Few rounds, and nothing is compiled by Inductor.
 
     """
 
     def __init__(
-        self, names: list[str], checkpoint: Path, work: Path, precision: str, pixels: int, *, quick: bool
+        self,
+        names: list[str],
+        checkpoint: Path,
+        work: Path,
+        precision: str,
+        pixels: int,
+        controlnet: Path | None,
+        *,
+        quick: bool,
     ) -> None:
         self.names = names
         self.quick = quick
         self.weights = sum(file.stat().st_size for file in checkpoint.rglob("*.safetensors"))
-        self._arguments = (str(checkpoint), str(work), precision, str(pixels), "1" if quick else "2")
+        self._arguments = (
+            str(checkpoint),
+            str(work),
+            precision,
+            str(pixels),
+            "1" if quick else "2",
+            str(controlnet or ""),
+        )
 
     def start(self, name: str) -> Side:
         """Start a side."""
@@ -142,14 +159,24 @@ def _difference(wanted: list[float], got: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(wanted, got, strict=True))
 
 
-PARTS: dict[str, tuple[Callable[[Sides], dict[str, Any]], str, int]] = {
-    "unet256": (unet, "fp32", 256),
-    "unet256-bf16": (unet, "bf16", 256),
-    "unet512": (unet, "fp32", 512),
-    "unet512-bf16": (unet, "bf16", 512),
-    "pipeline": (pipeline, "fp32", 256),
+class Part(NamedTuple):
+    """What is measured, in which precision, pixels along an image, who takes part, and whether with a ControlNet."""
+
+    measure: Callable[[Sides], dict[str, Any]]
+    precision: str
+    pixels: int
+    sides: tuple[str, ...] = tuple(SIDES)
+    controlled: bool = False
+
+
+PARTS = {
+    "unet256": Part(unet, "fp32", 256),
+    "unet256-bf16": Part(unet, "bf16", 256),
+    "unet512": Part(unet, "fp32", 512),
+    "unet512-bf16": Part(unet, "bf16", 512),
+    "pipeline": Part(pipeline, "fp32", 256),
+    "controlnet": Part(pipeline, "fp32", 256, ("eager", "apart"), controlled=True),  # optimum-intel has no ControlNets
 }
-"""What is measured, in which precision, and pixels along an image."""
 
 if __name__ == "__main__":
     main()

@@ -63,6 +63,19 @@ def write_stable_diffusion(path: Path, *, quick: bool) -> Path:
     return _once(path, write)
 
 
+def write_controlnet(path: Path, checkpoint: Path) -> Path:
+    """Write a ControlNet for the UNet of a checkpoint, unless it is there; it adds something in every place."""
+    import diffusers
+
+    def write(target: Path) -> None:
+        config = diffusers.UNet2DConditionModel.load_config(checkpoint, subfolder="unet")
+        with torch.device("meta"):
+            unet = diffusers.UNet2DConditionModel.from_config(config)
+        filled(lambda: diffusers.ControlNetModel.from_unet(unet, load_weights_from_unet=False)).save_pretrained(target)
+
+    return _once(path, write)
+
+
 def write_amused(path: Path, *, quick: bool) -> Path:
     """Write a checkpoint of aMUSEd 256's size, or with `quick` a tiny one, unless it is there."""
     import diffusers

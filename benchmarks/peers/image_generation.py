@@ -1,6 +1,6 @@
 """
 A side of `benchmarks.diffusion` and `benchmarks.amused`. Arguments: side (``eager``, ``frozen``, ``apart``, ``openvino``),
-checkpoint, work directory, precision (``fp32`` or ``bf16``), pixels along an image, optlevel.
+checkpoint, work directory, precision (``fp32`` or ``bf16``), pixels along an image, optlevel, a ControlNet's directory or "".
 
 Functions: ``build`` (compile or export, unless that was done), ``load``, ``step`` (the UNet on the two rows of guidance),
 ``noise``, ``images`` (whole pipelines), ``outside`` (what a pipeline takes, and what of it the graphs).
@@ -20,10 +20,13 @@ import torch
 from benchmarks.peers.serving import resident, serve, timed
 
 side, checkpoint, work, precision = sys.argv[1:5]
-pixels, optlevel = map(int, sys.argv[5:])
+pixels, optlevel = map(int, sys.argv[5:7])
+controlnet = sys.argv[7]
 state: dict[str, Any] = {}
 # openvino's weights are the same for all sizes and precisions: it is reshaped and lowered when it is loaded.
-built = Path(work) / ("openvino" if side == "openvino" else f"{side}-{precision}-{pixels}")
+built = Path(work) / (
+    "openvino" if side == "openvino" else f"{side}-{precision}-{pixels}{'-controlnet' if controlnet else ''}"
+)
 
 
 def build() -> dict[str, Any]:
@@ -46,13 +49,14 @@ def _compile() -> None:
     neuronkit.compile(
         checkpoint,
         built,
-        task="text-to-image",
+        task="stable-diffusion-control-net.text-to-image" if controlnet else "text-to-image",
         height=pixels,
         width=pixels,
         optlevel=optlevel,
         inline_weights=side == "frozen",
         auto_cast="matmul" if precision == "bf16" else "none",
         validate=False,  # it is compared here
+        **({"controlnet_ids": [controlnet]} if controlnet else {}),
         force=True,
     )
 
@@ -91,11 +95,13 @@ def _keep(pipeline: Any) -> None:
 
 def _load() -> Any:
     if side == "eager":
-        from diffusers import DiffusionPipeline
+        from diffusers import ControlNetModel, DiffusionPipeline, StableDiffusionControlNetPipeline
 
-        return DiffusionPipeline.from_pretrained(
-            checkpoint, torch_dtype=torch.bfloat16 if precision == "bf16" else torch.float32
-        )
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        if not controlnet:
+            return DiffusionPipeline.from_pretrained(checkpoint, torch_dtype=dtype)
+        beside = ControlNetModel.from_pretrained(controlnet, torch_dtype=dtype)
+        return StableDiffusionControlNetPipeline.from_pretrained(checkpoint, controlnet=beside, torch_dtype=dtype)
     if side == "openvino":
         from optimum.intel import OVStableDiffusionPipeline
 
@@ -139,6 +145,8 @@ def images(count: int, steps: int = 8, number: int = 1) -> list[float]:
     """Time text-to-image with guidance."""
     arguments: dict[str, Any] = {"num_inference_steps": steps, "num_images_per_prompt": number, "output_type": "np"}
     arguments |= {"height": pixels, "width": pixels}
+    if controlnet:
+        arguments["image"] = torch.rand(1, 3, pixels, pixels, generator=torch.Generator().manual_seed(1))
 
     def run() -> None:
         state["images"] = state["pipeline"]("a red cat", generator=torch.Generator().manual_seed(0), **arguments)[0]

@@ -12,6 +12,7 @@ from neuronkit.artifact.reader import open_artifact
 from neuronkit.cli import build_parser
 from neuronkit.cli.compile import collect
 from neuronkit.cli.parser import UsageError
+from neuronkit.compilation.declaration import resolve_key
 from neuronkit.compilation.rebuild import rebuild_command
 from neuronkit.export.source import Source
 from neuronkit.options import CompileOptions, SourceOptions, json_schema, names, split_options
@@ -103,15 +104,20 @@ _GIVEN = st.fixed_dictionaries(
 
 
 @settings(max_examples=200, deadline=None)
-@given(_GIVEN, st.sampled_from(["tide.level-prediction", "tide.level-prediction@acme-tides"]))
-def test_rebuild_command_means_the_same(values, key):
-    """The command in a manifest gives the compile the same shapes and options that it had."""
-    source = Source(model="some model", path=None, config={}, options=SourceOptions())
+@given(
+    _GIVEN,
+    st.sampled_from(["tide.level-prediction", "tide.level-prediction@acme-tides"]),
+    st.sampled_from(["tide", "ebb"]),
+)
+def test_rebuild_command_means_the_same(values, key, architecture):
+    """The command in a manifest gives the compile the same plugin, shapes and options that it had."""
+    source = Source(model="some model", path=None, config={"model_type": architecture}, options=SourceOptions())
     program, command, *words = shlex.split(rebuild_command(source, key, "cpu", values, "my output"))
     assert (program, command) == ("neuronkit", "compile")
     arguments = build_parser("compile").parse(words)
     assert (arguments.model, arguments.output, arguments.backend) == ("some model", "my output", "cpu")
-    assert arguments.task == key.removeprefix("tide.")
+    assert arguments.task == (key.removeprefix("tide.") if architecture == "tide" else key)
+    assert resolve_key(source, arguments.task) == key
     assert split_options(collect(arguments), TideOptions) == split_options({**values, "force": True}, TideOptions)
 
 

@@ -80,7 +80,7 @@ def compile_model(
     backend = resolve_backend(backend_name)
     backend.check_options(options)
     progress(f"{loaded.info.key} from {loaded.info.provider}, backend {backend_name}")
-    if (source.path / MODULES_FILE).is_file() and loaded.info.key.split(".", 1)[1] == "feature-extraction":
+    if (source.path / MODULES_FILE).is_file() and loaded.info.task == "feature-extraction":
         progress(
             f"note: a sentence transformer, whose {MODULES_FILE} goes unused: --task {SENTENCES} gives its embeddings"
         )

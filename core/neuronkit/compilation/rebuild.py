@@ -15,8 +15,19 @@ _LEFT_OUT = {"force", "token"}
 
 
 def rebuild_command(source: Source, key: str, backend: str, given: Mapping[str, Any], output: Path) -> str:
-    """Return the command that makes an artifact again, replacing the one at `output`."""
-    words = ["neuronkit", "compile", "--model", source.model, "--task", key.split(".", 1)[1], "--backend", backend]
+    """
+    Return the command that makes an artifact again, replacing the one at `output`.
+
+    Args:
+        source: The checkpoint.
+        key: The plugin's, possibly with ``@package``; the whole of it is the task where the checkpoint is of another architecture.
+        backend: Its name.
+        given: Shapes and options by name.
+        output: The artifact's directory.
+    """
+    architecture, task = key.split(".", 1)
+    named = task if architecture == source.architecture else key
+    words = ["neuronkit", "compile", "--model", source.model, "--task", named, "--backend", backend]
     for name, value in sorted(given.items()):
         flag = f"--{name.replace('_', '-')}"
         if value is True and name not in _LEFT_OUT:

@@ -177,7 +177,8 @@ class _Bound:
         weakref.finalize(self, let_go, self._views).atexit = False
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        return self._run(tensors)
+        # Compiled code takes its inputs for contiguous and does not look.
+        return self._run([tensor.contiguous() for tensor in tensors])
 
     def rebind(self, tensors: Mapping[str, torch.Tensor], *, all_of_them: bool = False) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""

@@ -81,7 +81,7 @@ class LoadedGraph:
             The tensors in the graph's order, missing ones filled with their default, and the size of every axis.
 
         Raises:
-            InputError: An input is unknown, missing, empty, of a wrong kind, rank or dtype, or sizes disagree.
+            InputError: An input is unknown, missing, empty, of a wrong kind, rank, dtype or device, or sizes disagree.
         """
         if not self._names.issuperset(inputs):
             raise self._unknown(inputs)
@@ -100,6 +100,10 @@ class LoadedGraph:
                 continue
             if tensor.__class__ is not torch.Tensor and not isinstance(tensor, torch.Tensor):
                 raise InputError(f"{input.name} must be a torch.Tensor (got {type(tensor).__name__}).")
+            if not tensor.is_cpu:
+                raise InputError(
+                    f"{input.name} must be on the CPU (got a tensor on {tensor.device}).\nTry: {input.name}.cpu()"
+                )
             shape = tensor.shape
             if len(shape) != rank:
                 raise InputError(f"{input.name} must have {rank} dimensions {list(input.axes)} (got {tuple(shape)}).")

@@ -191,6 +191,10 @@ GOOD = {"ids": ids_of(2, 4)}
         ({"ids": [[1, 2]]}, "ids must be a torch.Tensor (got list)."),
         ({"ids": torch.ones(4, dtype=torch.int64)}, "ids must have 2 dimensions ['batch', 'sequence'] (got (4,))."),
         ({"ids": torch.ones(2, 4)}, "ids must be of dtype int64 (got float32)."),
+        (
+            {"ids": GOOD["ids"].to("meta")},
+            "ids must be on the CPU (got a tensor on meta).\nTry: ids.cpu()",
+        ),
         ({**GOOD, "scale": torch.ones(2, 2).long()}, "scale must be of dtype float32 (got int64)."),
         ({**GOOD, "scale": torch.ones(2, 2) * 1j}, "scale must be of dtype float32 (got complex64)."),
         ({"ids": torch.ones(0, 4).long()}, "ids is empty along 'batch'."),

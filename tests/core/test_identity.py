@@ -51,6 +51,10 @@ class Bare:
         self.me = self
 
 
+class Word(str):
+    """A text of a class of its own."""
+
+
 class Slotted:
     __slots__ = ("size",)
 
@@ -85,7 +89,10 @@ class Slotted:
         lambda n: lambda: n,
         lambda n: lambda shift=n: shift,
         lambda n: [lambda: Window(n)],
+        lambda n: [lambda x: x.relu(), lambda x: x.tanh()][n],
+        lambda n: [lambda x, *, by=1: x, lambda x, *, by=2: x][n],
         lambda n: range(n),
+        lambda n: Word("ab"[n]),
     ],
 )
 def test_values_are_told_apart(make):
@@ -112,6 +119,8 @@ def said_with_other_hashes(code):
 def test_the_order_of_a_set_does_not_count():
     """It is another one in every process."""
     code = "from neuronkit.export.identity import canonical; print(canonical({'a', 'b', 'c', frozenset('de')}))"
+    assert len(said_with_other_hashes(code)) == 1
+    code = "from neuronkit.export.identity import canonical; print(canonical(lambda x: x in {'a', 'b', 'c'}))"
     assert len(said_with_other_hashes(code)) == 1
 
 

@@ -106,9 +106,9 @@ def canonical(value: Any, *, without: Set[str] = frozenset(), inside: tuple[int,
     """
     Return JSON-like data that tells a value apart from others, and is the same in every process.
 
-    Objects are told apart by their class and state, functions by their names and by what they hold of where they were made,
-    tensors by their dtype, shape and values: these are written into a graph. Where a class keeps its state outside of Python's
-    reach, and for paths, the class is all that counts.
+    Objects are told apart by their class and state, functions by their names, what they compute, and what they hold of where they
+    were made, tensors by their dtype, shape and values: these are written into a graph. Where a class keeps its state outside of
+    Python's reach, and for paths, the class is all that counts.
 
     Args:
         value: Anything.
@@ -125,14 +125,15 @@ def canonical(value: Any, *, without: Set[str] = frozenset(), inside: tuple[int,
         return [*_kind(value), _values(value)]
     if isinstance(value, (np.ndarray, np.generic)):
         return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
-    if inspect.isclass(value) or (inspect.isroutine(value) and not _holds_values(value)):
+    if inspect.isclass(value) or (inspect.isroutine(value) and not _is_own_function(value)):
         return f"{value.__module__}.{value.__qualname__}"
     if id(value) in inside or isinstance(value, PurePath):
         return _class_name(value)
     part = functools.partial(canonical, without=without, inside=(*inside, id(value)))
     if inspect.isfunction(value):
         cells = [part(cell.cell_contents) for cell in value.__closure__ or () if cell != types.CellType()]
-        return [f"{value.__module__}.{value.__qualname__}", part(value.__defaults__), cells]
+        named = [f"{value.__module__}.{value.__qualname__}", _instructions(value.__code__)]
+        return [*named, part(value.__defaults__), part(value.__kwdefaults__), cells]
     if isinstance(value, Mapping):
         return {str(name): part(item) for name, item in value.items() if name not in without}
     if isinstance(value, (list, tuple)):
@@ -141,17 +142,20 @@ def canonical(value: Any, *, without: Set[str] = frozenset(), inside: tuple[int,
         return sorted((part(item) for item in value), key=repr)
     if isinstance(value, functools.partial):
         return [part(value.func), part(value.args), part(value.keywords)]
+    plain = [
+        kind.__repr__(value) for kind in (str, int, float) if isinstance(value, kind)
+    ]  # of a subclass, what it is of these
     state = object.__getstate__(value)
     return [
         _class_name(value),
+        *plain,
         *(part(fields) for fields in (state if isinstance(state, tuple) else [state]) if fields),
     ]
 
 
-def _holds_values(function: Any) -> bool:
-    """Tell whether a function of no library keeps values of where it was made: two of the same name may differ."""
-    own = inspect.isfunction(function) and function.__module__.partition(".")[0] not in _LIBRARIES
-    return own and bool(function.__closure__ or function.__defaults__)
+def _is_own_function(function: Any) -> bool:
+    """Tell whether a function is of no library: two of the same name, such as lambdas, may compute and hold something else."""
+    return inspect.isfunction(function) and function.__module__.partition(".")[0] not in _LIBRARIES
 
 
 def _values(tensor: torch.Tensor) -> str | None:
@@ -225,8 +229,14 @@ def _code_of(owner: ModuleType | type, module_name: str, seen: set[int]) -> Iter
 
 
 def _instructions(code: CodeType) -> str:
-    inner = [_instructions(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts]
+    inner = [_constant(part) for part in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {inner}"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, CodeType):
+        return _instructions(value)
+    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
 
 
 @attrs.frozen(eq=False)

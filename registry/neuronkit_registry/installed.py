@@ -51,7 +51,8 @@ def find_installed(path: Sequence[str] | None = None) -> Iterator[Installed]:
     Args:
         path: Where to look for packages; None is `sys.path`, and whatever other finders know.
     """
-    for entry in sys.path if path is None else path:
+    # Imports pass over what is no text, such as a Path that somebody put on sys.path.
+    for entry in (entry for entry in sys.path if isinstance(entry, str)) if path is None else path:
         folder = entry or "."
         if os.path.isdir(folder):
             yield from map(MetadataDirectory, _metadata_directories(folder))

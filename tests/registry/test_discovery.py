@@ -218,3 +218,14 @@ def test_what_other_finders_know_is_read(fake_dist: FakeDist, monkeypatch: pytes
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
 
     assert "acme.hidden" in {one.name for one in scan("neuronkit").declarations}
+
+
+def test_what_imports_pass_over_on_the_path(
+    fake_dist: FakeDist, monkeypatch: pytest.MonkeyPatch, site: Path, tmp_path: Path
+) -> None:
+    """A `Path` on `sys.path` finds no module, so it finds no package either."""
+    fake_dist("acme", {KEY: "acme_a:plugin"})
+    fake_dist("other", {"other.t": "other:plugin"}, into=tmp_path / "other")
+    monkeypatch.setattr(sys, "path", [str(site), tmp_path / "other"])
+
+    assert {one.package for one in scan("neuronkit").declarations} == {"acme"}

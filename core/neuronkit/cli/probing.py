@@ -89,7 +89,7 @@ class _Children:
     def _import_some(self, records: Sequence[PluginInfo]) -> list[Outcome]:
         """Return the outcomes of one process: at least one, and fewer than records only if the last one ended it."""
         request = {
-            "path": sys.path,
+            "path": [entry for entry in sys.path if isinstance(entry, str)],
             "plugins": [[record.key, record.package] for record in records],
             "with_options": self._with_options,
         }

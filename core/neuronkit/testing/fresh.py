@@ -72,7 +72,8 @@ class FreshProcess:
 
     def _start(self) -> subprocess.Popen[str]:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # as long as the process
-        environ = {**os.environ, "PYTHONHASHSEED": HASH_SEED, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        path = os.pathsep.join(entry for entry in sys.path if entry and isinstance(entry, str))
+        environ = {**os.environ, "PYTHONHASHSEED": HASH_SEED, "PYTHONPATH": path}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM],
             stdin=subprocess.PIPE,

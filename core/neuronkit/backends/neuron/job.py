@@ -55,7 +55,7 @@ class Job:
     outputs: int = 1
     lazy_load: bool = False
     async_load: bool = False
-    path: list[str] = attrs.field(factory=lambda: [entry for entry in sys.path if entry])
+    path: list[str] = attrs.field(factory=lambda: [entry for entry in sys.path if entry and isinstance(entry, str)])
     parent: int = attrs.field(factory=os.getpid)
 
 

@@ -6,6 +6,7 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -95,15 +96,15 @@ def _bool(value: Any) -> bool:
 
 
 def _int(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
     if isinstance(value, str) and value.strip().lstrip("+-").isdigit():
         return int(value)
     raise ValueError(f"must be a whole number (got {value!r}).")
 
 
 def _float(value: Any) -> float:
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+    if isinstance(value, (Real, str)) and not isinstance(value, bool):
         try:
             number = float(value)
         except ValueError:

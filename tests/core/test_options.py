@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import numpy as np
 import pytest
 
 from neuronkit.errors import OptionError
@@ -165,7 +166,7 @@ def test_all_mistakes_at_once():
     ]
 
 
-@pytest.mark.parametrize("value", ["8", 8, [8], (8,), "8,16", [16, 8]])
+@pytest.mark.parametrize("value", ["8", 8, np.int64(8), [8], (8,), "8,16", [16, 8]])
 def test_sizes(value):
     """An int, a list, or either as text."""
     assert 8 in split_options({"height": value}, None).shapes["height"]
@@ -194,7 +195,9 @@ def test_a_shape_that_is_none_counts_as_not_given():
         ("inline_weights", False, False),
         ("compiler_workdir", Path("x"), "x"),
         ("jobs", "3", 3),
+        ("jobs", np.int64(3), 3),
         ("atol", 1, 1.0),
+        ("atol", np.float32(0.5), 0.5),
         ("auto_cast_type", "float16", "fp16"),
         ("auto_cast", "matmul", "matmul"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,14 @@ def convert(value: Any, hint: Any) -> Any:
     Return a value as the type that it is declared with; text may stand for every type.
 
     Args:
-        value: Numbers, truth values, lists and None may also be written as text: ``"8"``, ``"yes"``, ``"a,b"``, ``"none"``.
-        hint: A builtin type, ``Path``, ``Literal``, an ``Enum``, a union, a list or tuple of these, or ``Any``.
+        value: Numbers, truth values, lists, mappings and None may also be written as text: ``"8"``, ``"yes"``, ``"a,b"``,
+            ``'{"a": 1}'``, ``"none"``.
+        hint: A builtin type, ``Path``, ``Literal``, an ``Enum``, a union, a list, tuple or mapping of these, or ``Any``.
 
     Raises:
         ValueError: It is not of that type and does not stand for one.
     """
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin, arguments = get_origin(hint) or hint, get_args(hint)
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
@@ -34,14 +36,17 @@ def convert(value: Any, hint: Any) -> Any:
             if value == choice or (isinstance(value, str) and value == str(choice)):
                 return choice
         raise ValueError(f"must be one of {', '.join(map(str, arguments))} (got {value!r}).")
-    if origin in (list, tuple):
+    if origin in (dict, Mapping):
+        kinds = arguments or (Any, Any)
+        return {convert(name, kinds[0]): convert(item, kinds[1]) for name, item in _mapping(value).items()}
+    if origin in (list, tuple, Sequence):
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
             raise ValueError(f"must be a list (got {value!r}).")
         hints = _fixed_items(origin, arguments) or [arguments[0] if arguments else Any] * len(items)
         if len(items) != len(hints):
             raise ValueError(f"must be a list of {len(hints)} (got {value!r}).")
-        return origin(map(convert, items, hints))
+        return (list if origin is list else tuple)(map(convert, items, hints))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _convert_enum(value, hint)
     converter = _CONVERTERS.get(hint)
@@ -54,7 +59,19 @@ def convert(value: Any, hint: Any) -> Any:
 
 def _fixed_items(origin: Any, arguments: tuple[Any, ...]) -> list[Any]:
     """Return the types of a tuple's items, where each has its own; none for a list, and for a tuple of any length."""
-    return [] if origin is list or Ellipsis in arguments else list(arguments)
+    return [] if origin is not tuple or Ellipsis in arguments else list(arguments)
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    found = value
+    if isinstance(value, str):
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = None
+    if not isinstance(found, Mapping):
+        raise ValueError(f'must be a mapping, as text {{"name": value}} (got {value!r}).')
+    return found
 
 
 def _convert_union(value: Any, arguments: tuple[Any, ...]) -> Any:
@@ -143,7 +160,7 @@ def as_sizes(value: Any) -> list[int]:
 
 def schema_of(hint: Any) -> dict[str, Any]:
     """Return the JSON schema of a declared type; empty if it may be anything."""
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
         kinds = [schema_of(argument) for argument in arguments]
         simple = [kind["type"] for kind in kinds if set(kind) == {"type"}]
@@ -152,7 +169,9 @@ def schema_of(hint: Any) -> dict[str, Any]:
         return {"enum": list(arguments)}
     if isinstance(hint, type) and issubclass(hint, Enum):
         return {"enum": [member.value for member in hint]}
-    if origin in (list, tuple):
+    if origin in (dict, Mapping):
+        return {"type": "object", **({"additionalProperties": schema_of(arguments[1])} if arguments else {})}
+    if origin in (list, tuple, Sequence):
         if own := _fixed_items(origin, arguments):
             items = {"prefixItems": [schema_of(item) for item in own], "minItems": len(own), "maxItems": len(own)}
         else:

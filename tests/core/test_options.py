@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,13 @@ from neuronkit.options import (
 )
 
 
+class Colour(Enum):
+    """Of something."""
+
+    BLUE = "blue"
+    GREEN = "green"
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """The options of some plugin."""
@@ -38,6 +47,18 @@ class Options:
     place: tuple[str, int] = option(("en", 0), stage="call")
     top_k: int | None = option(1, stage="call")
     quiet: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Containers:
+    """Options of several values."""
+
+    spans: tuple[int, ...] = option((1,))
+    place: tuple[str, int] = option(("en", 0))
+    colours: Mapping[str, Colour] = option(attrs.Factory(dict))
+    labels: dict[int, str] | None = option(None)
+    words: Sequence[str] = option(())
+    anything: list = option(attrs.Factory(list))
 
 
 @attrs.frozen(kw_only=True)
@@ -215,11 +236,20 @@ def test_values(name, value, expected):
         ("spans", [], ()),
         ("place", "fr,7", ("fr", 7)),
         ("place", ["7", 7], ("7", 7)),
+        ("colours", {"sea": "blue"}, {"sea": Colour.BLUE}),
+        ("colours", '{"sea": "GREEN"}', {"sea": Colour.GREEN}),
+        ("labels", {"1": "one"}, {1: "one"}),
+        ("labels", None, None),
+        ("words", "one,two", ("one", "two")),
+        ("words", ["one"], ("one",)),
+        ("anything", "1,b", ["1", "b"]),
     ],
 )
-def test_tuples(name, value, expected):
+def test_containers(name, value, expected):
     """All items of one type, or each of its own."""
-    assert getattr(build(Options, {name: value}, "call"), name) == expected
+    made = build(Containers, {name: value}, "call")
+    assert getattr(made, name) == expected
+    assert build(Containers, json.loads(json.dumps(as_json(made))), "call") == made
 
 
 @pytest.mark.parametrize(
@@ -229,12 +259,15 @@ def test_tuples(name, value, expected):
         ("place", "7,fr", "place: must be a whole number (got 'fr')."),
         ("place", "fr", "place: must be a list of 2 (got 'fr')."),
         ("place", ("fr", 1, 2), "place: must be a list of 2 (got ('fr', 1, 2))."),
+        ("colours", "sea=blue", "colours: must be a mapping, as text {\"name\": value} (got 'sea=blue')."),
+        ("colours", ["sea"], "colours: must be a mapping, as text {\"name\": value} (got ['sea'])."),
+        ("labels", {"one": "1"}, "labels: must be a whole number (got 'one')."),
     ],
 )
-def test_wrong_tuples(name, value, message):
+def test_wrong_containers(name, value, message):
     """As for other values, and there must be as many as are declared."""
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
-        build(Options, {name: value}, "call")
+        build(Containers, {name: value}, "call")
 
 
 @pytest.mark.parametrize(
@@ -381,3 +414,13 @@ def complies(value: Any, schema: dict[str, Any]) -> bool:
     if "enum" in schema and value not in schema["enum"]:
         return False
     return value is None or schema.get("minimum", value) <= value <= schema.get("maximum", value)
+
+
+def test_schema_of_mappings():
+    schema = json_schema(Containers)["properties"]
+    assert schema["colours"] == {
+        "type": "object",
+        "additionalProperties": {"enum": ["blue", "green"]},
+        "x-stage": None,
+    }
+    assert schema["words"] == {"type": "array", "items": {"type": "string"}, "default": [], "x-stage": None}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from enum import Enum
+from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from neuronkit.cli.parser import UsageError
 from neuronkit.compilation.declaration import resolve_key
 from neuronkit.compilation.rebuild import rebuild_command
 from neuronkit.export.source import Source
-from neuronkit.options import CompileOptions, SourceOptions, json_schema, names, split_options
+from neuronkit.options import CompileOptions, SourceOptions, json_schema, names, option, split_options
 from neuronkit.shape_names import SHAPE_NAMES
 from tests.core.tide import TideOptions
 
@@ -119,6 +122,42 @@ def test_rebuild_command_means_the_same(values, key, architecture):
     assert arguments.task == (key.removeprefix("tide.") if architecture == "tide" else key)
     assert resolve_key(source, arguments.task) == key
     assert split_options(collect(arguments), TideOptions) == split_options({**values, "force": True}, TideOptions)
+
+
+class Shade(Enum):
+    """Of something."""
+
+    DARK = "dark"
+    LIGHT = "light"
+
+
+@attrs.frozen(kw_only=True)
+class Shaded:
+    """Options whose values are no plain text."""
+
+    shade: Shade = option(Shade.DARK)
+    shades: list[Shade] = option(attrs.Factory(list))
+    by_name: dict[str, Shade | Path] = option(attrs.Factory(dict))
+    words: list[str] = option(("a",))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"shade": Shade.LIGHT},
+        {"shades": [Shade.LIGHT, Shade.DARK]},
+        {"by_name": {"sea": Shade.LIGHT, "land": Path("x")}},
+        {"words": ["one, or two", "three"]},
+        {"words": []},
+    ],
+    ids=str,
+)
+def test_rebuild_command_of_other_values(values):
+    """What a program gave is spelled so that the command line reads the same."""
+    source = Source(model="m", path=None, config={}, options=SourceOptions())
+    words = shlex.split(rebuild_command(source, "tide.level-prediction", "cpu", values, Path("out")))
+    arguments = build_parser("compile").parse(words[2:])
+    assert split_options(collect(arguments), Shaded).plugin == split_options(values, Shaded).plugin
 
 
 def test_artifact(cli, checkpoint, tmp_path):

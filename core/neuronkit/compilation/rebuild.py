@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def rebuild_command(source: Source, key: str, backend: str, given: Mapping[str, 
 def _spell(value: Any) -> str:
     if value is False:
         return "false"
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, (list, tuple)) and value and not any("," in item for item in map(_spell, value)):
+        return ",".join(map(_spell, value))
+    return json.dumps(value, default=_spell) if isinstance(value, (dict, list, tuple)) else str(value)

@@ -166,6 +166,9 @@ def test_infinities_that_are_equal(registered, tide_checkpoint, tmp_path):
         ([1.0, torch.inf], [1.0, -torch.inf], torch.inf),
         ([torch.inf], [0.0], torch.inf),
         ([2.0], [2.0], 0.0),
+        ([2**25 + 1], [2**25], 1.0),
+        ([1.0 + 1.0j], [1.0 - 1.0j], 2.0),
+        ([True, False], [True, True], 1.0),
         ([], [], 0.0),
     ],
 )
@@ -179,7 +182,8 @@ def test_nan_is_a_difference():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"), [([-3.0, torch.inf, torch.nan], 3), ([torch.inf], 1), ([0.5], 1), ([], 1)]
+    ("wanted", "expected"),
+    [([-3.0, torch.inf, torch.nan], 3), ([torch.inf], 1), ([0.5], 1), ([], 1), ([3.0 - 4.0j], 5), ([True], 1)],
 )
 def test_scale(wanted, expected):
     assert scale(torch.tensor(wanted)) == expected

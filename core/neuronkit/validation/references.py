@@ -125,11 +125,16 @@ def _own_sizes(bucket: Bucket, probe: Probe | None) -> list[dict[str, int]]:
 
 def scale(wanted: torch.Tensor) -> float:
     """Return the largest finite value of an output, and 1 at least: what a relative tolerance is multiplied by."""
-    return max(1.0, wanted[wanted.isfinite()].float().abs().max().item()) if wanted.isfinite().any() else 1.0
+    return max(1.0, _exact(wanted[wanted.isfinite()]).abs().max().item()) if wanted.isfinite().any() else 1.0
 
 
 def difference(wanted: torch.Tensor, got: torch.Tensor) -> float:
     """Return the largest absolute difference of two tensors of one shape; equal infinities do not differ."""
     if not wanted.numel():
         return 0.0
-    return (wanted.float() - got.float()).abs().masked_fill(wanted == got, 0).max().item()
+    return (_exact(wanted) - _exact(got)).abs().masked_fill(wanted == got, 0).max().item()
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in a precision that tells its values apart: float32 has no place for large integers or complex numbers."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)

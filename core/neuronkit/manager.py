@@ -132,9 +132,11 @@ def _is_session(result: Any) -> bool:
 
 
 def _are_shapes(result: Any) -> bool:
-    return result is None or (
-        isinstance(result, Mapping) and all(isinstance(sizes, (list, tuple)) for sizes in result.values())
-    )
+    return result is None or (isinstance(result, Mapping) and all(map(_are_sizes, result.values())))
+
+
+def _are_sizes(sizes: Any) -> bool:
+    return isinstance(sizes, (list, tuple)) and bool(sizes) and all(type(size) is int and size > 0 for size in sizes)
 
 
 _ANY = (lambda result: True, "anything")

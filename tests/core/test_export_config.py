@@ -54,6 +54,18 @@ def graph_of(**changes):
             "Graph 'net' has sizes for axes that no input has: sequnce.\nTry: some of batch, sequence.",
         ),
         (
+            lambda: graph_of(sizes={"sequence": 64 / 8}),
+            "Sizes by name are wanted, each a whole number of at least 1 or a list of them (got {'sequence': 8.0}).",
+        ),
+        (
+            lambda: ExportConfig(nn.Identity, [graph_of()], shapes={"sequence_length": [0]}),
+            "Sizes by name are wanted, each a whole number of at least 1 or a list of them (got {'sequence_length': [0]}).",
+        ),
+        (
+            lambda: ExportConfig(nn.Identity, [graph_of()], shapes=["sequence_length"]),
+            "Sizes by name are wanted, each a whole number of at least 1 or a list of them (got ['sequence_length']).",
+        ),
+        (
             lambda: graph_of(hints=CompilerHints(dynamic_axes=["batch", "smaples"])),
             "Graph 'net' has dynamic_axes for axes that no input has: smaples.\nTry: some of batch, sequence.",
         ),
@@ -166,6 +178,12 @@ def test_sequences_become_tuples():
     assert config.graphs[0].inputs[0].axes == ("batch", "sequence")
     assert (config.required_axes, config.graphs[0].hints.dynamic_axes) == (("sequence",), ("batch",))
     assert config.graphs[0].axes == ("batch", "sequence")
+
+
+def test_sizes_may_be_numbers():
+    """Or lists of them."""
+    assert ExportConfig(nn.Identity, [graph_of()], shapes={"sequence_length": 4}).shapes == {"sequence_length": [4]}
+    assert graph_of(sizes={"sequence": [4, 8]}).sizes == {"sequence": [4, 8]}
 
 
 def test_tolerance_may_be_a_number():

@@ -108,6 +108,12 @@ class Returning(Tide):
             "{sequence_length: 16}",
             "a list of sizes for every shape, as in {'sequence_length': [128]}",
         ),
+        (
+            "default_shapes",
+            {"sequence_length": [16.0]},
+            "{sequence_length: [16.0]}",
+            "a list of sizes for every shape, as in {'sequence_length': [128]}",
+        ),
         ("export_config", lambda config: config.graphs[0], "<Graph tide>", "an ExportConfig"),
         ("export_config", lambda _: None, "None", "an ExportConfig"),
     ],

@@ -94,7 +94,7 @@ def field_type(item: type, name: str) -> str:
 
 def default_of(value: Any) -> str:
     """Return a default as it is written in code."""
-    return "None" if value is attrs.NOTHING else str(value) if isinstance(value, enum.Enum) else repr(value)
+    return "attrs.NOTHING" if value is attrs.NOTHING else str(value) if isinstance(value, enum.Enum) else repr(value)
 
 
 def _parameter(one: inspect.Parameter) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from neuronkit.conversion import as_sizes
 from neuronkit.errors import ExportConfigError
 from neuronkit.export.axes import base_axis, least_size
 from neuronkit.shape_names import BATCH
@@ -180,6 +181,16 @@ def _tolerance(value: Tolerance | float | None) -> Tolerance:
     return value if isinstance(value, Tolerance) else Tolerance(fp32=float(value))
 
 
+def _by_name(value: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Return sizes by name, each as a list."""
+    try:
+        return {name: as_sizes(sizes) for name, sizes in value.items()}
+    except (AttributeError, ValueError) as error:
+        raise ExportConfigError(
+            f"Sizes by name are wanted, each a whole number of at least 1 or a list of them (got {value!r})."
+        ) from error
+
+
 def _sizes(value: Sequence[Mapping[str, int]]) -> tuple[Mapping[str, int], ...]:
     return tuple(value)
 
@@ -232,7 +243,7 @@ class Graph:
     outputs: tuple[Output, ...] = attrs.field(converter=_outputs)
     kind: str | None = None
     wrap: Callable[[Any], Any] | None = None
-    sizes: Mapping[str, int | list[int]] = attrs.field(factory=dict)
+    sizes: Mapping[str, int | list[int]] = attrs.field(factory=dict, converter=_by_name)
     hints: CompilerHints = attrs.field(factory=CompilerHints)
     probe: Probe | None = None
 
@@ -314,7 +325,7 @@ class ExportConfig:
         output_class: Class of the shell's outputs, called with the outputs as keywords (a `ModelOutput`), at the top of a
             module; None gives the core's own, with access by attribute and by key.
         tolerance: How far compiled may be from eager.
-        shapes: Sizes, by shape name, of what the caller did not give.
+        shapes: Sizes, by shape name, of what the caller did not give: an int or a list.
         write_files: Writes into the artifact's directory what lies beside the graphs (configurations, tokenizers, parts that
             are not compiled); None copies the checkpoint's small files.
     """
@@ -324,7 +335,7 @@ class ExportConfig:
     required_axes: tuple[str, ...] = attrs.field(default=(), converter=_names)
     output_class: type | None = None
     tolerance: Tolerance = attrs.field(default=None, converter=_tolerance)
-    shapes: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
+    shapes: Mapping[str, Sequence[int]] = attrs.field(factory=dict, converter=_by_name)
     write_files: Callable[[Path], None] | None = None
 
     def __attrs_post_init__(self) -> None:

@@ -82,6 +82,17 @@ def test_force_keeps_the_old_one_when_the_compile_fails(tide_checkpoint, tmp_pat
     neuronkit.load(tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", [".", "../here"])
+def test_the_directory_that_one_is_in_is_never_replaced(tide_checkpoint, tmp_path, monkeypatch, name):
+    """Not even an empty one: whoever works in it would be left in what is gone."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputExistsError) as raised:
+        compile_tide(tide_checkpoint, name)
+    assert str(raised.value) == f"{name} is the directory that this process works in. Try: another directory."
+    assert Path.cwd() == tmp_path / "here"
+
+
 @pytest.mark.parametrize("folder", ["tide", "."])
 def test_the_model_is_never_replaced(tmp_path, folder):
     """Not by force, and not with the directory that it lies in."""
@@ -274,6 +285,22 @@ def test_a_cache_with_a_space_in_its_path(own_cache, tide_checkpoint, tmp_path):
     assert str(raised.value) == (
         f"Inductor's command for the C++ compiler takes no path with a space, such as {str(own_cache / 'inductor')!r}.\n"
         "Try: NEURONKIT_CACHE=DIR with another directory, or --optlevel 1, which compiles nothing."
+    )
+
+
+def test_the_compilers_own_directory(own_cache, tide_checkpoint, tmp_path, monkeypatch):
+    """A ~ is the home, as in every other path, and what cannot be made is named."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CompileError, match="takes no path with a space"):  # the cache's, which comes later
+        compile_tide(tide_checkpoint, tmp_path / "out", optlevel=2, compiler_workdir="~/work")
+    assert (tmp_path / "work").is_dir()
+    assert not (tmp_path / "~").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(CompileError) as raised:
+        compile_tide(tide_checkpoint, tmp_path / "out", optlevel=2, compiler_workdir=tmp_path / "file")
+    assert str(raised.value) == (
+        f"compiler_workdir: {tmp_path / 'file'} cannot be made: File exists.\nTry: another directory."
     )
 
 

@@ -103,7 +103,8 @@ def _type(entry: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in entry["enum"] if value is not None)
     kinds = entry.get("type", "")
     names = [kinds] if isinstance(kinds, str) else list(kinds)
-    words = {"integer": "whole number", "string": "text", "boolean": "true, false", "array": "list", "object": "mapping", "null": ""}
+    words = {"integer": "whole number", "string": "text", "boolean": "true, false", "array": "list", "null": ""}
+    words["object"] = "mapping"
     found = ", ".join(word for name in names if (word := words.get(name, name)))
     if "anyOf" in entry:
         found = ", ".join(dict.fromkeys(word for one in entry["anyOf"] if (word := _type(one))))

@@ -43,12 +43,15 @@ def require_free(output: Path, *, force: bool) -> None:
     Refuse an output directory that would be overwritten.
 
     Raises:
-        OutputExistsError: It exists and is not empty, and `force` is False; or it is no directory.
+        OutputExistsError: It exists and is not empty, and `force` is False; or it is no directory, or the one that this process
+            works in.
     """
     if output.is_symlink() and not output.exists():
         raise OutputExistsError(f"{output} is a symbolic link that leads nowhere; the output is a directory.")
     if output.is_file():
         raise OutputExistsError(f"{output} is a file; the output is a directory.")
+    if output.is_dir() and output.samefile(os.curdir):  # its place would be taken, and the process left in what is gone
+        raise OutputExistsError(f"{output} is the directory that this process works in. Try: another directory.")
     if output.is_dir() and any(output.iterdir()) and not force:
         raise OutputExistsError(f"{output} is not empty. Try: --force to replace it, or another directory.")
 

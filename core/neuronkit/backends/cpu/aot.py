@@ -67,9 +67,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
     }
-    if options.compiler_workdir is not None:
-        Path(options.compiler_workdir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.compiler_workdir) as workdir, _inductor_cache(options, workdir):
+    with tempfile.TemporaryDirectory(dir=_place(options)) as workdir, _inductor_cache(options, workdir):
         failures = compile_failures("AOTInductor could not compile the graph")
         with failures, torch.no_grad(), without_warnings_of_copies():
             package = torch._inductor.aoti_compile_and_package(
@@ -97,6 +95,25 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         if literals := {name: program.constants[name] for name in sorted(set(names) & own)}:
             save_file(literals, directory / _LITERALS)
     return CompiledGraph(directory, shared_object.name, tuple(constants))
+
+
+def _place(options: CompileOptions) -> Path | None:
+    """
+    Return where the compiler's own files go; None for the system's temporary directory.
+
+    Raises:
+        CompileError: It was asked for, and cannot be made.
+    """
+    if options.compiler_workdir is None:
+        return None
+    place = Path(options.compiler_workdir).expanduser()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompileError(
+            f"compiler_workdir: {place} cannot be made: {error.strerror}.\nTry: another directory."
+        ) from error
+    return place
 
 
 def _inductor_cache(options: CompileOptions, workdir: str) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from functools import partial
@@ -14,7 +15,7 @@ import neuronkit
 from neuronkit.artifact.cache import GraphCache
 from neuronkit.compilation.journey import compile_model
 from neuronkit.compilation.parallel import run_forked
-from neuronkit.errors import CompileError
+from neuronkit.errors import CompileError, OptionError
 from tests.plugins.checkpoints import tiny_bert
 
 
@@ -56,6 +57,25 @@ def test_an_interrupt_ends_them(tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert not Path(f"/proc/{(tmp_path / '0').read_text()}").exists()
+
+
+def say_what_is_refused(pipe) -> None:
+    try:
+        run_forked([fail], 2, 1)
+    except OptionError as error:
+        pipe.send(str(error))
+
+
+def test_a_worker_of_a_pool_has_no_processes():
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=say_what_is_refused, args=(theirs,), daemon=True)
+    worker.start()
+    worker.join(60)
+    assert ours.poll()
+    assert ours.recv() == (
+        "jobs: a worker of a pool may have no processes of its own (got 2).\nTry: jobs=1, since the pool has several."
+    )
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkProcess
 
+from neuronkit.errors import OptionError
 from neuronkit.memory import available_memory
 
 _POLL = 0.05
@@ -25,7 +26,14 @@ def run_forked(tasks: Sequence[Callable[[], object]], count: int, memory: int) -
         tasks: Each sees the memory of this process as it is now.
         count: How many run at the same time, at most.
         memory: Bytes that one is expected to need; no more run together than the free memory holds, and at least one does.
+
+    Raises:
+        OptionError: This process is a daemon, which may have no others.
     """
+    if multiprocessing.current_process().daemon:
+        raise OptionError(
+            f"jobs: a worker of a pool may have no processes of its own (got {count}).\nTry: jobs=1, since the pool has several."
+        )
     context = multiprocessing.get_context("fork")
     waiting = list(tasks)
     running: list[ForkProcess] = []

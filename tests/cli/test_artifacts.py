@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from torch import nn
 
 import neuronkit
 from neuronkit.cli.timing import time_in_turns
+from neuronkit.export import ExportConfig, Graph, Input, Output
+from neuronkit.testing.echo import Echo, write_checkpoint
 from tests.generation.checkpoints import tiny_decoder
 
 
@@ -125,9 +128,38 @@ def test_bench_beyond_the_largest_bucket(cli, artifact):
     assert "65" in ended.err
 
 
-@pytest.mark.parametrize("words", [["--batch-size", "x"], ["--batch-size", "0"], ["--repeats", "0"]])
+@pytest.mark.parametrize(
+    "words", [["--batch-size", "x"], ["--batch-size", "0"], ["--repeats", "0"], ["--threads", "-1"]]
+)
 def test_bench_of_wrong_numbers(cli, artifact, words):
     assert cli("bench", artifact, *words).status == 2
+
+
+class Turned(nn.Module):
+    """Takes its rows second, and a number."""
+
+    def forward(self, columns, by):
+        return (columns.T * by,)
+
+
+class TurnedPlugin(Echo):
+    """Declares it."""
+
+    @neuronkit.hookimpl
+    def export_config(self, source):
+        inputs = [Input("columns", [3, "batch"], "float32"), Input("by", [], "float32")]
+        graph = Graph("turned", inputs, [Output("rows", ["batch", 3])])
+        return ExportConfig(load=Turned, graphs=[graph])
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_bench_of_inputs_of_any_axes(cli, tmp_path, static):
+    """The rows of each are along its own batch."""
+    with neuronkit.get_registry().temporary(TurnedPlugin(), "echo.turn"):
+        given = {"optlevel": 1, "static": static, "batch_size": 4}
+        neuronkit.compile(write_checkpoint(tmp_path / "echo"), tmp_path / "out", task="echo.turn", **given)
+        found = cli("bench", tmp_path / "out", "--batch-size", "2", "--repeats", "1", "--json").json
+    assert [result["sizes"] for result in found["results"]] == [{"batch": 2}]
 
 
 def test_turns_alternate():

@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, and print."""
     if arguments.repeats < 1:
         raise UsageError("--repeats must be at least 1")
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UsageError("--threads must be at least 1")
     import torch
 
     from neuronkit import load
@@ -149,7 +151,12 @@ def measure(
     bucket = graph.table.choose(sizes)
     full = {axis: sizes[axis] if axis in bucket.bounds else size for axis, size in bucket.sizes.items()}
     calls = -(-sizes.get(BATCH, 1) // full.get(BATCH, 1))
-    part = {name: tensor[: full[BATCH]] if BATCH in full else tensor for name, tensor in inputs.items()}
+    part = {
+        input.name: inputs[input.name].narrow(input.axes.index(BATCH), 0, min(full[BATCH], sizes[BATCH]))
+        if BATCH in input.axes
+        else inputs[input.name]
+        for input in graph.inputs
+    }
     padded = [pad(part[input.name], input.axes, full, input.pad_value) for input in graph.inputs]
     rows = (0, full[BATCH]) if graph.graph.state else None
 

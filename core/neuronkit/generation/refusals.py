@@ -33,6 +33,12 @@ _NOT_TAKEN = {
     "token_type_ids": "the model was compiled without them.\nTry: tokenizer(..., return_token_type_ids=False).",
 }
 """Arguments of transformers' `generate` and of its models that have no place here; None asks for nothing."""
+_OWN_DRAFTS = {
+    "assistant_early_exit": "a compiled model runs all of its layers.",
+    "speculation_type": "the drafts need the model's hidden states, and a compiled one returns logits only.",
+    "use_mtp": "the layers that draft are not compiled with the model.",
+}
+"""Ways of drafting that need more of the model than its logits."""
 _COUNTS = ("num_beams", "num_return_sequences", "prompt_lookup_num_tokens")
 _TOKENS = ("bad_words_ids", "sequence_bias", "forced_bos_token_id", "forced_eos_token_id")
 """Options whose tokens are looked up in the scores, where an unknown one is not found."""
@@ -128,6 +134,61 @@ def functions(name: str, given: Any) -> Sequence[Callable[..., Any]]:
     return given
 
 
+def require_extras(config: GenerationConfig, extras: Mapping[str, Any]) -> None:
+    """
+    Refuse arguments that are not what their names say.
+
+    Args:
+        config: With all defaults filled in.
+        extras: Arguments that are no fields of the config; None is none.
+
+    Raises:
+        InputError: It names the argument.
+    """
+    allowed = extras.get("prefix_allowed_tokens_fn")
+    if allowed is not None and not callable(allowed):
+        raise InputError(
+            "prefix_allowed_tokens_fn must be a function of the prompt's number and its tokens "
+            f"(got {type(allowed).__name__}).\nTry: lambda number, tokens: [...]."
+        )
+    streamer = extras.get("streamer")
+    if streamer is not None and (
+        isinstance(streamer, type) or not (hasattr(streamer, "put") and hasattr(streamer, "end"))
+    ):
+        kind = streamer.__name__ if isinstance(streamer, type) else type(streamer).__name__
+        raise InputError(
+            f"streamer must have the methods put and end (got {kind}).\nTry: TextStreamer(tokenizer), or generate_iter."
+        )
+    tokenizer = extras.get("tokenizer")
+    if config.stop_strings is not None and tokenizer is not None and not hasattr(tokenizer, "get_vocab"):
+        raise InputError(
+            f"tokenizer must be the model's tokenizer (got {type(tokenizer).__name__}).\n"
+            "Try: leave it out, which takes the artifact's."
+        )
+
+
+def require_streamable(mode: str, prompts: int, rows: int) -> None:
+    """
+    Refuse a streamer of what does not come token by token, or in several streams.
+
+    Args:
+        mode: transformers' name of how tokens are chosen.
+        prompts: How many, their copies included.
+        rows: How many run at once.
+
+    Raises:
+        InputError: It says what streams them.
+    """
+    if mode in ("beam_search", "beam_sample"):
+        raise InputError("streamer: beams are chosen at the end.\nTry: num_beams=1.")
+    if mode == "assisted_generation" and prompts > 1:
+        raise InputError(
+            f"streamer: {prompts} prompts whose tokens are drafted run one after the other.\nTry: one prompt a call."
+        )
+    if prompts > rows:
+        raise InputError(f"streamer: {prompts} prompts are more than the {rows} that run at once. Try: generate_iter.")
+
+
 def require_counts(config: GenerationConfig) -> None:
     """
     Refuse numbers of beams, results and drafts that are none.
@@ -160,7 +221,8 @@ def require_known_tokens(config: GenerationConfig, vocabulary: int | None) -> No
     """
     if vocabulary is None:
         return
-    for name in _TOKENS:
+    ends = ("eos_token_id",) if config.exponential_decay_length_penalty is not None else ()
+    for name in (*_TOKENS, *ends):
         value = getattr(config, name)
         if name == "sequence_bias":
             value = _sequences(value)
@@ -176,7 +238,8 @@ def _sequences(bias: Any) -> list[Any]:
     """Return the sequences of tokens that have a bias, in either of the two forms that transformers takes."""
     if isinstance(bias, Mapping):
         return list(bias)
-    return [pair[0] for pair in bias or () if isinstance(pair, (list, tuple)) and pair]
+    pairs = bias if isinstance(bias, (list, tuple)) else ()
+    return [pair[0] for pair in pairs if isinstance(pair, (list, tuple)) and pair]
 
 
 def _tokens(value: Any) -> Iterator[int]:
@@ -228,12 +291,23 @@ def require_servable(config: GenerationConfig, asked: Collection[str], extras: M
         raise InputError(
             "cache_implementation: the cache was compiled with the model, and is not quantized.\nTry: leave it out."
         )
-    if config.assistant_early_exit is not None:
+    for name, reason in _OWN_DRAFTS.items():
+        if getattr(config, name, None):
+            raise InputError(f"{name}: {reason}\nTry: assistant_model, or prompt_lookup_num_tokens.")
+    if getattr(config, "assistant_ensemble_weight", None) is not None and config.prompt_lookup_num_tokens is not None:
         raise InputError(
-            "assistant_early_exit: a compiled model runs all of its layers.\n"
-            "Try: assistant_model, or prompt_lookup_num_tokens."
+            "assistant_ensemble_weight: a prompt's own tokens have no probabilities to mix in.\n"
+            "Try: assistant_model, or without it."
         )
+    if config.exponential_decay_length_penalty is not None and config.eos_token_id is None:
+        raise InputError(
+            "exponential_decay_length_penalty makes the end of a text likelier, and there is no eos_token_id.\n"
+            "Try: eos_token_id=..., or without it."
+        )
+    if getattr(config, "low_memory", None) and (config.num_beams or 1) > 1:
+        raise InputError("low_memory: transformers has taken it out of its beam search.\nTry: leave it out.")
     require_counts(config)
+    require_extras(config, extras)
     require_draft_model(config, extras)
 
 

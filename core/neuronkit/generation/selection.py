@@ -27,6 +27,7 @@ from transformers.generation import (
 from neuronkit.errors import InputError
 from neuronkit.generation import random_numbers, refusals
 from neuronkit.generation.bridge import Bridge
+from neuronkit.generation.values import require_kinds
 
 if TYPE_CHECKING:
     from neuronkit.generation.loop import Record, Request
@@ -144,6 +145,7 @@ class TokenSelector:
         bridge = model.bridge()
         with refusals.explained():
             config, _ = bridge._prepare_generation_config(copy.deepcopy(generation_config))
+        require_kinds(vars(config))
         refusals.require_counts(config)
         refusals.require_known_tokens(config, model.vocabulary)
         mode = config.get_generation_mode()

@@ -21,6 +21,7 @@ from neuronkit.generation.prompts import Prompts, as_ids, read_prompts
 from neuronkit.generation.results import as_output, join
 from neuronkit.generation.rows import CacheRows
 from neuronkit.generation.selection import TokenSelector
+from neuronkit.generation.values import require_kinds
 from neuronkit.models.base import NeuronBaseModel
 
 _EXTRAS = (
@@ -259,8 +260,10 @@ class NeuronDecoderModel(NeuronBaseModel):
         given = generation_config is not None and any(getattr(generation_config, name) is not None for name in _LENGTHS)
         given = given or any(kwargs.get(name) is not None for name in _LENGTHS)
         bridge = self.bridge()
+        require_kinds(kwargs)
         with refusals.explained():
             config, unknown = bridge._prepare_generation_config(generation_config, **kwargs)
+        require_kinds(vars(config))
         refusals.require_known(unknown, _EXTRAS)
         config.num_return_sequences = config.num_return_sequences or 1
         refusals.require_servable(config, asked, extras)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import AutoTokenizer, GenerationConfig, SynthIDTextWatermarkingConfig
-from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers.generation import (
+    EosTokenCriteria,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from neuronkit.errors import InputError
 from tests.generation.prompts import alone, new_tokens, padded, texts
@@ -96,6 +103,55 @@ def test_rows_go_through_processors_together(model, reference, made, do_sample):
         expected = reference.generate(**batch, **given())
         torch.manual_seed(0)
         assert model.generate(**batch, **given()).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("options", [{"do_sample": False}, {"do_sample": True}, {"num_beams": 2}], ids=str)
+@pytest.mark.parametrize("length", [4, 9, 30])
+def test_a_criterion_takes_the_place_of_the_length(model, reference, options, length):
+    """That of the call or the checkpoint, as in transformers; a token is always made."""
+    ends = {"eos_token_id": None, "pad_token_id": 0}
+    given = {**options, **ends}
+    if "num_beams" in options:  # transformers makes room for its own length only
+        given["max_length"] = max(length, 7)
+    criteria = StoppingCriteriaList([MaxLengthCriteria(length)])
+    torch.manual_seed(0)
+    expected = reference.generate(EVEN, attention_mask=torch.ones_like(EVEN), stopping_criteria=criteria, **given)
+    assert expected.shape == (4, max(length, 7))
+    for other in ({}, {"max_new_tokens": 3}):
+        torch.manual_seed(0)
+        found = model.generate(EVEN, stopping_criteria=criteria, **{**options, **ends, **other})
+        assert found.tolist() == expected.tolist()
+
+
+def test_a_criterion_whose_length_does_not_fit(model):
+    with pytest.raises(InputError) as caught:
+        model.generate(EVEN, stopping_criteria=[MaxLengthCriteria(41)])
+    assert str(caught.value) == (
+        "Prompt 0 has 6 tokens; with 35 new ones it needs 41 slots, and the cache has 40.\n"
+        "Try: MaxLengthCriteria(40), a shorter prompt, or compile with a larger sequence_length."
+    )
+
+
+@pytest.mark.parametrize("options", [{"do_sample": False}, {"num_beams": 2}], ids=str)
+def test_a_criterion_takes_the_place_of_the_ends(model, reference, options):
+    given = {"max_new_tokens": 12, "pad_token_id": 0, **options}
+    mask = torch.ones_like(EVEN[:1])
+    free = reference.generate(EVEN[:1], attention_mask=mask, eos_token_id=None, **given)[0, 6:].tolist()
+    given |= {"eos_token_id": free[0], "stopping_criteria": StoppingCriteriaList([EosTokenCriteria(free[-1])])}
+    expected = reference.generate(EVEN[:1], attention_mask=mask, **given)
+    assert expected.shape[1] > 7
+    assert model.generate(EVEN[:1], **given).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("options", [{"do_sample": False}, {"do_sample": True}, {"num_beams": 2}], ids=str)
+def test_no_length(model, options):
+    """None is the length of no call: as many tokens as where nothing is said, or as the cache holds."""
+    for prompts in (EVEN[:1], torch.stack(texts(30))):
+        expected = model.generate(prompts, seed=1, **options)
+        assert (
+            model.generate(prompts, seed=1, max_length=None, max_new_tokens=None, **options).tolist()
+            == expected.tolist()
+        )
 
 
 def test_what_criteria_see(model, reference):

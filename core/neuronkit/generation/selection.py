@@ -111,6 +111,10 @@ class TokenSelector:
         self._configs: dict[int, GenerationConfig] = {}
         ends = [] if config.eos_token_id is None else torch.as_tensor(config.eos_token_id).flatten().tolist()
         self.eos_token_ids = frozenset(ends)
+        # The caller's criteria take the place of those of the same class that the config asks for, as in transformers.
+        self._ends = frozenset() if any(type(one) is EosTokenCriteria for one in self._criteria) else self.eos_token_ids
+        own = [criterion.max_length for criterion in self._criteria if type(criterion) is MaxLengthCriteria]
+        self._own_length = min(own, default=None)
         pad = config.pad_token_id
         self.pad_token_id = int(pad if pad is not None else ends[0] if ends else 0)
         self.beam_pad_token_id = int(pad or (ends[0] if ends else 0))  # transformers' beams take 0 for none
@@ -179,7 +183,9 @@ class TokenSelector:
         """
         length = requests[0].prompt_length
         config = copy.copy(self._config_for(length))
-        copies, config.num_return_sequences, config.max_length = config.num_return_sequences or 1, 1, max_length
+        copies, config.num_return_sequences = config.num_return_sequences or 1, 1
+        if self._own_length is None:
+            config.max_length = max_length
         numbers = [request.index // copies for request in requests]
         prefix = self._prefix
         masks = [request.mask for request in requests if request.mask is not None]
@@ -210,6 +216,8 @@ class TokenSelector:
         """Return the config with the lengths that it comes to for prompts of one length."""
         if prompt_length not in self._configs:
             config = copy.deepcopy(self.config)
+            if config.max_length is None and config.max_new_tokens is None:  # None was asked for
+                config.max_new_tokens = config._get_default_generation_params()["max_length"]
             self._bridge.prepare_special_tokens(config)
             is_default = config.max_new_tokens is not None or not self._length_is_given
             config = self._bridge.prepare_length(config, prompt_length, is_default=is_default)
@@ -225,6 +233,9 @@ class TokenSelector:
             InputError: The prompt, or the prompt and the new tokens that were asked for, do not fit the cache.
         """
         max_length = self._config_for(request.prompt_length).max_length
+        given = self._length_is_given
+        if self._own_length is not None:
+            max_length, given = max(self._own_length, request.prompt_length + 1), True
         length, room = request.prompt_length, self.max_seq_length - request.text.shape[0]
         if room < 1:
             raise InputError(
@@ -237,14 +248,15 @@ class TokenSelector:
                 f"Try: max_new_tokens."
             )
         wanted = max_length - length
-        if wanted > room and self._length_is_given:
+        if wanted > room and given:
             whose = (
                 " transformers' pipeline asks for 256 where no length is given." if wanted == _PIPELINE_DEFAULT else ""
             )
+            shorter = f"max_new_tokens={room}" if self._own_length is None else f"MaxLengthCriteria({length + room})"
             raise InputError(
                 f"Prompt {request.index} has {request.text.shape[0]} tokens; with {wanted} new ones it needs "
                 f"{request.text.shape[0] + wanted} slots, and the cache has {self.max_seq_length}.{whose}\n"
-                f"Try: max_new_tokens={room}, a shorter prompt, or compile with a larger sequence_length."
+                f"Try: {shorter}, a shorter prompt, or compile with a larger sequence_length."
             )
         return length + min(wanted, room)
 
@@ -297,9 +309,7 @@ class TokenSelector:
             requests: Which.
             record: Has the scores, if any are kept: criteria see all steps of those, as in transformers.
         """
-        found = [
-            request.last in self.eos_token_ids or request.count >= request.rules.max_length for request in requests
-        ]
+        found = [request.last in self._ends or request.count >= request.rules.max_length for request in requests]
         if not any(request.rules.criteria for request in requests):
             return found
         for rows in _alike(requests):

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
+from neuronkit.errors import InputError
 from neuronkit.generation.bridge import CACHE
 from tests.generation.checkpoints import byte_tokenizer, tiny_decoder
 from tests.generation.prompts import texts
@@ -181,3 +182,58 @@ def test_no_cache_in_the_result(checker, reference, search):
     assert getattr(ours, CACHE) is None
     for name in ("sequences", "scores"):
         torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("search", [{"num_beams": 2}, {"prompt_lookup_num_tokens": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"prefill_chunk_size": 4}, {"eos_token_id": []}, {"length_penalty": None}], ids=str
+)
+def test_what_a_search_of_transformers_stumbles_over(checker, reference, search, options):
+    """The rows take a prompt as it is; no ends are no ends."""
+    given = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    expected = checker.generate(
+        PROMPT, **given, **search, **({"eos_token_id": None} if "eos_token_id" in options else {})
+    )
+    assert checker.generate(PROMPT, **given, **search, **options).tolist() == expected.tolist()
+    if "prefill_chunk_size" in options and "num_beams" in search:
+        assert (
+            reference.generate(PROMPT, attention_mask=MASK, **given, **search, **options).tolist() == expected.tolist()
+        )
+
+
+class Notes:
+    """A streamer that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = []
+        self.ends = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        self.values.append(value)
+
+    def end(self) -> None:
+        self.ends += 1
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "said"),
+    [
+        (1, {"num_beams": 2}, "streamer: beams are chosen at the end.\nTry: num_beams=1."),
+        (1, {"num_beams": 2, "do_sample": True}, "streamer: beams are chosen at the end.\nTry: num_beams=1."),
+        (
+            3,
+            {"prompt_lookup_num_tokens": 2},
+            "streamer: 3 prompts whose tokens are drafted run one after the other.\nTry: one prompt a call.",
+        ),
+    ],
+    ids=str,
+)
+def test_streams_of_searches(checker, prompts, options, said):
+    """Refused before anything is put; drafted tokens of one prompt are streamed."""
+    notes = Notes()
+    with pytest.raises(InputError) as caught:
+        checker.generate(PROMPT.repeat(prompts, 1), max_new_tokens=4, streamer=notes, **options)
+    assert (str(caught.value), notes.values, notes.ends) == (said, [], 0)
+    if prompts > 1:
+        found = checker.generate(PROMPT, max_new_tokens=4, streamer=notes, **options)
+        assert (torch.cat(notes.values, dim=1).tolist(), notes.ends) == (found.tolist(), 1)

@@ -203,4 +203,10 @@ class _Search(Bridge):
     def _prepare_generation_config(
         self, generation_config: GenerationConfig, **kwargs: Any
     ) -> tuple[GenerationConfig, dict[str, Any]]:
-        return copy.deepcopy(generation_config), kwargs
+        config = copy.deepcopy(generation_config)
+        config.prefill_chunk_size = None  # the rows take prompts of any length
+        if config.length_penalty is None:
+            config.length_penalty = config._get_default_generation_params()["length_penalty"]
+        if config.eos_token_id is not None and not torch.as_tensor(config.eos_token_id).numel():
+            config.eos_token_id = None
+        return config, kwargs

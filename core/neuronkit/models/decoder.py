@@ -141,11 +141,6 @@ class NeuronDecoderModel(NeuronBaseModel):
         prompts = call.prompts.repeated(call.config.num_return_sequences)
         streamer = call.extras.get("streamer")
         if streamer is not None:
-            if len(prompts.texts) > self.rows.count:
-                raise InputError(
-                    f"streamer: {len(prompts.texts)} prompts are more than the {self.rows.count} that run at once. "
-                    "Try: generate_iter."
-                )
             streamer.put(prompts.input_ids)
         record = None
         if call.config.return_dict_in_generate:
@@ -288,6 +283,9 @@ class NeuronDecoderModel(NeuronBaseModel):
             extras["tokenizer"] = self.tokenizer
         extras = {name: value for name, value in extras.items() if value is not None}
         mode = config.get_generation_mode(extras.get("assistant_model"))
+        if "streamer" in extras:
+            count = len(prompts.texts) * config.num_return_sequences
+            refusals.require_streamable(str(mode.value), count, self.rows.count)
         with refusals.explained():
             bridge._validate_generation_mode(mode, config, extras)
         selector = TokenSelector(

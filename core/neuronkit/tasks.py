@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from neuronkit.errors import UnknownTaskError
-from neuronkit.export.source import MODULES_FILE, Source
+from neuronkit.export.source import MODULES_FILE, Source, read_settings
 from neuronkit.plugins import get_registry
 
 SENTENCES = "sentence-similarity"
-"""The task of checkpoints with a ``modules.json``."""
+"""The task of checkpoints with a ``modules.json``, but for cross-encoders."""
+_SENTENCE_SETTINGS = "config_sentence_transformers.json"
 
 ALIASES = {
     "latent-consistency": "text-to-image",
@@ -64,7 +65,7 @@ def infer_task(source: Source, *, or_only: bool = False) -> str:
     if class_name := source.config.get("_class_name"):
         return _task_of_pipeline(class_name)
     if (source.path / MODULES_FILE).is_file():
-        return SENTENCES
+        return _task_of_modules(source)
     from transformers.models.auto import modeling_auto
 
     architectures = source.config.get("architectures") or []
@@ -84,6 +85,13 @@ def infer_task(source: Source, *, or_only: bool = False) -> str:
     raise UnknownTaskError(
         f"Cannot infer the task of {source.path}: its config.json names the architectures {architectures}.\n{hint}"
     )
+
+
+def _task_of_modules(source: Source) -> str:
+    """Return the task of what sentence-transformers saved: a cross-encoder has its modules listed too."""
+    file = source.path / _SENTENCE_SETTINGS
+    settings = read_settings(file) if file.is_file() else {}
+    return "text-classification" if settings.get("model_type") == "CrossEncoder" else SENTENCES
 
 
 def _task_of_pipeline(class_name: str) -> str:

@@ -593,6 +593,21 @@ def test_prompts_and_similarity(backend, tmp_path, saved):
     np.testing.assert_allclose(model.encode_query("snow"), original.encode_query("snow"), atol=1e-5)
 
 
+def test_cross_encoder(backend, tmp_path):
+    """What sentence-transformers saves of a cross-encoder is the classifier of pairs that it is, although it lists modules."""
+    from sentence_transformers import CrossEncoder
+
+    config = {"id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+    path = tiny_encoder(tmp_path / "plain", "bert", "text-classification", **config)
+    original = CrossEncoder(str(path), device="cpu")
+    original.save(str(tmp_path / "saved"), create_model_card=False)
+    artifact = neuronkit.compile(tmp_path / "saved", tmp_path / "out", backend="recording", cache=False)
+    assert artifact.manifest.task == "text-classification"
+    found = neuronkit.pipeline(tmp_path / "out")(text=[TEXTS[0]] * 2, text_pair=TEXTS[1:])
+    expected = original.predict([(TEXTS[0], text) for text in TEXTS[1:]])
+    np.testing.assert_allclose([one["score"] for one in found], expected, atol=1e-5)
+
+
 def test_similarity_without_sentence_transformers(sentences, monkeypatch):
     """What is missing is named, and so is a name that nobody knows."""
     model, _ = sentences

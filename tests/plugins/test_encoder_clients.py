@@ -648,6 +648,10 @@ def test_first_module_of_a_sentence_transformer(load, task, tmp_path):
     texts = [*TEXTS, " ".join(WORDS)]
     np.testing.assert_allclose(ours.encode(texts), expected.encode(texts), atol=1e-5)
     np.testing.assert_allclose(ours.encode(texts, prompt="who "), expected.encode(texts, prompt="who "), atol=1e-5)
+    with pytest.raises(
+        InputError, match="processing_kwargs: a compiled model tokenizes as the checkpoint's settings say"
+    ):
+        model.preprocess(texts, processing_kwargs={"text": {"max_length": 4}})
     assert ours.max_seq_length == 32
     assert ours.get_embedding_dimension() == 16
     ours.max_seq_length = expected.max_seq_length = 12

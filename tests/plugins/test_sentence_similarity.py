@@ -255,6 +255,39 @@ def test_unknown_setting_is_refused(tmp_path, folder, fields, message):
         read_modules(path)
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"transformer_task": "sequence-classification"},
+            "transformer_task='sequence-classification', which changes embeddings and cannot be compiled.\n"
+            "Try: --task text-classification.",
+        ),
+        (
+            {"module_output_name": "sentence_embedding"},
+            "module_output_name='sentence_embedding', which changes embeddings",
+        ),
+        (
+            {"modality_config": {"text": {"method_output_name": "pooler_output"}}},
+            "modality_config={'text': {'method_output",
+        ),
+        ({"processing_kwargs": {"text": {"max_length": 6}}}, "processing_kwargs={'text': {'max_length': 6}}, which"),
+        (
+            {"tokenizer_args": {"model_max_length": 7}},
+            "tokenizer_args={'model_max_length': 7}, which changes embeddings",
+        ),
+        ({"query_length": 5}, "query_length=5, which changes embeddings and cannot be compiled."),
+    ],
+)
+def test_settings_of_the_first_module_are_refused(tmp_path, fields, said):
+    """Those by which it returns something else than the hidden states of a text's tokens, or cuts texts elsewhere."""
+    path = tiny_sentence_transformer(tmp_path)
+    edit(path / "sentence_bert_config.json", **fields)
+    with pytest.raises(SourceError) as error:
+        read_modules(path)
+    assert f"{path} has the setting {said}" in str(error.value)
+
+
 def test_wrapper_is_told_apart_by_plain_attributes(tmp_path):
     """Two poolings are two identities, so a cached graph of one is never used for the other."""
     from neuronkit.export.identity import module_identity

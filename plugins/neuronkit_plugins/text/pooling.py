@@ -13,6 +13,29 @@ from torch import nn
 from neuronkit.errors import SourceError
 from neuronkit.export.source import MODULES_FILE, read_module_list, read_settings
 
+TRANSFORMER_CONFIGS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+"""Where sentence-transformers keeps the settings of its Transformer module, over the years."""
+TRANSFORMER_SETTINGS: dict[str, Any] = {
+    "transformer_task": "feature-extraction",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+    "processing_kwargs": {},
+    "processor_kwargs": {},
+    "tokenizer_args": {},
+    "query_length": None,
+    "document_length": None,
+    "query_expansion": None,
+}
+"""What its settings say where it returns the hidden states of a text's tokens, cut to its ``max_seq_length``."""
+
 LEGACY_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -173,6 +196,7 @@ def read_modules(path: Path) -> SentenceModules:
         folder = path / module.path
         known = package.partition(".")[0] == "sentence_transformers"
         if known and name == "Transformer" and transformer is None:
+            _check_transformer(folder)
             transformer = folder
         elif known and name == "Pooling" and transformer and not pooling:
             pooling = _pooling(folder)
@@ -199,6 +223,19 @@ def optional_settings(file: Path) -> dict[str, Any]:
         SourceError: It is not JSON, or not an object.
     """
     return read_settings(file) if file.is_file() else {}
+
+
+def _check_transformer(folder: Path) -> None:
+    """Refuse settings by which a Transformer module gives something else than the embeddings of a text's own tokens."""
+    settings = next((found for name in TRANSFORMER_CONFIGS if (found := optional_settings(folder / name))), {})
+    for name, plain in TRANSFORMER_SETTINGS.items():
+        value = settings.get(name) or plain
+        if value == plain:
+            continue
+        hint = "\nTry: --task text-classification." if value == "sequence-classification" else ""
+        raise SourceError(
+            f"{folder} has the setting {name}={value!r}, which changes embeddings and cannot be compiled.{hint}"
+        )
 
 
 def _pooling(folder: Path) -> Pooling:

@@ -13,17 +13,7 @@ from neuronkit.errors import InputError
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import tensors_of, tokenize
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
-
-TRANSFORMER_CONFIGS = (
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-)
-"""Where sentence-transformers keeps the settings of its Transformer module, over the years."""
+from neuronkit_plugins.text.pooling import TRANSFORMER_CONFIGS
 
 
 class SentenceModule(NeuronEncoderModel):
@@ -86,15 +76,31 @@ class SentenceModule(NeuronEncoderModel):
         """Return `max_seq_length`, as older code asks for it."""
         return self.max_seq_length
 
-    def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **_: Any) -> dict[str, torch.Tensor]:
+    def preprocess(
+        self,
+        inputs: Sequence[str],
+        prompt: str | None = None,
+        *,
+        processing_kwargs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> dict[str, torch.Tensor]:
         """
         Tokenize texts as sentence-transformers does.
 
         Args:
             inputs: The texts.
             prompt: Stands before each of them.
+            processing_kwargs: Refused: settings of a tokenizer for one call.
             **_: Settings of modules that this is not.
+
+        Raises:
+            InputError: There are `processing_kwargs`.
         """
+        if processing_kwargs:
+            raise InputError(
+                "processing_kwargs: a compiled model tokenizes as the checkpoint's settings say.\n"
+                "Try: max_seq_length, which may be assigned, to cut texts elsewhere."
+            )
         texts = prepare(self.processors, inputs, prompt or "")
         return tensors_of(tokenize(self.tokenizer, texts, truncation=True, max_length=self.max_seq_length))
 

@@ -538,7 +538,11 @@ def test_encode_other_values(sentences):
     assert model.encode([]).shape == (0, 16)
     assert model.encode([], convert_to_tensor=True).shape == (0, 16)
     for options, message in (
-        ({"precision": "int8"}, "precision: a compiled model embeds in float32"),
+        ({"precision": "int4"}, r"precision must be one of float32, int8, uint8, binary, ubinary \(got 'int4'\)"),
+        (
+            {"precision": "int8", "output_value": "token_embeddings"},
+            r"only sentence embeddings are quantized \(got 'int8' for 'token_embeddings'\)",
+        ),
         ({"output_value": "words"}, "output_value must be"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"prompt_name": "song"}, "there is no prompt 'song'. Prompts: query, document."),
@@ -548,6 +552,18 @@ def test_encode_other_values(sentences):
     ):
         with pytest.raises(InputError, match=message):
             model.encode(TEXTS, **options)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_precision(sentences, precision):
+    """Embeddings in fewer bits are those of sentence-transformers; on the edge of two numbers rounding decides."""
+    model, original = sentences
+    found, expected = (one.encode(TEXTS, precision=precision) for one in (model, original))
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, atol=0 if "binary" in precision else 1)
+    tensor = model.encode(TEXTS, precision=precision, convert_to_tensor=True)
+    np.testing.assert_array_equal(tensor.numpy(), found)
+    assert model.encode([], precision=precision).shape == (0, 16)
 
 
 @pytest.mark.parametrize(
@@ -561,7 +577,7 @@ def test_encode_other_values(sentences):
 )
 def test_prompts_and_similarity(backend, tmp_path, saved):
     """Queries and documents have prompts of their own, and embeddings are compared as the checkpoint says."""
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, SimilarityFunction
 
     path = tiny_sentence_transformer(tmp_path / "checkpoint", normalize=False)
     file = path / "config_sentence_transformers.json"
@@ -584,8 +600,9 @@ def test_prompts_and_similarity(backend, tmp_path, saved):
         torch.testing.assert_close(torch.as_tensor(found), torch.as_tensor(expected), atol=1e-5, rtol=0)
     embeddings = original.encode(TEXTS)
     assert model.similarity_fn_name == original.similarity_fn_name
-    for name in (original.similarity_fn_name, "dot"):
+    for name in (original.similarity_fn_name, "dot", SimilarityFunction.MANHATTAN, None):
         model.similarity_fn_name = original.similarity_fn_name = name
+        assert model.similarity_fn_name == original.similarity_fn_name
         for method in ("similarity", "similarity_pairwise"):
             found, expected = (getattr(one, method)(embeddings, embeddings[::-1].copy()) for one in (model, original))
             assert torch.equal(found, expected)
@@ -612,6 +629,8 @@ def test_similarity_without_sentence_transformers(sentences, monkeypatch):
     """What is missing is named, and so is a name that nobody knows."""
     model, _ = sentences
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(InputError, match="precision is computed by sentence-transformers, which is not installed"):
+        model.encode(TEXTS, precision="binary")
     with pytest.raises(InputError) as error:
         model.similarity([[1.0]], [[1.0]])
     assert str(error.value) == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,22 @@ class SentenceSettings(SentenceModule):
     def _prompts(self) -> Prompts:
         return Prompts.read(self.processors)
 
-    @cached_property
+    @property
     def similarity_fn_name(self) -> str:
-        """How `similarity` compares: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; may be assigned."""
+        """
+        How `similarity` compares: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; may be assigned.
+
+        A ``SimilarityFunction`` of sentence-transformers does too, and None stands for the first.
+        """
+        return self._similarity_fn_name
+
+    @similarity_fn_name.setter
+    def similarity_fn_name(self, name: str | Enum | None) -> None:
+        known = name.value if isinstance(name, Enum) else name
+        self._similarity_fn_name = SIMILARITIES[0] if known is None else known
+
+    @cached_property
+    def _similarity_fn_name(self) -> str:
         return _similarity_name(self.processors.settings(SETTINGS))
 
     @cached_property
@@ -123,10 +137,7 @@ class SentenceSettings(SentenceModule):
         try:
             from sentence_transformers import SimilarityFunction
         except ModuleNotFoundError as error:
-            raise InputError(
-                "similarity is computed by sentence-transformers, which is not installed.\n"
-                'Try: pip install "neuronkit[sentence-transformers]"'
-            ) from error
+            raise missing("similarity") from error
         return SimilarityFunction
 
     def _known_similarity(self) -> str:
@@ -157,6 +168,14 @@ class SentenceSettings(SentenceModule):
             "truncate_dim": self.truncate_dim,
         }
         self._write_settings(directory, SETTINGS, {name: now[name] for name in now if now[name] != before[name]})
+
+
+def missing(what: str) -> InputError:
+    """Return the error for what sentence-transformers computes, where it is not installed."""
+    return InputError(
+        f"{what} is computed by sentence-transformers, which is not installed.\n"
+        'Try: pip install "neuronkit[sentence-transformers]"'
+    )
 
 
 def _similarity_name(saved: Mapping[str, Any]) -> str:

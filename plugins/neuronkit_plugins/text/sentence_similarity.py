@@ -24,7 +24,10 @@ from neuronkit_plugins.text.pooling import read_modules
 from neuronkit_plugins.text.prompts import DOCUMENT, QUERY
 from neuronkit_plugins.text.raw_input import as_texts, read_text
 from neuronkit_plugins.text.sentence_module import prepare
-from neuronkit_plugins.text.sentence_settings import SentenceSettings
+from neuronkit_plugins.text.sentence_settings import SentenceSettings, missing
+
+PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+"""What embeddings can be returned in; all but the first are made of it by sentence-transformers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,7 +114,8 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
             batch_size: Texts that run together.
             show_progress_bar: Show how many texts are done.
             output_value: ``"sentence_embedding"``, ``"token_embeddings"``, or None for both and the tokens.
-            precision: ``"float32"``, the only one, or None for it.
+            precision: ``"float32"`` or None for it, or what sentence-transformers then quantizes the sentence embeddings to:
+                ``"int8"``, ``"uint8"``, ``"binary"`` or ``"ubinary"``.
             convert_to_numpy: Return numpy arrays.
             convert_to_tensor: Return one tensor; goes before `convert_to_numpy`.
             device: Where a compiled model takes its tensors: the CPU.
@@ -122,11 +126,12 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
             sentences: Older name of `inputs`.
 
         Returns:
-            ``[features]`` for a text and ``[texts, features]`` for a list, in float32; tensors of their own if neither
-            is asked for. For token embeddings a tensor ``[tokens, hidden]`` a text; for both a mapping a text.
+            ``[features]`` for a text and ``[texts, features]`` for a list, in float32 or as `precision` has it (eight features
+            in a byte for ``"binary"``); tensors of their own if neither is asked for. For token embeddings a tensor
+            ``[tokens, hidden]`` a text; for both a mapping a text.
 
         Raises:
-            InputError: An argument has a value that is not known.
+            InputError: An argument has a value that is not known, or sentence-transformers is needed and not installed.
         """
         _check_encode(output_value, precision, batch_size)
         _check_processes(pool=pool, chunk_size=chunk_size, device=device if isinstance(device, (list, tuple)) else None)
@@ -143,6 +148,8 @@ class NeuronModelForSentenceTransformers(SentenceSettings):
         embeddings = encoder.encode(texts)[:, :kept]
         if normalize_embeddings:
             embeddings = torch.nn.functional.normalize(embeddings, p=2, dim=-1)
+        if precision not in ("float32", None) and texts:
+            embeddings = _quantized(embeddings, precision)
         result = embeddings if is_list else embeddings[0]
         if convert_to_tensor:
             return result
@@ -195,16 +202,27 @@ def _check_processes(**given: Any) -> None:
             )
 
 
+def _quantized(embeddings: torch.Tensor, precision: str) -> torch.Tensor:
+    """Return embeddings in fewer bits, in the ranges of these embeddings themselves, as sentence-transformers does."""
+    try:
+        from sentence_transformers import quantize_embeddings
+    except ModuleNotFoundError as error:
+        raise missing("precision") from error
+    try:
+        return torch.from_numpy(quantize_embeddings(embeddings, precision))
+    except ValueError as error:
+        raise InputError(f"precision: {error}") from error
+
+
 def _check_encode(output_value: str | None, precision: str | None, batch_size: int) -> None:
     if output_value not in ("sentence_embedding", "token_embeddings", None):
         raise InputError(
             f"output_value must be 'sentence_embedding', 'token_embeddings' or None (got {output_value!r})."
         )
-    if precision not in ("float32", None):
-        raise InputError(
-            f"precision: a compiled model embeds in float32 (got {precision!r}).\n"
-            "Try: sentence_transformers.util.quantization.quantize_embeddings on the result."
-        )
+    if precision not in (*PRECISIONS, None):
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r}).")
+    if precision not in ("float32", None) and output_value != "sentence_embedding":
+        raise InputError(f"precision: only sentence embeddings are quantized (got {precision!r} for {output_value!r}).")
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1 (got {batch_size}).")
 

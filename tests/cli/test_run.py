@@ -280,6 +280,9 @@ def test_text_of_results():
     assert format_result("text") == "text"
     assert format_result(["a", "b"]) == "a\nb"
     assert format_result([{"label": "x", "score": 0.25}]) == "label  score\nx      0.25"
+    choice = {"choice": "b", "scores": [0.25, 0.75]}
+    assert format_result(choice) == "choice: b\nscores: 0.25, 0.75"
+    assert format_result([choice]) == "choice  scores\nb       0.25, 0.75"
     assert format_result(np.zeros((2, 3))) == "2 x 3 numbers [0, 0, 0, 0, ...]"
 
 

@@ -99,4 +99,6 @@ def _format_item(value: Any) -> str:
         numbers = ", ".join(_format_item(item) for item in flat[:4].tolist())
         dots = ", ..." if len(flat) > 4 else ""
         return f"{' x '.join(map(str, shape))} numbers [{numbers}{dots}]"
+    if isinstance(value, (list, tuple)) and not any(isinstance(item, (list, tuple, Mapping)) for item in value):
+        return ", ".join(map(_format_item, value))
     return format_result(value) if isinstance(value, (list, tuple, Mapping)) else str(value)

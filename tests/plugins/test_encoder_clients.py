@@ -241,7 +241,7 @@ def test_data_loader(load):
 
 
 def test_trainer(load, tmp_path):
-    """Predicts over a data set without labels, on a model that accelerate prepared; what it would save is refused."""
+    """Predicts, evaluates with a loss of the caller's, takes what accelerate prepared; what it would save is refused."""
     from accelerate import Accelerator
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
@@ -251,6 +251,21 @@ def test_trainer(load, tmp_path):
     trainers = [Trainer(one, arguments, DataCollatorWithPadding(tokenizer)) for one in (model, eager)]
     found, expected = (trainer.predict(rows).predictions for trainer in trainers)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    labelled = [{**row, "labels": number} for number, row in enumerate(rows)]
+
+    def accuracy(predicted):
+        return {"accuracy": float((predicted.predictions.argmax(-1) == predicted.label_ids).mean())}
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        return torch.nn.functional.cross_entropy(outputs.logits, labels)
+
+    functions = {"compute_loss_func": loss, "compute_metrics": accuracy}
+    found, expected_metrics = (
+        Trainer(one, arguments, DataCollatorWithPadding(tokenizer), **functions).evaluate(labelled)
+        for one in (model, eager)
+    )
+    for name in ("eval_loss", "eval_accuracy"):
+        assert found[name] == pytest.approx(expected_metrics[name], abs=1e-4)
     encoded = tokenizer(TEXTS, padding=True, return_tensors="pt")
     prepared = Accelerator(cpu=True).prepare(model)
     np.testing.assert_allclose(prepared(**encoded).logits, expected, atol=1e-4)
@@ -359,8 +374,8 @@ def test_inputs(load):
         ({}, "needs the input 'input_ids'"),
         (
             {"input_ids": ids, "labels": ids},
-            "labels are for training: a compiled model computes no loss.\nTry: without them; Trainer.predict on a data set "
-            "without its labels returns what a metric compares with them.",
+            "labels are for training: a compiled model computes no loss.\nTry: without them; a Trainer evaluates with "
+            "compute_loss_func=f, where f(outputs, labels, num_items_in_batch) returns the loss.",
         ),
         ({"input_ids": ids, "inputs_embeds": ids}, "takes attention_mask, input_ids, and no inputs_embeds"),
         ({"input_ids": ids.repeat(1, 8)}, "input_ids has 72 along 'sequence', and the largest bucket has 64"),

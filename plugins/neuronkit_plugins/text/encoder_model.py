@@ -20,6 +20,8 @@ class NeuronEncoderModel(NeuronBaseModel):
 
     auto_model_class_name: ClassVar[str]
     input_modalities = ("text",)
+    accepts_loss_kwargs = False
+    """Says to transformers' Trainer that nothing about a loss is to be passed."""
 
     def forward(  # type: ignore[override]  # positional, as the eager model takes them
         self,
@@ -29,6 +31,7 @@ class NeuronEncoderModel(NeuronBaseModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        labels: None = None,
         **others: Any,
     ) -> Any:
         """
@@ -43,6 +46,8 @@ class NeuronEncoderModel(NeuronBaseModel):
             output_attentions: Only for a model compiled with them; False leaves them out.
             output_hidden_states: As `output_attentions`.
             return_dict: False returns a tuple; None does not, whatever the configuration says.
+            labels: Refused: a compiled model computes no loss. By its name a Trainer knows what its `compute_loss_func` compares
+                with the outputs.
             **others: What else the eager model takes must be None here.
 
         Returns:
@@ -54,6 +59,12 @@ class NeuronEncoderModel(NeuronBaseModel):
         """
         names = {input.name for graph in self.session.graphs.values() for input in graph.graph.inputs}
         given = others.pop(GIVEN, None)
+        if labels is not None:
+            raise InputError(
+                "labels are for training: a compiled model computes no loss.\n"
+                "Try: without them; a Trainer evaluates with compute_loss_func=f, where f(outputs, labels, num_items_in_batch) "
+                "returns the loss."
+            )
         self._refuse(others, names)
         tensors = {
             "input_ids": input_ids,
@@ -116,11 +127,6 @@ class NeuronEncoderModel(NeuronBaseModel):
         for name, value in others.items():
             if value is None or (name == "use_cache" and not value):
                 continue
-            if name == "labels":
-                raise InputError(
-                    "labels are for training: a compiled model computes no loss.\n"
-                    "Try: without them; Trainer.predict on a data set without its labels returns what a metric compares with them."
-                )
             known = ", ".join(sorted(names - {GIVEN}))
             raise InputError(f"{name}: a compiled {self.model_type} takes {known}, and no {name}.")
 

@@ -141,6 +141,24 @@ def test_an_image_of_another_size(as_array, pair):
     )
 
 
+def test_there_and_back(pair, artifact):
+    """The plain pipeline has no place for the ControlNet, and the artifact still has it."""
+    compiled, _ = pair(f"{SD}Pipeline")
+    kind = type(compiled)
+    plain = neuronkit.NeuronStableDiffusionImg2ImgPipeline.from_pipe(compiled)
+    back = kind.from_pipe(plain)
+    assert back.unet is compiled.unet
+    assert np.array_equal(images(back, image=CONTROL), images(compiled, image=CONTROL))
+    eager = tiny_controlnet(5)
+    assert kind.from_pipe(plain, controlnet=eager).controlnet is eager
+    with pytest.raises(InputError) as raised:
+        kind.from_pipe(neuronkit.load(artifact("sd")))
+    assert str(raised.value) == (
+        "NeuronStableDiffusionPipeline has no controlnet, and NeuronStableDiffusionControlNetPipeline needs one.\n"
+        "Try: NeuronStableDiffusionControlNetPipeline.from_pretrained(..., export=True)."
+    )
+
+
 def test_without_its_control(checkpoint, artifact):
     """An artifact with a ControlNet serves the plain pipeline too: nothing is added."""
     compiled, eager = load_pair("StableDiffusionPipeline", checkpoint("sd"), artifact("sd-control"))

@@ -180,12 +180,18 @@ class NeuronDiffusionPipeline(OfArtifact, Fixed):
         """
         Return this pipeline over the components of another one; nothing is loaded again.
 
+        A compiled component that the other one has no place for, such as a ControlNet, is that of the artifact.
+
         Args:
             pipeline: A compiled pipeline, or one of diffusers' own with compiled components.
             **kwargs: Components and settings to replace.
 
+        Raises:
+            InputError: No component is compiled, or one is missing.
+
         """
-        expected, _ = cls._eager_class()._get_signature_keys(cls)
+        eager = cls._eager_class()
+        expected, _ = eager._get_signature_keys(cls)
         shells = {
             name: component
             for name, component in pipeline.components.items()
@@ -196,8 +202,18 @@ class NeuronDiffusionPipeline(OfArtifact, Fixed):
                 f"{type(pipeline).__name__} has no compiled component, and {cls.__name__} needs them.\n"
                 f"Try: {cls.__name__}.from_pretrained(..., export=True)."
             )
-        made = super().from_pipe(pipeline, **{**shells, **kwargs})  # type: ignore[misc]
         first = next(iter(shells.values()))
+        lacking = set(expected) - {*pipeline.components, *kwargs}
+        classes = component_classes(first.session.artifact.path)
+        shells |= cls.make_shells(first.session, {name: classes[name] for name in lacking & classes.keys()})
+        parameters = inspect.signature(eager.__init__).parameters
+        required = {name for name in lacking if parameters[name].default is inspect.Parameter.empty}
+        if missing := sorted(required - {*shells, *eager._optional_components}):
+            raise InputError(
+                f"{type(pipeline).__name__} has no {missing[0]}, and {cls.__name__} needs one.\n"
+                f"Try: {cls.__name__}.from_pretrained(..., export=True)."
+            )
+        made = super().from_pipe(pipeline, **{**shells, **kwargs})  # type: ignore[misc]
         made.session = first.session
         if isinstance(pipeline, NeuronDiffusionPipeline):
             made._loaded = pipeline._loaded

@@ -141,6 +141,21 @@ def test_an_image_of_another_size(as_array, pair):
     )
 
 
+def test_images_of_another_size_to_start_from(pair, checkpoint, artifact):
+    """They are never resized unless a size is given; of several compiled sizes it is theirs, as in diffusers."""
+    compiled, eager = pair(f"{SD}Img2ImgPipeline")
+    other = {"image": picture(48), "control_image": picture(48, seed=7), "strength": 0.7}
+    with pytest.raises(InputError, match=r"pixels is 48 x 48 \(height x width\).*compiled for 32 x 32"):
+        images(compiled, **other)
+    with pytest.raises(InputError, match=r"is 48 x 48 \(height x width\).*compiled for 32 x 32"):
+        images(pair(f"{SD}InpaintPipeline")[0], **other, mask_image=mask(48))
+    assert difference(compiled, eager, **other, height=32, width=32) <= TOLERANCE
+    sizes = {"height": [32, 34], "width": [32, 26], "static": True}
+    several, _ = load_pair(f"{SD}Img2ImgPipeline", checkpoint("sd-control"), artifact("sd-control", **sizes))
+    other = {"image": picture(48).resize((26, 34)), "control_image": CONTROL.resize((26, 34)), "strength": 0.7}
+    assert difference(several, eager, **other) <= TOLERANCE
+
+
 def test_there_and_back(pair, artifact):
     """The plain pipeline has no place for the ControlNet, and the artifact still has it."""
     compiled, _ = pair(f"{SD}Pipeline")

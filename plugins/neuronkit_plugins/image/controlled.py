@@ -57,12 +57,16 @@ class ControlledPipeline(NeuronStableDiffusionPipelineBase):
         """
         Fill in height and width of a call: from text they are those of the image that controls, as in diffusers.
 
+        Where another image is the start, all images keep their sizes unless one is given, and graphs refuse others than theirs.
+
         Raises:
             InputError: No compiled resolution has this height and this width.
 
         """
-        sizes = {given.get("height"), given.get("width")}
-        if self.task == "text-to-image" and sizes == {None} and (size := _image_size(given.get("image"))) is not None:
+        unsaid = given.get("height") is None and given.get("width") is None
+        if unsaid and self.task != "text-to-image":
+            return
+        if unsaid and (size := _image_size(given.get("image"))) is not None:
             compiled = self.compiled_sizes
             if size not in compiled:
                 height, width = compiled[0]

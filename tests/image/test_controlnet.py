@@ -97,6 +97,22 @@ def test_several(checkpoint, tmp_path):
     }
     for guess in (False, True):
         assert difference(compiled, eager, **arguments, guess_mode=guess) <= TOLERANCE
+    run = neuronkit.pipeline(compiled)
+    asked = {"prompt": "a red cat", "steps": 3, "seed": 0, "output_type": "np", "control_image": arguments["image"]}
+    wanted = images(eager, image=arguments["image"])
+    assert np.abs(run(**asked, controlnet_conditioning_scale=1) - wanted).max() <= TOLERANCE
+    with pytest.raises(InputError) as raised:
+        run(**{**asked, "control_image": CONTROL})
+    assert str(raised.value) == (
+        "NeuronStableDiffusionControlNetPipeline has 2 ControlNets, and needs an image for each (got 1).\n"
+        "Try: a list of as many (--control-image once for each)."
+    )
+    with pytest.raises(InputError) as raised:
+        images(compiled, image=arguments["image"], controlnet_conditioning_scale=[0.3])
+    assert str(raised.value) == (
+        "There are 2 ControlNets, and each needs a strength (got 1).\n"
+        "Try: controlnet_conditioning_scale=[...] with one for each, or a float for all."
+    )
     compiled.save_pretrained(tmp_path / "saved")
     again = neuronkit.load(tmp_path / "saved")
     assert np.array_equal(images(again, **arguments), images(compiled, **arguments))
@@ -232,6 +248,14 @@ def test_raw_input(pair, artifact):
     assert np.abs(pipe(**settings, **START) - wanted).max() <= TOLERANCE
     wanted = images(pair(f"{SD}InpaintPipeline")[1], **START, mask_image=mask())
     assert np.abs(pipe(**settings, **START, mask=mask()) - wanted).max() <= TOLERANCE
+    wanted = images(pair(f"{SD}Pipeline")[1], image=CONTROL, controlnet_conditioning_scale=2.0)
+    assert np.abs(pipe(**settings, image=CONTROL, controlnet_conditioning_scale="2") - wanted).max() <= TOLERANCE
+    with pytest.raises(InputError) as raised:
+        pipe(prompt="a cat", control_image=[CONTROL, CONTROL])
+    assert str(raised.value) == (
+        "2 images control, and there is 1 ControlNet and 1 prompt.\n"
+        "Try: one image, or as many prompts as images (--prompt once for each)."
+    )
 
 
 def test_missing_images(artifact):

@@ -12,8 +12,13 @@ import torch
 from neuronkit.errors import InputError, OptionError
 from neuronkit.export import ExportConfig
 from neuronkit.export.source import Source
+from neuronkit_plugins.image.components.controlnet import COMPONENT as CONTROLNET
+from neuronkit_plugins.image.components.controlnet import controlnets_of
 from neuronkit_plugins.image.options import ControlledOptions
 from neuronkit_plugins.image.pipeline import NeuronStableDiffusionPipelineBase
+
+_STRENGTH = "controlnet_conditioning_scale"
+"""Of the ControlNets: a float, or a list with one for each."""
 
 
 class ControlledPipeline(NeuronStableDiffusionPipelineBase):
@@ -81,20 +86,43 @@ class ControlledPipeline(NeuronStableDiffusionPipelineBase):
 
     def named(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """
-        Return a call's arguments by the names that this pipeline has for them.
+        Return a call's arguments by the names that this pipeline has for them, with whole strengths as the floats that it takes.
 
         Raises:
-            InputError: No image controls.
+            InputError: No image controls, or there are not as many as ControlNets.
 
         """
-        if self.task != "text-to-image":
-            return arguments
-        own = {name: value for name, value in arguments.items() if name != "control_image"}
-        control = arguments.get("control_image")
-        control = arguments.get("image") if control is None else control
+        own = dict(arguments)
+        control = own.pop("control_image", None)
+        if control is None and self.task == "text-to-image":
+            control = own.get("image")
         if control is None:
             raise InputError(f"{type(self).__name__} needs control_image=...: a file or an image.")
-        return {**own, "image": control}
+        self._require_as_many(control, own.get("prompt"))
+        own["image" if self.task == "text-to-image" else "control_image"] = control
+        if isinstance(strength := own.get(_STRENGTH), int):
+            own[_STRENGTH] = float(strength)
+        return own
+
+    def _require_as_many(self, control: Any, prompt: Any) -> None:
+        """Refuse images that control which ControlNets and prompts cannot be given one by one."""
+        count = len(controlnets_of(self.components[CONTROLNET]))  # type: ignore[attr-defined]  # of the pipeline
+        images = control if isinstance(control, list) else [control]
+        if count > 1:
+            of_prompts = [len(item) for item in images if isinstance(item, list)]
+            if {*(of_prompts or [len(images)])} != {count}:
+                raise InputError(
+                    f"{type(self).__name__} has {count} ControlNets, and needs an image for each (got {len(images)}).\n"
+                    "Try: a list of as many (--control-image once for each)."
+                )
+            return
+        prompts = len(prompt) if isinstance(prompt, list) else 1
+        if prompt is not None and len(images) not in (1, prompts):
+            raise InputError(
+                f"{len(images)} images control, and there is 1 ControlNet and {prompts} "
+                f"{'prompt' if prompts == 1 else 'prompts'}.\n"
+                "Try: one image, or as many prompts as images (--prompt once for each)."
+            )
 
 
 def _image_size(image: Any) -> tuple[int, int] | None:

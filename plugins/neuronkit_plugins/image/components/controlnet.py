@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from diffusers import ControlNetModel, MultiControlNetModel
 from torch import nn
 
-from neuronkit.errors import OptionError
+from neuronkit.errors import InputError, OptionError
 from neuronkit.export import CompilerHints, Graph, Input, Output
 from neuronkit.shells import Shell, make_shell
 from neuronkit_plugins.image.components.conditions import refuse, refuse_attention_kwargs
@@ -143,6 +143,32 @@ class MultiControlNetShell(Shell):
         names = takewhile(lambda name: name in session.graphs, _names())
         return kind(
             [make_shell(ControlNetShell, ControlNetModel, folder.with_name(name), session, name) for name in names]
+        )
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float,
+        encoder_hidden_states: torch.Tensor,
+        controlnet_cond: Sequence[torch.Tensor],
+        conditioning_scale: Sequence[float],
+        **other: Any,
+    ) -> Any:
+        """
+        Return what is added to the UNet.
+
+        Raises:
+            InputError: There are fewer strengths than ControlNets, of which diffusers would leave out the last.
+
+        """
+        nets = len(self.nets)  # type: ignore[attr-defined]  # of the real class
+        if len(conditioning_scale) != nets:
+            raise InputError(
+                f"There are {nets} ControlNets, and each needs a strength (got {len(conditioning_scale)}).\n"
+                "Try: controlnet_conditioning_scale=[...] with one for each, or a float for all."
+            )
+        return super().forward(  # type: ignore[misc]  # of the real class
+            sample, timestep, encoder_hidden_states, controlnet_cond, conditioning_scale, **other
         )
 
 

@@ -619,15 +619,26 @@ def test_made_of_components(checkpoint, artifact, tmp_path):
     )
 
 
-@pytest.mark.parametrize("suffix", ["StableDiffusionImg2ImgPipeline", "StableDiffusionXLImg2ImgPipeline"])
-def test_a_strength_that_leaves_no_step(suffix, checkpoint, artifact):
+@pytest.mark.parametrize(
+    ("suffix", "recipe", "more"),
+    [
+        ("StableDiffusionImg2ImgPipeline", "sd", {}),
+        ("StableDiffusionInpaintPipeline", "sd", {"mask_image": mask()}),
+        ("StableDiffusionXLImg2ImgPipeline", "sdxl", {}),
+        (
+            "StableDiffusionControlNetInpaintPipeline",
+            "sd-control",
+            {"mask_image": mask(), "control_image": picture(seed=7)},
+        ),
+    ],
+)
+def test_a_strength_that_leaves_no_step(suffix, recipe, more, artifact):
     """It is refused by name."""
-    recipe = "sdxl" if suffix.startswith("StableDiffusionXL") else "sd"
     compiled = getattr(neuronkit, f"Neuron{suffix}").from_pretrained(artifact(recipe))
     compiled.set_progress_bar_config(disable=True)
     for strength in (0, 0.2):
         with pytest.raises(InputError) as raised:
-            images(compiled, image=picture(), strength=strength)
+            images(compiled, image=picture(), strength=strength, **more)
         assert str(raised.value) == (
             f"strength of {strength} leaves none of 3 steps.\n"
             "Try: a greater strength, or more steps: strength x steps must be 1 or more."

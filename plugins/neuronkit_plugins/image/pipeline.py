@@ -42,7 +42,7 @@ class ImagePipeline(NeuronDiffusionPipeline):
         super().__init_subclass__(**kwargs)
         if "task" in vars(cls):
             choose = getattr(cls._eager_class(), "get_timesteps", None)
-            if choose is not None and cls.task == "image-to-image":  # diffusers itself looks only where it inpaints
+            if choose is not None:  # diffusers itself looks in some of its pipelines only
                 cls.get_timesteps = _requiring_steps(choose)  # type: ignore[attr-defined]
 
     @classmethod

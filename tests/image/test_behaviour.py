@@ -501,8 +501,8 @@ def test_documented_bases(compiled, artifact):
     assert set(compiled.session.graphs) == set(compiled.load_model(artifact("sd")).graphs)
 
 
-def test_generic_pipeline_by_what_it_is_given(artifact, pair):
-    """Short names, seeds and siblings: text, an image, a mask."""
+def test_generic_pipeline_by_what_it_is_given(artifact, pair, capsys):
+    """Short names, seeds and siblings: text, an image, a mask; a progress bar that was switched off stays so."""
     run = neuronkit.pipeline(artifact("sd"))
     run.shell.set_progress_bar_config(disable=True)
     _, eager = pair
@@ -516,6 +516,7 @@ def test_generic_pipeline_by_what_it_is_given(artifact, pair):
     ours = run(prompt="a cat", steps=3, seed=7, image=picture(), mask=mask(), strength=0.9, output_type="np")
     theirs = images(inpaint, prompt="a cat", seed=7, image=picture(), mask_image=mask(), strength=0.9)
     assert np.abs(ours - theirs).max() <= TOLERANCE
+    assert "it/s" not in capsys.readouterr().err
     (image,) = run(prompt="a cat", steps=2, seed=7, image=picture())
     assert image.info["neuronkit"] == {"prompt": "a cat", "num_inference_steps": "2", "seed": "7"}
 

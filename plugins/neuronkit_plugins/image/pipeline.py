@@ -80,7 +80,9 @@ class ImagePipeline(NeuronDiffusionPipeline):
         registry, key = get_registry(), f"{self.architecture}.{task}"
         if key not in registry:
             raise InputError(f"{type(self).__name__} takes no mask: diffusers has no {task} for {self.architecture}.")
-        return registry.resolve(key).plugin.pipeline.from_pipe(self)
+        sibling = registry.resolve(key).plugin.pipeline.from_pipe(self)
+        sibling.set_progress_bar_config(**getattr(self, "_progress_bar_config", {}))
+        return sibling
 
 
 class NeuronStableDiffusionPipelineBase(ImagePipeline):

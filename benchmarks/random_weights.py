@@ -71,7 +71,10 @@ def write_controlnet(path: Path, checkpoint: Path) -> Path:
         config = diffusers.UNet2DConditionModel.load_config(checkpoint, subfolder="unet")
         with torch.device("meta"):
             unet = diffusers.UNet2DConditionModel.from_config(config)
-        filled(lambda: diffusers.ControlNetModel.from_unet(unet, load_weights_from_unet=False)).save_pretrained(target)
+        halvings = len(diffusers.AutoencoderKL.load_config(checkpoint, subfolder="vae")["block_out_channels"]) - 1
+        channels = (16, 32, 96, 256)[: halvings + 1]
+        build = diffusers.ControlNetModel.from_unet
+        filled(lambda: build(unet, "rgb", channels, load_weights_from_unet=False)).save_pretrained(target)
 
     return _once(path, write)
 

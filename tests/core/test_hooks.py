@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import partial
 
 import attrs
 import pytest
@@ -137,6 +138,17 @@ def test_preprocess_returns_a_pair(tide_artifact):
     assert str(raised.value) == (
         f"preprocess of {__name__}:Returning returned {{readings: int64[1, 5]}}.\n"
         "Try: return the tensors by name and the context for postprocess: (tensors, context)."
+    )
+
+
+@pytest.mark.parametrize(("made", "shown"), [(None, "NoneType"), (print, "builtin_function_or_method")])
+def test_wrap_returns_a_module(own_cache, tide_checkpoint, tmp_path, made, shown):
+    plugin = Returning(export_config=lambda config: wrapped_by(lambda _: made, config))
+    with neuronkit.get_registry().temporary(plugin, KEY), pytest.raises(ExportConfigError) as raised:
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+    assert str(raised.value) == (
+        f"wrap of graph 'tide' must return an nn.Module (got a {shown}).\n"
+        "Try: a class of nn.Module whose forward does it."
     )
 
 
@@ -440,6 +452,11 @@ def test_an_extension_that_returns_nothing(own_cache, tide_checkpoint, tmp_path,
         use()
 
 
+def wrapped_by(wrap, config):
+    """Return an export config whose graph has another wrap."""
+    return attrs.evolve(config, graphs=[attrs.evolve(config.graphs[0], wrap=wrap)])
+
+
 def fail(*_):
     """Raise what no part of neuronkit expects."""
     raise KeyError("tides")
@@ -450,6 +467,7 @@ def fail(*_):
     [
         ({"export_config": fail}, "export_config"),
         ({"export_config": lambda config: attrs.evolve(config, load=fail)}, "load"),
+        ({"export_config": partial(wrapped_by, fail)}, "wrap"),
     ],
 )
 def test_an_error_in_a_plugin_names_it(own_cache, tide_checkpoint, tmp_path, capsys, changes, where):

@@ -27,7 +27,7 @@ from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory, require_free
 from neuronkit.backends.base import Backend
 from neuronkit.buckets import Bucket
-from neuronkit.compilation.declaration import choose_buckets, declare, read_request, refuse_shared_states
+from neuronkit.compilation.declaration import Request, choose_buckets, declare, read_request, refuse_shared_states
 from neuronkit.compilation.jobs import fit_weights, identity, keep, make_job, run_job, settle_weights
 from neuronkit.compilation.parallel import run_forked
 from neuronkit.compilation.precision import in_precision, is_relative, tolerance
@@ -36,6 +36,7 @@ from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import libraries
 from neuronkit.export.source import MODULES_FILE, Source
+from neuronkit.manager import blaming
 from neuronkit.memory import expected_memory
 from neuronkit.options import CompileOptions, Parsed, as_json
 from neuronkit.plugins import resolve_backend
@@ -91,7 +92,7 @@ def compile_model(
         progress(f"note: no {options.auto_cast_type} arithmetic here: products in fp32 on operands rounded to it")
 
     refuse_shared_states(config.graphs, backend.capabilities)
-    planned = _plan(config, shapes, module, backend, options, progress)
+    planned = _plan(config, shapes, module, backend, request, progress)
     obstacle = backend.cannot_run()
     references: Iterator[Reference] = iter(())
     if options.validate and not obstacle:
@@ -164,14 +165,16 @@ def _plan(
     shapes: Mapping[str, list[int]],
     module: nn.Module,
     backend: Backend,
-    options: CompileOptions,
+    request: Request,
     progress: Progress,
 ) -> list[tuple[Graph, Bucket, nn.Module]]:
     """Return every graph with each of its buckets, and the module that the plugin makes of the model for it."""
+    options = request.parsed.compile
     planned = []
     for declared in config.graphs:
         graph = in_precision(settle_weights(declared, options, backend), options, backend)
-        wrapped = graph.wrapped(module)
+        with blaming(request.hook, "export_config", "wrap"):
+            wrapped = graph.wrapped(module)
         buckets = choose_buckets(graph, shapes, backend.capabilities, static=options.static, optlevel=options.optlevel)
         if graph.state and backend.capabilities.state_on_device:
             progress(

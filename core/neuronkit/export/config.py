@@ -304,8 +304,21 @@ class Graph:
         return tuple(dict.fromkeys(axis for input in self.inputs for axis in input.axes if isinstance(axis, str)))
 
     def wrapped(self, model: Any) -> Any:
-        """Return the module that is traced: what `wrap` makes of the loaded model, or the model itself, in eval mode."""
-        return (self.wrap(model) if self.wrap else model).eval()
+        """
+        Return the module that is traced: what `wrap` makes of the loaded model, or the model itself, in eval mode.
+
+        Raises:
+            ExportConfigError: `wrap` made something else of it than a module.
+        """
+        from torch import nn
+
+        made = self.wrap(model) if self.wrap else model
+        if not isinstance(made, nn.Module):
+            raise ExportConfigError(
+                f"wrap of graph {self.name!r} must return an nn.Module (got a {type(made).__name__}).\n"
+                "Try: a class of nn.Module whose forward does it."
+            )
+        return made.eval()
 
 
 def _graphs(value: Sequence[Graph]) -> tuple[Graph, ...]:

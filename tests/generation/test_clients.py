@@ -8,7 +8,12 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    SynthIDTextWatermarkingConfig,
+    WatermarkingConfig,
+)
 
 import neuronkit
 from neuronkit import NeuronModelForCausalLM
@@ -61,6 +66,35 @@ def test_save_a_changed_generation_config(model, reference, tmp_path):
     expected = alone(reference, PROMPTS, repetition_penalty=1.7, **GREEDY)
     assert new_tokens(again.generate(**padded(PROMPTS), **GREEDY), 9, expected) == expected
     assert model.generation_config.repetition_penalty is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sequence_bias": {(5,): 40.0, (5, 6): 60.0}},
+        {"eos_token_id": torch.tensor([80, 42])},
+        {"watermarking_config": WatermarkingConfig(bias=9.0)},
+        {
+            "watermarking_config": SynthIDTextWatermarkingConfig(keys=[654, 400], ngram_len=3),
+            "do_sample": True,
+            "eos_token_id": None,
+        },
+    ],
+    ids=["bias", "tensor", "watermark", "SynthID"],
+)
+def test_save_what_json_has_no_word_for(model, tmp_path, options):
+    """It does the same when it is read again, and is saved as it is."""
+    model.save_pretrained(tmp_path / "first")
+    changed = NeuronModelForCausalLM.from_pretrained(tmp_path / "first")
+    prompt = PROMPTS[0][None]
+    for name, value in options.items():
+        setattr(changed.generation_config, name, value)
+    expected = changed.generate(prompt, max_new_tokens=8, seed=1).tolist()
+    assert expected != model.generate(prompt, max_new_tokens=8, seed=1).tolist()
+    for name in ("second", "third"):
+        changed.save_pretrained(tmp_path / name)
+        changed = NeuronModelForCausalLM.from_pretrained(tmp_path / name)
+        assert changed.generate(prompt, max_new_tokens=8, seed=1).tolist() == expected
 
 
 def test_generation_config_of_the_checkpoint(checkpoint_of, tmp_path):

@@ -68,7 +68,7 @@ class NeuronDecoderModel(NeuronBaseModel):
         return Bridge(self.config, self.generation_config, self.rows)
 
     def _save_own(self, directory: Path) -> None:
-        if self.generation_config != defaults.read(self.model_save_dir, self.config):
+        if defaults.plain(self.generation_config) != defaults.read(self.model_save_dir, self.config):
             defaults.write(self.generation_config, directory)
 
     def compute_transition_scores(

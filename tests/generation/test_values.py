@@ -120,3 +120,19 @@ def test_what_transformers_would_find_late(model, options, said):
     if any(name not in vars(GenerationConfig()) for name in ("use_mtp", "speculation_type") if name in options):
         pytest.skip("this release of transformers does not have it")
     assert message(model, PROMPT, **options) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "instead"), [({"max_new_tokens": 3}, "**settings"), (None, "...")], ids=["dict", "None"]
+)
+def test_what_is_assigned_to_a_model(model, monkeypatch, tmp_path, value, instead):
+    monkeypatch.setattr(model, "generation_config", value)
+    said = (
+        f"The model's generation_config must be a GenerationConfig (got {type(value).__name__}).\n"
+        f"Try: model.generation_config = GenerationConfig({instead})."
+    )
+    assert message(model, PROMPT) == said
+    for work in (lambda: model.generate_iter(PROMPT), lambda: model.save_pretrained(tmp_path / "saved")):
+        with pytest.raises(InputError) as caught:
+            work()
+        assert str(caught.value) == said

@@ -12,6 +12,7 @@ from transformers import GenerationConfig, SynthIDTextWatermarkingConfig
 
 from neuronkit.artifact.side_files import record_again
 from neuronkit.export.source import GENERATION_FILE, read_generation_settings
+from neuronkit.generation.refusals import require_own_config
 from neuronkit.processors import read_config, require_there
 
 
@@ -41,7 +42,13 @@ def read(directory: Path, config: Any) -> GenerationConfig:
 
 
 def plain(generation_config: GenerationConfig) -> GenerationConfig:
-    """Return a generation config whose values are what JSON keeps: lists for tensors, and for biases by sequences of tokens."""
+    """
+    Return a generation config whose values are what JSON keeps: lists for tensors, and for biases by sequences of tokens.
+
+    Raises:
+        InputError: It is something else.
+    """
+    require_own_config(generation_config)
     config = copy.copy(generation_config)
     for name, value in vars(generation_config).items():
         if isinstance(value, torch.Tensor):

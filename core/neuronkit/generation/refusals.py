@@ -96,6 +96,21 @@ def require_config(generation_config: Any) -> None:
         )
 
 
+def require_own_config(generation_config: Any) -> None:
+    """
+    Refuse to generate with what a caller has assigned to a model and is no generation config.
+
+    Raises:
+        InputError: It is something else, such as a dict.
+    """
+    if not isinstance(generation_config, GenerationConfig):
+        settings = "**settings" if isinstance(generation_config, Mapping) else "..."
+        raise InputError(
+            f"The model's generation_config must be a GenerationConfig (got {type(generation_config).__name__}).\n"
+            f"Try: model.generation_config = GenerationConfig({settings})."
+        )
+
+
 def require_watermark(watermarking_config: Any) -> None:
     """
     Refuse what no watermark can be made of.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -65,6 +66,7 @@ class NeuronDecoderModel(NeuronBaseModel):
 
     def bridge(self) -> Bridge:
         """Return the model as transformers' `GenerationMixin` sees it."""
+        refusals.require_own_config(self.generation_config)
         return Bridge(self.config, self.generation_config, self.rows)
 
     def _save_own(self, directory: Path) -> None:
@@ -391,8 +393,6 @@ def _numbered_from(start: int, allowed: Callable[[int, Any], Any]) -> Callable[[
 
 def _plain(config: Any) -> Any:
     """Return a copy of a config without the tensors that transformers hangs on it."""
-    import copy
-
     copied = copy.copy(config)
     for name in [name for name in vars(copied) if name.endswith("_token_tensor")]:
         delattr(copied, name)

@@ -68,6 +68,7 @@ def same(found, expected):
 
 PROBLEMS = {
     "single": {},
+    "numbers": {"id2label": {0: 1, 1: 2, 2: 3}, "label2id": {1: 0, 2: 1, 3: 2}},
     "multi-label": {"problem_type": "multi_label_classification"},
     "regression": {"problem_type": "regression", "num_labels": 1},
     "one-label": {"num_labels": 1},
@@ -89,6 +90,8 @@ def test_text_classification(load, architecture, problem):
     around = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
     ours = neuronkit.pipeline(model)
     same(around(TEXTS), reference(TEXTS))
+    if problem == "numbers":
+        assert {type(one["label"]) for one in ours(text=TEXTS[0], top_k=None)} == {int}
     batch = 1 if architecture == "convbert" else 2  # whose eager batches depend on their padding
     same(around(TEXTS, top_k=None, batch_size=batch), reference(TEXTS, top_k=None))
     same(ours(text=TEXTS), reference(TEXTS))

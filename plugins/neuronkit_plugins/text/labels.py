@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 FUNCTIONS = ("softmax", "sigmoid", "none")
 
 
-def label_of(config: Mapping[str, Any], index: int) -> str:
-    """Return the name of a class; transformers leaves the names out of a configuration where they say nothing."""
-    return str((config.get("id2label") or {}).get(str(index), f"LABEL_{index}"))
+def label_of(config: Mapping[str, Any], index: int) -> Any:
+    """
+    Return the name of a class, a number where the configuration has numbers for names.
+
+    transformers leaves the names out of a configuration where they say nothing.
+    """
+    return (config.get("id2label") or {}).get(str(index), f"LABEL_{index}")
 
 
 def scoring(config: Mapping[str, Any], labels: int) -> str:

@@ -131,7 +131,7 @@ class TokenClassification(EncoderTask):
             entities = find_entities(
                 self._tokens(context, window, logits),
                 options.aggregation_strategy,
-                lambda index: label_of(context.config, index),
+                lambda index: str(label_of(context.config, index)),
                 context.tokenizer.convert_tokens_to_string,
             )
             name = "entity" if options.aggregation_strategy == "none" else "entity_group"

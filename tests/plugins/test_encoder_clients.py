@@ -386,6 +386,8 @@ def test_inputs(load):
         with pytest.raises(InputError) as error:
             model(**wrong)
         assert message in str(error.value)
+    with pytest.raises(TypeError, match="positional arguments"):  # the eager model takes other things there
+        model(ids, torch.ones_like(ids), None, torch.arange(9).expand(2, 9))
 
 
 @pytest.mark.parametrize(

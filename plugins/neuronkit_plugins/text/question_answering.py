@@ -70,11 +70,12 @@ class NeuronModelForQuestionAnswering(NeuronEncoderModel):
     task = "question-answering"
     auto_model_class_name = "AutoModelForQuestionAnswering"
 
-    def forward(  # type: ignore[override]  # positional, as the eager model takes them
+    def forward(  # positional, as the eager model takes them
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        *,
         start_positions: torch.Tensor | None = None,
         end_positions: torch.Tensor | None = None,
         **others: Any,

@@ -27,22 +27,17 @@ class SentenceModule(NeuronEncoderModel):
     config_keys: tuple[str, ...] = ()
     forward_kwargs: frozenset[str] = frozenset()
 
-    def forward(  # type: ignore[override]  # positional, as the eager model takes them
+    def forward(  # positional, as the eager model takes them
         self,
         input_ids: torch.Tensor | Mapping[str, Any] | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
         **others: Any,
     ) -> Any:
         """Run the model on tensors, or on a mapping of features that is given alone."""
         if isinstance(input_ids, Mapping):
             return self._add_embeddings(input_ids)
-        return super().forward(
-            input_ids, attention_mask, token_type_ids, output_attentions, output_hidden_states, return_dict, **others
-        )
+        return super().forward(input_ids, attention_mask, token_type_ids, **others)
 
     def _add_embeddings(self, features: Mapping[str, Any]) -> dict[str, Any]:
         tensors: dict[str, Any] = tensors_of(features)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import neuronkit
 from neuronkit.cli import main
-from neuronkit.errors import ArtifactMismatchError, InputError, OptionError
+from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError, OptionError
 from tests.image.checkpoints import tiny_controlnet
 from tests.image.loras import write_lora
 from tests.image.pairs import TOLERANCE, difference, images, load_pair, mask, picture, sibling_pair
@@ -119,6 +119,10 @@ def test_several(checkpoint, tmp_path):
     sibling = neuronkit.NeuronStableDiffusionControlNetPipeline(**again.components)
     sibling.save_pretrained(tmp_path / "again")
     assert isinstance(neuronkit.load(tmp_path / "again").controlnet, diffusers.MultiControlNetModel)
+    first = type(again).from_pipe(again, controlnet=again.controlnet.nets[0])
+    assert images(first, image=CONTROL).shape == (1, 32, 32, 3)
+    with pytest.raises(FixedGraphError, match=r"^save_pretrained writes the compiled controlnet, and the pipeline has"):
+        first.save_pretrained(tmp_path / "first")
 
 
 def test_one_that_averages_over_the_image(checkpoint, tmp_path):

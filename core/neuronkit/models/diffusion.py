@@ -267,6 +267,8 @@ class NeuronDiffusionPipeline(OfArtifact, Fixed):
         for name, component in pipeline.components.items():
             before = loaded.get(name)
             own = isinstance(component, Shell) and component.session is self.session and component.component == name
+            if isinstance(before, Shell):
+                own = own and component.real_class is before.real_class  # one of several ControlNets is not all of them
             if component is before or own:
                 continue
             if isinstance(before, Shell):

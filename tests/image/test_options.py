@@ -156,6 +156,10 @@ def write_ip_adapter(pipeline, directory):
             "ip_adapter_ids: /nowhere cannot be loaded",
         ),
         ({"ip_adapter_ids": ["a"]}, "ip_adapter_weight_names: required with ip_adapter_ids"),
+        (
+            {"ip_adapter_ids": ["a"], "ip_adapter_weight_names": ["ip.safetensors"], "fuse_qkv_projections": True},
+            r"^fuse_qkv_projections: diffusers has no fused projections for ip_adapter_ids\. Try: one of the two\.$",
+        ),
     ],
     ids=str,
 )

@@ -95,6 +95,10 @@ def load_adapted(source: Source, pipeline_class: Any, options: AdaptedOptions) -
         OptionError: An option does not fit the others or the checkpoint.
 
     """
+    if options.fuse_qkv_projections and options.ip_adapter_ids:
+        raise OptionError(
+            "fuse_qkv_projections: diffusers has no fused projections for ip_adapter_ids. Try: one of the two."
+        )
     with quiet():
         pipeline = load_pipeline(source, pipeline_class, options.variant, **_replacements(options))
         _teach_tokens(pipeline, options)

@@ -10,12 +10,26 @@ T = TypeVar("T")
 
 
 def numbered(series: str, items: Iterable[T]) -> dict[str, T]:
-    """Return the items of a series by the names that they have in a graph: ``<series>_0``, ``<series>_1`` and so on."""
+    """
+    Return the items of a series by the names that they have in a graph: ``<series>_0``, ``<series>_1`` and so on.
+
+    A series is what a model takes or returns as a tuple, such as the hidden states of its layers; a graph has tensors only.
+
+    Args:
+        series: Its name.
+        items: Tensors, or whatever else there is one of for each.
+    """
     return {_name(series, number): item for number, item in enumerate(items)}
 
 
 def members(series: str, names: Collection[str]) -> list[str]:
-    """Return those names of a graph that belong to a series, in its order."""
+    """
+    Return those names of a graph that belong to a series, in its order; see `numbered`.
+
+    Args:
+        series: Its name.
+        names: Of inputs or outputs.
+    """
     return list(takewhile(names.__contains__, (_name(series, number) for number in count())))
 
 

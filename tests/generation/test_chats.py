@@ -82,6 +82,18 @@ def test_chats_that_are_none(chatting, given, said):
     assert str(caught.value) == said
 
 
+@pytest.mark.parametrize(
+    "given", ["hi", "[{role:user,content:hi}]", QUESTION[0], [], ["hi"], [QUESTION, "hi"], 5], ids=str
+)
+def test_messages_that_are_no_chat(chatting, given):
+    """Such as JSON whose quotes the shell took: as a text it would be answered all the same."""
+    with pytest.raises(InputError) as caught:
+        chatting(messages=given, **GREEDY)
+    one = "hi" if given == [QUESTION, "hi"] else given
+    assert str(caught.value) == MESSAGES.format(repr(one), TRY).replace("prompt", "messages", 1)
+    assert chatting(messages=[QUESTION], **GREEDY) == chatting(prompt=[QUESTION], **GREEDY)
+
+
 def test_a_tokenizer_without_a_template(compiled, tmp_path):
     compiled().save_pretrained(tmp_path / "saved")
     with pytest.raises(InputError) as caught:

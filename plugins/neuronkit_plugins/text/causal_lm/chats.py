@@ -28,16 +28,30 @@ def as_prompts(value: Any) -> tuple[list[str] | list[Chat], bool]:
     return chats, is_list
 
 
-def _require_messages(chat: Any) -> None:
+def as_chats(value: Any) -> tuple[list[Chat], bool]:
+    """
+    Return chats as a list, and whether it was a list of them that was given.
+
+    Raises:
+        InputError: The value is neither a chat nor a list of chats: a text, say, which is no JSON.
+    """
+    is_list = isinstance(value, (list, tuple)) and any(isinstance(item, (list, tuple)) for item in value)
+    chats = list(value) if is_list else [value]
+    for chat in chats:
+        _require_messages(chat, "messages")
+    return chats, is_list
+
+
+def _require_messages(chat: Any, name: str = "prompt") -> None:
     is_chat = isinstance(chat, (list, tuple)) and all(isinstance(message, Mapping) for message in chat)
     if not is_chat or not chat or not all({"role", "content"} <= message.keys() for message in chat):
         raise InputError(
-            f"prompt: a chat is a list of messages, each of which has a role and a content (got {chat!r}).\n"
+            f"{name}: a chat is a list of messages, each of which has a role and a content (got {chat!r}).\n"
             'Try: [{"role": "user", "content": "..."}].'
         )
     if _goes_on(chat) and not isinstance(chat[-1]["content"], str):
         raise InputError(
-            "prompt: the last message of the chat is the assistant's, which is to go on, and its content is no text."
+            f"{name}: the last message of the chat is the assistant's, which is to go on, and its content is no text."
         )
 
 

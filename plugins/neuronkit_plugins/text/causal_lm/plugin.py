@@ -14,7 +14,7 @@ from neuronkit.export.source import Source, read_generation_settings
 from neuronkit.hooks import hookimpl
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.causal_lm.architectures import longest_text, require_supported
-from neuronkit_plugins.text.causal_lm.chats import Chat, as_prompts, tokens_of, with_answer
+from neuronkit_plugins.text.causal_lm.chats import Chat, as_chats, as_prompts, tokens_of, with_answer
 from neuronkit_plugins.text.causal_lm.graph import decoder_graph
 from neuronkit_plugins.text.causal_lm.model import NeuronModelForCausalLM
 from neuronkit_plugins.text.causal_lm.options import CausalLMOptions
@@ -110,7 +110,7 @@ class TextGeneration:
 
         Raises:
             InputError: A name is unknown, `prompt` is missing, given by two names, neither text nor chat or without tokens,
-                there are several to stream, or the tokenizer cannot make a text of a chat.
+                `messages` are no chat, there are several to stream, or the tokenizer cannot make a text of a chat.
         """
         check_names(inputs, _PROMPT_NAMES, options)
         given = [name for name in _PROMPT_NAMES if inputs.get(name) is not None]
@@ -120,7 +120,8 @@ class TextGeneration:
             raise InputError(
                 f"{given[0]} and {given[1]} are the same, and both were given.\nTry: a list of texts as prompt."
             )
-        prompts, is_list = as_prompts(inputs[given[0]])
+        (name,) = given
+        prompts, is_list = as_chats(inputs[name]) if name == "messages" else as_prompts(inputs[name])
         if options.stream and is_list:
             raise InputError(
                 "stream: one prompt at a time.\nTry: a call for each prompt, or without stream (--stream)."

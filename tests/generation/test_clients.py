@@ -261,6 +261,15 @@ def test_pipeline_options_of_generate(pipe, reference, options):
         assert pipe(prompt="Hello", **given, **spelt) == {"generated_text": text}
 
 
+def test_pipeline_of_a_stop_string_with_a_comma(pipe):
+    """It is one text; a list has several."""
+    whole = pipe(prompt="Hello", return_full_text=False, **GREEDY)["generated_text"]
+    given = {"prompt": "Hello", "return_full_text": False, **GREEDY}
+    assert pipe(stop_strings=f"{whole[0]},{whole[1]}", **given) == {"generated_text": whole}
+    assert pipe(stop_strings=[whole[2:4], "\N{SNOWMAN}"], **given) == {"generated_text": whole[:4]}
+    assert pipe(stop_strings=whole[2:4], **given) == {"generated_text": whole[:4]}
+
+
 def test_pipeline_of_padded_prompts(pipe, reference):
     """Prompts are padded with the tokenizer's pad token, which processors see when a batch is sampled."""
     prompts = ["a longer prompt", "a"]

@@ -54,9 +54,8 @@ def _is_list_of_tokens(value: Any) -> bool:
 
 
 def _are_texts(value: Any) -> bool:
-    return isinstance(value, str) or (
-        isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(text, str) for text in value)
-    )
+    texts = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    return all(isinstance(text, str) and text for text in texts)
 
 
 def _is_pair_of_numbers(value: Any) -> bool:
@@ -103,7 +102,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **_OF_TOKENS,
     **dict.fromkeys(_LENGTHS, ("a number of tokens", _is_length)),
     **dict.fromkeys(_NUMBERS, ("a number", _is_number)),
-    "stop_strings": ("a text or a list of texts", _are_texts),
+    "stop_strings": ("a text or a list of texts, and none of them empty", _are_texts),
     "exponential_decay_length_penalty": ("the length from which on it counts, and a factor", _is_pair_of_numbers),
 }
 

@@ -45,7 +45,9 @@ class CausalLMOptions:
     )
     num_return_sequences: int | None = option(None, stage="call", minimum=1, help="Answers a prompt.")
     eos_token_id: list[int] | int | None = option(None, stage="call", help="Tokens that end the answer.")
-    stop_strings: list[str] | None = option(None, stage="call", help="Texts that end the answer.")
+    stop_strings: str | list[str] | None = option(
+        None, stage="call", help="A text that ends the answer, commas and all, or a list of such texts."
+    )
     seed: int | None = option(None, stage="call", help="Of the random numbers, 64 bits at most.")
     stream: bool = option(False, stage="call", help="Return an iterator of pieces of text, for one prompt.")
     return_full_text: bool = option(True, stage="call", help="Begin the result with the prompt.")

@@ -72,7 +72,7 @@ def test_the_newest_is_active(pair, before, directories):
     compiled, eager = pair
     for disabled in (False, True):
         for pipeline in pair:
-            pipeline.load_lora_weights(directories[0], adapter_name="one")
+            pipeline.load_lora_weights(pretrained_model_name_or_path_or_dict=directories[0], adapter_name="one")
             if disabled:
                 pipeline.disable_lora()
             pipeline.load_lora_weights(directories[1], adapter_name="other")

@@ -190,13 +190,17 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
         super()._save_own(directory)
 
     def load_lora_weights(
-        self, model: Any, adapter_name: str | None = None, hotswap: bool = False, **kwargs: Any
+        self,
+        pretrained_model_name_or_path_or_dict: Any,
+        adapter_name: str | None = None,
+        hotswap: bool = False,
+        **kwargs: Any,
     ) -> None:
         """
         Merge a LoRA into the weights of the compiled graphs, in place of those that are active, without compiling.
 
         Args:
-            model: File, directory, hub id or state dict, in any format that diffusers reads.
+            pretrained_model_name_or_path_or_dict: File, directory, hub id or state dict, in any format that diffusers reads.
             adapter_name: For `set_adapters`.
             hotswap: Replace the loaded LoRA of that name, and leave the others as they are.
             **kwargs: For diffusers (``weight_name``, ``subfolder``).
@@ -206,7 +210,7 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
             InputError: The LoRA cannot be read, or has weights for a component that is no longer the compiled one.
 
         """
-        lora = self.loras.read(model, kwargs)
+        lora = self.loras.read(pretrained_model_name_or_path_or_dict, kwargs)
         self._require_compiled([lora])
         (self.loras.replace if hotswap else self.loras.load)(lora, adapter_name)
 

@@ -57,6 +57,11 @@ from neuronkit_plugins.image.plugin import check_arguments, read_pair, read_type
             r"^latents: must be an object of Python, which cannot be typed \(got 'foo'\)\.$",
         ),
         (
+            "StableDiffusionPipeline",
+            {"prompt": "a", "eta": "none"},
+            r"^eta: must be a number or what the pipeline takes, and is no text \(got 'none'\)\.$",
+        ),
+        (
             "StableDiffusionImg2ImgPipeline",
             {"prompt": "a", "image": [1, 2]},
             r"^2 images are given, and 1 prompt\.\nTry: as many prompts as images \(--prompt once for each\)\.$",

@@ -167,6 +167,10 @@ def check_arguments(pipeline: Any, given: Mapping[str, Any]) -> None:
         if name in _OBJECTS and isinstance(given[name], (str, int, float)):
             hint = "\nTry: seed=... (--seed)." if name == "generator" else ""
             raise InputError(f"{name}: must be an object of Python, which cannot be typed (got {given[name]!r}).{hint}")
+        if isinstance(given[name], str) and name not in _TEXTS:
+            raise InputError(
+                f"{name}: must be a number or what the pipeline takes, and is no text (got {given[name]!r})."
+            )
     if given.get("prompt") is None and given.get("prompt_embeds") is None:
         raise InputError(f"{type(pipeline).__name__} needs prompt=... (or prompt_embeds=...).")
     for name in ("image", "mask_image", "control_image"):

@@ -16,7 +16,7 @@ from neuronkit.cli import build_parser
 from neuronkit.cli.compile import collect
 from neuronkit.cli.parser import UsageError
 from neuronkit.compilation.declaration import resolve_key
-from neuronkit.compilation.rebuild import rebuild_command
+from neuronkit.compilation.rebuild import rebuild_command, task_word
 from neuronkit.export.source import Source
 from neuronkit.options import CompileOptions, SourceOptions, json_schema, names, option, split_options
 from neuronkit.shape_names import SHAPE_NAMES
@@ -115,7 +115,7 @@ _GIVEN = st.fixed_dictionaries(
 def test_rebuild_command_means_the_same(values, key, architecture):
     """The command in a manifest gives the compile the same plugin, shapes and options that it had."""
     source = Source(model="some model", path=None, config={"model_type": architecture}, options=SourceOptions())
-    program, command, *words = shlex.split(rebuild_command(source, key, "cpu", values, "my output"))
+    program, command, *words = shlex.split(rebuild_command(source, task_word(source, key), "cpu", values, "my output"))
     assert (program, command) == ("neuronkit", "compile")
     arguments = build_parser("compile").parse(words)
     assert (arguments.model, arguments.output, arguments.backend) == ("some model", "my output", "cpu")
@@ -155,7 +155,7 @@ class Shaded:
 def test_rebuild_command_of_other_values(values):
     """What a program gave is spelled so that the command line reads the same."""
     source = Source(model="m", path=None, config={}, options=SourceOptions())
-    words = shlex.split(rebuild_command(source, "tide.level-prediction", "cpu", values, Path("out")))
+    words = shlex.split(rebuild_command(source, "level-prediction", "cpu", values, Path("out")))
     arguments = build_parser("compile").parse(words[2:])
     assert split_options(collect(arguments), Shaded).plugin == split_options(values, Shaded).plugin
 

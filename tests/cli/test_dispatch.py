@@ -29,6 +29,13 @@ def test_help_lists_every_command(cli):
     assert all(f"  {name} " in ended.out for name in COMMANDS)
 
 
+def test_help_of_a_command(cli):
+    """By its name, in either spelling; another word is refused as it is in a command's place."""
+    assert cli("help", "list_plugins").out == cli("list-plugins", "--help").out
+    ended = cli("help", "compil")
+    assert (ended.status, ended.out, ended.err) == (2, "", cli("compil").err)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_describes_itself(cli, command):
     """The reference is made of these texts, so every argument has one."""

@@ -262,6 +262,24 @@ def test_raw_input(pair, artifact):
     )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"control_guidance_start": 0.8, "control_guidance_end": 0.2},
+        {"controlnet_conditioning_scale": [0.5]},
+        {"num_inference_steps": 3, "callback_on_step_end_tensor_inputs": ["no_such_tensor"]},
+    ],
+)
+def test_what_diffusers_says_of_arguments(arguments, pair):
+    """In its words, and as an error of ours, which the command line tells from one that nobody foresaw."""
+    compiled, eager = pair(f"{SD}Pipeline")
+    with pytest.raises((TypeError, ValueError)) as wanted:
+        eager("a red cat", image=CONTROL, **arguments)
+    with pytest.raises(InputError) as raised:
+        compiled("a red cat", image=CONTROL, **arguments)
+    assert str(raised.value) == str(wanted.value)
+
+
 def test_missing_images(artifact):
     """Each is named as the caller gives it."""
     pipe = neuronkit.pipeline(artifact("sd-control"))

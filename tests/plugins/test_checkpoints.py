@@ -156,3 +156,10 @@ def test_what_optimum_neuron_compiled(checkpoint, component):
         "DIR is an artifact that optimum-neuron compiled, and has no weights that could be compiled again.\n"
         "Try: the checkpoint that it was made of (org/model)."
     )
+
+
+def test_a_generation_config_of_wrong_values(tmp_path):
+    """transformers compares its numbers while it loads the model."""
+    checkpoint = tiny_decoder(tmp_path / "checkpoint")
+    (checkpoint / "generation_config.json").write_text(json.dumps({"max_new_tokens": "5"}))
+    assert refusal(checkpoint, "text-generation").startswith("DIR cannot be loaded as AutoModelForCausalLM: '")

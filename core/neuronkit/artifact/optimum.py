@@ -311,5 +311,5 @@ def _rebuild(
     for name in ("auto_cast", "auto_cast_type"):
         if found.get(name):
             given[name] = found[name]
-    command = rebuild_command(source, f"{config.get('model_type')}.{task}", "neuron", given, directory)
+    command = rebuild_command(source, task, "neuron", given, directory)
     return shlex.join([*shlex.split(command)[:-2], "OUTPUT"])  # beside the only copy that there is, not in its place

@@ -86,11 +86,15 @@ def dispatch(words: list[str]) -> int:
         return guard(_print_version, debug=debug)
     name = command.replace("_", "-")
     if name not in COMMANDS:
-        what = "option" if command.startswith("-") else "command"
-        hint = closest_hint(name, COMMANDS) if what == "command" else ""
-        print(f"neuronkit: error: there is no {what} {command!r}.{hint} Try: neuronkit --help", file=sys.stderr)
-        return WRONG_USAGE
+        return _refuse_command(command)
     return guard(lambda: _run_command(name, rest), debug=debug or "--debug" in rest, command=name)
+
+
+def _refuse_command(word: str) -> int:
+    what = "option" if word.startswith("-") else "command"
+    hint = closest_hint(word.replace("_", "-"), COMMANDS) if what == "command" else ""
+    print(f"neuronkit: error: there is no {what} {word!r}.{hint} Try: neuronkit --help", file=sys.stderr)
+    return WRONG_USAGE
 
 
 def make_parser(command: str) -> CommandParser:
@@ -157,10 +161,13 @@ def _run_command(name: str, words: list[str]) -> int:
 
 
 def _print_help(words: list[str]) -> int:
-    if words and words[0] in COMMANDS:
-        make_parser(words[0]).print_help()
-    else:
+    if not words:
         print(describe(), end="")
+        return DONE
+    name = words[0].replace("_", "-")
+    if name not in COMMANDS:
+        return _refuse_command(words[0])
+    make_parser(name).print_help()
     return DONE
 
 

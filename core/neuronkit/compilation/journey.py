@@ -31,7 +31,7 @@ from neuronkit.compilation.declaration import Request, choose_buckets, declare, 
 from neuronkit.compilation.jobs import fit_weights, identity, keep, make_job, run_job, settle_weights
 from neuronkit.compilation.parallel import run_forked
 from neuronkit.compilation.precision import in_precision, is_relative, tolerance
-from neuronkit.compilation.rebuild import rebuild_command
+from neuronkit.compilation.rebuild import rebuild_command, task_word
 from neuronkit.errors import OutputExistsError, ValidationError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import libraries
@@ -150,7 +150,7 @@ def compile_model(
             weights=weights_file,
             side_files=write_side_files(source, config, shapes, directory),
             validation=report,
-            rebuild=rebuild_command(source, request.key, backend_name, given, target),
+            rebuild=rebuild_command(source, task_word(source, request.key), backend_name, given, target),
             libraries=libraries(),
         )
         manifests.dump(manifest, directory)

@@ -15,20 +15,33 @@ _LEFT_OUT = {"force", "token"}
 """Options that do not belong into a command that is written down: one is always added, the other is a secret."""
 
 
-def rebuild_command(source: Source, key: str, backend: str, given: Mapping[str, Any], output: Path) -> str:
+def task_word(source: Source, key: str) -> str:
+    """
+    Return the task that means a plugin: its own, or the whole key where the checkpoint is of another architecture.
+
+    Args:
+        source: The checkpoint.
+        key: The plugin's, possibly with ``@package``.
+
+    Raises:
+        SourceError: The checkpoint does not say of which architecture it is.
+    """
+    architecture, task = key.split(".", 1)
+    return task if architecture == source.architecture else key
+
+
+def rebuild_command(source: Source, task: str, backend: str, given: Mapping[str, Any], output: Path) -> str:
     """
     Return the command that makes an artifact again, replacing the one at `output`.
 
     Args:
         source: The checkpoint.
-        key: The plugin's, possibly with ``@package``; the whole of it is the task where the checkpoint is of another architecture.
+        task: As ``--task`` takes it; see `task_word`.
         backend: Its name.
         given: Shapes and options by name.
         output: The artifact's directory.
     """
-    architecture, task = key.split(".", 1)
-    named = task if architecture == source.architecture else key
-    words = ["neuronkit", "compile", "--model", source.model, "--task", named, "--backend", backend]
+    words = ["neuronkit", "compile", "--model", source.model, "--task", task, "--backend", backend]
     for name, value in sorted(given.items()):
         flag = f"--{name.replace('_', '-')}"
         if value is True and name not in _LEFT_OUT:

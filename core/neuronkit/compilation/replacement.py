@@ -20,7 +20,7 @@ from neuronkit.buckets import Bucket
 from neuronkit.compilation.declaration import load_eager
 from neuronkit.compilation.journey import make_gate, source_record
 from neuronkit.compilation.precision import in_precision, trace_module
-from neuronkit.compilation.rebuild import rebuild_command
+from neuronkit.compilation.rebuild import rebuild_command, task_word
 from neuronkit.errors import WeightsError
 from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig
@@ -107,7 +107,9 @@ def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[s
             weights=weights_file,
             side_files=write_side_files(source, config, manifest.shapes, directory),
             validation=report,
-            rebuild=rebuild_command(source, manifest.key, manifest.backend, as_given | dict(given), output),
+            rebuild=rebuild_command(
+                source, task_word(source, manifest.key), manifest.backend, as_given | dict(given), output
+            ),
         )
         manifests.dump(bound, directory)
     if bound.weights is not None:

@@ -44,6 +44,9 @@ class ImagePipeline(NeuronDiffusionPipeline):
             choose = getattr(cls._eager_class(), "get_timesteps", None)
             if choose is not None:  # diffusers itself looks in some of its pipelines only
                 cls.get_timesteps = _requiring_steps(choose)  # type: ignore[attr-defined]
+            check = getattr(cls._eager_class(), "check_inputs", None)
+            if check is not None:
+                cls.check_inputs = _raising_own(check)  # type: ignore[attr-defined]
 
     @classmethod
     def make_shells(cls, session: Session, classes: Mapping[str, Any]) -> dict[str, Any]:
@@ -340,6 +343,19 @@ def _requiring_steps(choose: Callable[..., Any]) -> Callable[..., Any]:
                 "Try: a greater strength, or more steps: strength x steps must be 1 or more."
             )
         return timesteps, count
+
+    return checked
+
+
+def _raising_own(check: Callable[..., None]) -> Callable[..., None]:
+    """Turn what diffusers says of a call's arguments into an error of neuronkit's, which is told from what nobody foresaw."""
+
+    @functools.wraps(check)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            check(self, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise InputError(str(error)) from error
 
     return checked
 

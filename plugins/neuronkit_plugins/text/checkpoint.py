@@ -22,6 +22,7 @@ _FAILURES = (
     LookupError,
     RuntimeError,
     ImportError,
+    TypeError,
     SafetensorError,
     StrictDataclassError,
     UnpicklingError,

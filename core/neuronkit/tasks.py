@@ -5,12 +5,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from neuronkit.errors import UnknownTaskError
-from neuronkit.export.source import MODULES_FILE, Source, read_settings
+from neuronkit.export.source import MODULES_FILE, SENTENCE_SETTINGS_FILE, Source, optional_settings
 from neuronkit.plugins import get_registry
 
 SENTENCES = "sentence-similarity"
 """The task of checkpoints with a ``modules.json``, but for cross-encoders."""
-_SENTENCE_SETTINGS = "config_sentence_transformers.json"
 
 ALIASES = {
     "latent-consistency": "text-to-image",
@@ -89,8 +88,7 @@ def infer_task(source: Source, *, or_only: bool = False) -> str:
 
 def _task_of_modules(source: Source) -> str:
     """Return the task of what sentence-transformers saved: a cross-encoder has its modules listed too."""
-    file = source.path / _SENTENCE_SETTINGS
-    settings = read_settings(file) if file.is_file() else {}
+    settings = optional_settings(source.path / SENTENCE_SETTINGS_FILE)
     return "text-classification" if settings.get("model_type") == "CrossEncoder" else SENTENCES
 
 

@@ -44,6 +44,11 @@ class MetadataDirectory:
             return None
 
 
+def import_path() -> list[str]:
+    """Return `sys.path` as imports read it: they pass over what is no text, such as a Path that somebody put there."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
+
+
 def find_installed(path: Sequence[str] | None = None) -> Iterator[Installed]:
     """
     Yield the metadata of every package, copies included, in the order of the path.
@@ -51,8 +56,7 @@ def find_installed(path: Sequence[str] | None = None) -> Iterator[Installed]:
     Args:
         path: Where to look for packages; None is `sys.path`, and whatever other finders know.
     """
-    # Imports pass over what is no text, such as a Path that somebody put on sys.path.
-    for entry in (entry for entry in sys.path if isinstance(entry, str)) if path is None else path:
+    for entry in import_path() if path is None else path:
         folder = entry or "."
         if os.path.isdir(folder):
             yield from map(MetadataDirectory, _metadata_directories(folder))

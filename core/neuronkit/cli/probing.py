@@ -22,6 +22,7 @@ from typing import IO, Any
 import attrs
 
 from neuronkit_registry import ENABLED, Origin, PluginInfo, Status
+from neuronkit_registry.installed import import_path
 from neuronkit_registry.loading import ignoring
 
 
@@ -89,7 +90,7 @@ class _Children:
     def _import_some(self, records: Sequence[PluginInfo]) -> list[Outcome]:
         """Return the outcomes of one process: at least one, and fewer than records only if the last one ended it."""
         request = {
-            "path": [entry for entry in sys.path if isinstance(entry, str)],
+            "path": import_path(),
             "plugins": [[record.key, record.package] for record in records],
             "with_options": self._with_options,
         }

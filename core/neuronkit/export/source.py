@@ -18,6 +18,8 @@ CONFIG_FILES = ("config.json", "model_index.json")
 """Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
 MODULES_FILE = "modules.json"
 """Where a sentence transformer names its modules."""
+SENTENCE_SETTINGS_FILE = "config_sentence_transformers.json"
+"""What sentence-transformers keeps of a model as a whole: its kind, its prompts, how it compares."""
 GENERATION_FILE = "generation_config.json"
 """What transformers' `generate` does where a call does not say otherwise."""
 ADAPTER_FILE = "adapter_config.json"
@@ -248,6 +250,11 @@ def _read_config(directory: Path) -> dict[str, Any]:
     if (directory / ADAPTER_FILE).is_file():
         raise SourceError(f"{directory} holds an adapter, and no checkpoint.\nTry: {adapter_advice(directory)}.")
     raise SourceError(f"{directory} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
+
+
+def optional_settings(file: Path) -> dict[str, Any]:
+    """Return a JSON object that a checkpoint may lack; empty where there is none. See `read_settings`."""
+    return read_settings(file) if file.is_file() else {}
 
 
 def read_settings(file: Path) -> dict[str, Any]:

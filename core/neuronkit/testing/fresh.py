@@ -12,6 +12,7 @@ from typing import IO, Any
 import pytest
 
 from neuronkit.testing.promises import BrokenPromiseError
+from neuronkit_registry.installed import import_path
 
 HASH_SEED = "4242"
 _PROGRAM = (
@@ -72,7 +73,7 @@ class FreshProcess:
 
     def _start(self) -> subprocess.Popen[str]:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # as long as the process
-        path = os.pathsep.join(entry for entry in sys.path if entry and isinstance(entry, str))
+        path = os.pathsep.join(filter(None, import_path()))
         environ = {**os.environ, "PYTHONHASHSEED": HASH_SEED, "PYTHONPATH": path}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,6 +16,7 @@ from neuronkit.export.source import Source
 from neuronkit.models.diffusion import NeuronDiffusionPipeline
 from neuronkit.session import Session
 from neuronkit.shells import Shell
+from neuronkit_plugins.image.checked import raising_own, requiring_steps
 from neuronkit_plugins.image.checkpoint import load_adapted, write_files
 from neuronkit_plugins.image.components.controlnet import COMPONENT as CONTROLNET
 from neuronkit_plugins.image.components.controlnet import controlnet_graph, controlnets_of, require_fitting
@@ -43,10 +43,10 @@ class ImagePipeline(NeuronDiffusionPipeline):
         if "task" in vars(cls):
             choose = getattr(cls._eager_class(), "get_timesteps", None)
             if choose is not None:  # diffusers itself looks in some of its pipelines only
-                cls.get_timesteps = _requiring_steps(choose)  # type: ignore[attr-defined]
+                cls.get_timesteps = requiring_steps(choose)  # type: ignore[attr-defined]
             check = getattr(cls._eager_class(), "check_inputs", None)
             if check is not None:
-                cls.check_inputs = _raising_own(check)  # type: ignore[attr-defined]
+                cls.check_inputs = raising_own(check)  # type: ignore[attr-defined]
 
     @classmethod
     def make_shells(cls, session: Session, classes: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,35 +329,6 @@ class NeuronStableDiffusionPipelineBase(ImagePipeline):
                 "Try: compile with lora_scales, or use set_adapters."
             )
         return encode(*args, **kwargs)
-
-
-def _requiring_steps(choose: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse a strength that leaves none of the steps."""
-
-    @functools.wraps(choose)
-    def checked(self: Any, num_inference_steps: int, strength: float, *args: Any, **kwargs: Any) -> Any:
-        timesteps, count = choose(self, num_inference_steps, strength, *args, **kwargs)
-        if not len(timesteps) and kwargs.get("denoising_start") is None:  # which takes the strength's place
-            raise InputError(
-                f"strength of {strength} leaves none of {num_inference_steps} steps.\n"
-                "Try: a greater strength, or more steps: strength x steps must be 1 or more."
-            )
-        return timesteps, count
-
-    return checked
-
-
-def _raising_own(check: Callable[..., None]) -> Callable[..., None]:
-    """Turn what diffusers says of a call's arguments into an error of neuronkit's, which is told from what nobody foresaw."""
-
-    @functools.wraps(check)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        try:
-            check(self, *args, **kwargs)
-        except (TypeError, ValueError) as error:
-            raise InputError(str(error)) from error
-
-    return checked
 
 
 def ip_adapter_rows(pipeline: Any) -> list[list[int]]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from neuronkit.errors import SourceError
-from neuronkit.export.source import MODULES_FILE, read_module_list, read_settings
+from neuronkit.export.source import MODULES_FILE, optional_settings, read_module_list
 
 TRANSFORMER_CONFIGS = (
     "sentence_bert_config.json",
@@ -213,16 +213,6 @@ def read_modules(path: Path) -> SentenceModules:
     if transformer is None:
         raise SourceError(f"{file} names no Transformer module.")
     return SentenceModules(transformer, pooling or Pooling(["mean"]), nn.Sequential(*head))
-
-
-def optional_settings(file: Path) -> dict[str, Any]:
-    """
-    Return what a file sets, by name; nothing where there is no file.
-
-    Raises:
-        SourceError: It is not JSON, or not an object.
-    """
-    return read_settings(file) if file.is_file() else {}
 
 
 def _check_transformer(folder: Path) -> None:

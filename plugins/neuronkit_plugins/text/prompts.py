@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from neuronkit.errors import InputError
+from neuronkit.export.source import SENTENCE_SETTINGS_FILE
 from neuronkit.processors import Processors
 
-SETTINGS = "config_sentence_transformers.json"
 QUERY, DOCUMENT = "query", "document"
 
 
@@ -30,7 +30,7 @@ class Prompts:
     @classmethod
     def read(cls, processors: Processors) -> Prompts:
         """Read those of a checkpoint or an artifact."""
-        return cls.of(processors.settings(SETTINGS))
+        return cls.of(processors.settings(SENTENCE_SETTINGS_FILE))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Prompts:

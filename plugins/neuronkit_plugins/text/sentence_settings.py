@@ -13,8 +13,8 @@ import attrs
 import torch
 
 from neuronkit.errors import InputError
-from neuronkit_plugins.text.pooling import optional_settings
-from neuronkit_plugins.text.prompts import SETTINGS, Prompts
+from neuronkit.export.source import SENTENCE_SETTINGS_FILE, optional_settings
+from neuronkit_plugins.text.prompts import Prompts
 from neuronkit_plugins.text.sentence_module import SentenceModule
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
@@ -47,7 +47,7 @@ class SentenceSettings(SentenceModule):
 
         The checkpoint may say so; may be assigned.
         """
-        return _kept_features(self.processors.settings(SETTINGS))
+        return _kept_features(self.processors.settings(SENTENCE_SETTINGS_FILE))
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
@@ -101,7 +101,7 @@ class SentenceSettings(SentenceModule):
 
     @cached_property
     def _similarity_fn_name(self) -> str:
-        return _similarity_name(self.processors.settings(SETTINGS))
+        return _similarity_name(self.processors.settings(SENTENCE_SETTINGS_FILE))
 
     @cached_property
     def model_card_data(self) -> ModelCardData:
@@ -153,7 +153,7 @@ class SentenceSettings(SentenceModule):
 
     def _save_own(self, directory: Path) -> None:
         super()._save_own(directory)
-        saved = optional_settings(directory / SETTINGS)
+        saved = optional_settings(directory / SENTENCE_SETTINGS_FILE)
         prompts = Prompts.of(saved)
         before = {
             "prompts": prompts.named,
@@ -167,7 +167,9 @@ class SentenceSettings(SentenceModule):
             "similarity_fn_name": self._known_similarity(),
             "truncate_dim": self.truncate_dim,
         }
-        self._write_settings(directory, SETTINGS, {name: now[name] for name in now if now[name] != before[name]})
+        self._write_settings(
+            directory, SENTENCE_SETTINGS_FILE, {name: now[name] for name in now if now[name] != before[name]}
+        )
 
 
 def missing(what: str) -> InputError:

@@ -20,6 +20,7 @@ import attrs
 from neuronkit.backends.neuron import failures
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
 from neuronkit.environment import cache_directory
+from neuronkit_registry.installed import import_path
 
 PROGRAM, JOB, RESULT, MODEL, LOG = "program.pt2", "job.json", "result.json", "model.neuron", "worker.log"
 _WORKER = "neuronkit.backends.neuron.worker"
@@ -55,7 +56,7 @@ class Job:
     outputs: int = 1
     lazy_load: bool = False
     async_load: bool = False
-    path: list[str] = attrs.field(factory=lambda: [entry for entry in sys.path if entry and isinstance(entry, str)])
+    path: list[str] = attrs.field(factory=lambda: [entry for entry in import_path() if entry])
     parent: int = attrs.field(factory=os.getpid)
 
 

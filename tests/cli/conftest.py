@@ -33,6 +33,7 @@ class Ended:
     @property
     def json(self) -> Any:
         """The one JSON value on stdout."""
+        assert self.out, f"Nothing on stdout, status {self.status}, and on stderr:\n{self.err}"
         return json.loads(self.out)
 
 

@@ -138,7 +138,7 @@ def test_lists(pipe):
         ({"question": QUESTION, "context": " \n"}, "context is empty."),
         ({"question": [QUESTION, " "], "context": SHORT}, "question 1 is empty."),
         ({"question": QUESTION}, "context is missing."),
-        ({}, "question and context is missing."),
+        ({}, "both are missing."),
         ({"question": QUESTION, "contxt": SHORT}, "contxt: unknown input. Did you mean 'context'?"),
         ({"question": QUESTION, "zzz": SHORT}, "zzz: unknown input. It takes: question, context, batch_size,"),
         ({"question": 3, "context": SHORT}, "question must be a text or a list of texts (got int)."),

@@ -109,10 +109,13 @@ def _select(records: Sequence[PluginInfo], task: str | None, package: str | None
 
 
 def _suggestion(records: Sequence[PluginInfo], task: str | None) -> str:
-    """Return what to add where a task is nobody's: the one that was meant, if any is like it."""
+    """Return what to add where a task is nobody's: the one that was meant if any is like it, otherwise all there are."""
+    from neuronkit.tasks import canonical_task
+
     tasks = {record.task for record in records if record.task}
-    hint = closest_hint(task, tasks) if task is not None and task not in tasks else ""
-    return f".{hint}" if hint else ""
+    if task is None or not tasks or canonical_task(task) in tasks:
+        return ""
+    return "." + (closest_hint(task, tasks) or f" Tasks: {', '.join(sorted(tasks))}.")
 
 
 def _describe(records: Sequence[PluginInfo], problems: Sequence[str], options: Sequence[Any] | None) -> dict[str, Any]:

@@ -182,7 +182,8 @@ def read_inputs(inputs: Mapping[str, Any], options: Any = None) -> tuple[list[st
     check_names(inputs, ["question", "context"], options)
     missing = [name for name in ("question", "context") if inputs.get(name) is None]
     if missing:
-        raise InputError(f"Question answering needs question=... and context=...; {' and '.join(missing)} is missing.")
+        gone = "both are missing" if len(missing) > 1 else f"{missing[0]} is missing"
+        raise InputError(f"Question answering needs question=... and context=...; {gone}.")
     questions, is_list = as_texts("question", inputs["question"])
     contexts, many_contexts = as_texts("context", inputs["context"])
     if not is_list and many_contexts:

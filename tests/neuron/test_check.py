@@ -210,6 +210,12 @@ def test_the_command(checkpoint, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["schema"], found["passed"], found["fits"]) == (1, True, True)
     assert found["graphs"][0]["passed"] is True
+    rest = words[2:]
+    assert main(["check", "--model", str(checkpoint), *rest]) == 0
+    assert capsys.readouterr().out == text
+    for model in ([], [str(checkpoint), "-m", str(checkpoint)]):
+        assert main(["check", *model, *rest]) == 2
+        assert "MODEL is required, once: neuronkit check MODEL" in capsys.readouterr().err
 
 
 def test_the_command_names_what_is_refused_and_fails(tmp_path, capsys):

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from neuronkit.cli.flags import add_options, add_shapes, given
-from neuronkit.cli.parser import CommandParser
+from neuronkit.cli.parser import CommandParser, UsageError
 from neuronkit.cli.printing import format_size, print_report
 from neuronkit.options import SourceOptions
 from neuronkit.shape_names import AXES_OF_SHAPES
@@ -39,7 +39,8 @@ _SHOWN_OPERATORS = 8
 def configure(parser: CommandParser) -> None:
     """Add the arguments."""
     parser.describe(_ABOUT, usage="MODEL [--task TASK] [shapes] [--target TARGET] [--json]", commands=_EXAMPLES)
-    parser.add_argument("model", metavar="MODEL", help="Directory or hub id of the checkpoint.")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="Directory or hub id of the checkpoint.")
+    parser.add_argument("-m", "--model", dest="named", metavar="MODEL", help="The same, as compile has it.")
     parser.add_argument("--task", help="What the artifact would be for. By default the checkpoint says.")
     parser.add_argument(
         "--target", default=argparse.SUPPRESS, help="inf2, trn1, trn2 or an instance type. Default: inf2."
@@ -57,10 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Check the model."""
     from neuronkit.diagnosis.check import check_model
 
+    if (arguments.model is None) is (arguments.named is None):
+        raise UsageError("MODEL is required, once: neuronkit check MODEL")
     values: dict[str, Any] = {**arguments.undeclared, **given(arguments, SourceOptions)}
     values |= {name: getattr(arguments, name) for name in (*AXES_OF_SHAPES, "target") if hasattr(arguments, name)}
     with redirect_stdout(sys.stderr):
-        report = check_model(arguments.model, task=arguments.task, given=values)
+        report = check_model(arguments.model or arguments.named, task=arguments.task, given=values)
     if arguments.json:
         print_report(_as_json(report))
     else:

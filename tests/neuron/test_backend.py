@@ -150,7 +150,7 @@ def test_the_files_of_a_graph(toy):
     assert toy.record.entry == "model.neuron"
     assert toy.record.constants == []
     record = read_record(toy.directory)
-    assert record.flags == ["--target=inf2", "--model-type=transformer", "--optlevel=2", "--auto-cast=none"]
+    assert record.flags == ["--target", "inf2", "--model-type=transformer", "--optlevel=2", "--auto-cast=none"]
     assert (record.inline_weights, record.batch_first, record.states) == (True, True, [])
 
 

@@ -9,25 +9,25 @@ from neuronkit.errors import OptionError
 from neuronkit.options import CompileOptions
 
 GOLDEN = {
-    (None, "inf2"): "--target=inf2 --model-type=generic --optlevel=2 --auto-cast=none",
-    ("encoder", "inf2"): "--target=inf2 --model-type=transformer --optlevel=2 --auto-cast=none",
-    ("encoder", "trn2"): "--target=trn2 --model-type=transformer --optlevel=2 --auto-cast=none --lnc=2",
+    (None, "inf2"): "--target inf2 --model-type=generic --optlevel=2 --auto-cast=none",
+    ("encoder", "inf2"): "--target inf2 --model-type=transformer --optlevel=2 --auto-cast=none",
+    ("encoder", "trn2"): "--target trn2 --model-type=transformer --optlevel=2 --auto-cast=none --lnc=2",
     ("decoder", "inf2"): (
-        "--target=inf2 --model-type=transformer --optlevel=2 --auto-cast=none --enable-saturate-infinity"
+        "--target inf2 --model-type=transformer --optlevel=2 --auto-cast=none --enable-saturate-infinity"
     ),
-    ("decoder", "trn2"): "--target=trn2 --model-type=transformer --optlevel=2 --auto-cast=none --lnc=2",
+    ("decoder", "trn2"): "--target trn2 --model-type=transformer --optlevel=2 --auto-cast=none --lnc=2",
     ("text_encoder", "inf2"): (
-        "--target=inf2 --model-type=transformer --optlevel=2 --auto-cast=none --enable-saturate-infinity "
+        "--target inf2 --model-type=transformer --optlevel=2 --auto-cast=none --enable-saturate-infinity "
         "--enable-fast-loading-neuron-binaries"
     ),
     ("unet", "inf2"): (
-        "--target=inf2 --model-type=unet-inference --optlevel=2 --auto-cast=none --enable-fast-loading-neuron-binaries"
+        "--target inf2 --model-type=unet-inference --optlevel=2 --auto-cast=none --enable-fast-loading-neuron-binaries"
     ),
     ("transformer", "trn1"): (
-        "--target=trn1 --model-type=transformer --optlevel=2 --auto-cast=none --enable-fast-loading-neuron-binaries"
+        "--target trn1 --model-type=transformer --optlevel=2 --auto-cast=none --enable-fast-loading-neuron-binaries"
     ),
     ("vae", "inf2"): (
-        "--target=inf2 --model-type=unet-inference --optlevel=2 --auto-cast=none --enable-fast-loading-neuron-binaries"
+        "--target inf2 --model-type=unet-inference --optlevel=2 --auto-cast=none --enable-fast-loading-neuron-binaries"
     ),
 }
 GOLDEN_LOADING = {  # fused softmax, lazy, asynchronous
@@ -51,7 +51,17 @@ def test_loading_and_environment_by_kind(kind):
     recipe = flags.recipe(kind)
 
     assert (recipe.fuse_softmax, recipe.lazy_load, recipe.async_load) == GOLDEN_LOADING[kind]
-    assert flags.environment(kind) == ({"NEURON_FUSE_SOFTMAX": "1"} if recipe.fuse_softmax else {})
+    assert flags.environment(kind, "inf2", "trn1") == ({"NEURON_FUSE_SOFTMAX": "1"} if recipe.fuse_softmax else {})
+
+
+@pytest.mark.parametrize(
+    ("target", "machine", "platform"),
+    [("inf2", None, "trn1"), ("trn2", "trn1", "trn2"), ("trn1n", "trn2", "trn1"), ("inf2", "trn1", None)],
+)
+def test_the_platform_is_told_where_the_machine_is_none_of_its_family(target, machine, platform, monkeypatch):
+    assert flags.environment(None, target, machine).get(flags.PLATFORM) == platform
+    monkeypatch.setenv(flags.PLATFORM, "trn3")
+    assert flags.environment(None, target, machine)[flags.PLATFORM] == (platform or "trn1")
 
 
 def test_every_kind_has_a_golden_line():
@@ -86,6 +96,18 @@ def test_the_callers_flags_come_last():
 def test_flags_that_cannot_be_split_are_refused():
     with pytest.raises(OptionError, match="compiler_args: No closing quotation"):
         flags.user_flags(CompileOptions(compiler_args="--logfile 'x"))
+
+
+@pytest.mark.parametrize("arguments", ["--verbose=info --target trn2", "--target=trn2"])
+def test_a_target_among_the_caller_s_flags_is_refused(arguments):
+    with pytest.raises(
+        OptionError, match="compiler_args: --target is an option of its own, which the artifact records"
+    ):
+        flags.user_flags(CompileOptions(compiler_args=arguments))
+
+
+def test_the_target_is_two_words_as_tracing_without_a_device_looks_for_it():
+    assert flags.compiler_flags("encoder", CompileOptions(), "inf2")[:2] == ["--target", "inf2"]
 
 
 def test_logical_cores():

@@ -46,7 +46,7 @@ def wait_until(condition, process: subprocess.Popen[bytes] | None = None) -> boo
 
 
 def test_a_job_travels_as_json(tmp_path):
-    job = Job(graph="unet", bucket="batch1", flags=["--target=inf2"], states=[2], lazy_load=True)
+    job = Job(graph="unet", bucket="batch1", flags=["--target", "inf2"], states=[2], lazy_load=True)
     write_job(job, tmp_path)
 
     assert read_job(tmp_path) == job
@@ -71,6 +71,19 @@ def test_a_refused_graph_is_explained_and_its_log_kept(machine, tmp_path):
     (kept,) = (tmp_path / "work/encoder").iterdir()
     assert kept.name.startswith(f"{BUCKET.label}-")
     assert (kept / "compiler/command.txt").is_file()
+
+
+def test_the_worker_is_told_the_platform_where_there_is_no_device(machine, tmp_path, monkeypatch):
+    told = {}
+
+    def run(job, directory, *, environment, timeout):
+        told.update(environment)
+        raise NeuronCompileError("enough")
+
+    monkeypatch.setattr(job, "run_job", run)
+    with pytest.raises(NeuronCompileError, match="enough"):
+        compile_toy(backend, CompileOptions(target="inf2"), tmp_path)
+    assert told == {"NEURON_PLATFORM_TARGET_OVERRIDE": "trn1"}
 
 
 def test_the_time_limit_ends_the_process_and_its_children(machine, tmp_path):

@@ -19,7 +19,7 @@ def make(tmp_path, machine):
 
     def run(graph, module, bucket=BUCKET, **changes):
         torch.export.save(export_program(graph, bucket, traced(graph, module)), tmp_path / PROGRAM)
-        job = Job(graph=graph.name, bucket=bucket.label, flags=["--target=inf2"], **changes)
+        job = Job(graph=graph.name, bucket=bucket.label, flags=["--target", "inf2"], **changes)
         compile_job(job, tmp_path)
         return tmp_path / MODEL
 

@@ -281,8 +281,10 @@ def test_08_bf16_rounding_on_request(standin, inf2, model, pair):
 
 
 def test_09_cpu_backend_needs_a_target(standin, model, pair):
-    with pytest.raises(ValueError, match="--target"):
-        standin.trace(model, pair, cpu_backend=True)
+    for arguments in (None, "--target=inf2", ["--target=inf2", "-O1"]):
+        with pytest.raises(RuntimeError, match=r"please supply compiler argument target.*--target trn1"):
+            standin.trace(model, pair, compiler_args=arguments, cpu_backend=True)
+    standin.trace(model, pair, compiler_args=["--target", "inf2"], cpu_backend=True)
 
 
 def test_09_without_a_device_tracing_works_and_running_does_not(standin, model, pair, tmp_path):
@@ -593,7 +595,7 @@ def test_16_the_rightmost_flag_wins(standin, model, pair, tmp_path):
     standin.trace(
         model,
         pair,
-        compiler_args=["--target=inf2", "-O1", "--optlevel", "3"],
+        compiler_args=["--target", "inf2", "-O1", "--optlevel", "3"],
         cpu_backend=True,
         compiler_workdir=str(tmp_path),
     )

@@ -40,12 +40,16 @@ def trace(func: Any, example_inputs: Any, *extra: Any, **options: Any) -> torch.
         warnings.warn(f"trace() ignores the unknown argument {name!r}.", UserWarning, stacklevel=2)
     chosen = {name: options.get(name, default) for name, default in _OPTIONS.items()}
     arguments = chosen["compiler_args"] or []
-    flags = _compiler.parse(shlex.split(arguments) if isinstance(arguments, str) else list(arguments))
+    words = shlex.split(arguments) if isinstance(arguments, str) else list(arguments)
+    if chosen["cpu_backend"] and "--target" not in words:
+        # Documented as two words; AWS's public libraries look for the first as it stands.
+        raise RuntimeError(
+            "If you want to compile on CPU, please supply compiler argument target, with one of options trn1, inf2, "
+            'trn1n, or trn2. Ex: "--target trn1" (simulated)'
+        )
+    flags = _compiler.parse(words)
     target = flags.get("--target")
-    if chosen["cpu_backend"]:
-        if target is None:
-            raise ValueError("cpu_backend=True needs --target in compiler_args (simulated)")
-    elif _settings.device() is None and target is None:
+    if _settings.device() is None and target is None:
         raise RuntimeError("There is no Neuron device to take the target from (simulated)")
     examples = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     module = func if isinstance(func, nn.Module) else _Function(func)

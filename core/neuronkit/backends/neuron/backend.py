@@ -176,7 +176,8 @@ class NeuronBackend:
         states = [position for position, input in enumerate(graph.inputs) if input.state]
         if graph.hints.keep_fp32:
             options = attrs.evolve(options, auto_cast="none")
-        arguments = flags.compiler_flags(graph.kind, options, self.target(options))
+        target = self.target(options)
+        arguments = flags.compiler_flags(graph.kind, options, target)
         job = jobs.Job(
             graph=graph.name,
             bucket=bucket.label,
@@ -201,7 +202,8 @@ class NeuronBackend:
         with _work_directory(options, graph, bucket) as work:
             torch.export.save(program, work / jobs.PROGRAM)
             del program
-            file = jobs.run_job(job, work, environment=flags.environment(graph.kind), timeout=compile_timeout())
+            environment = flags.environment(graph.kind, target, Host().architecture())
+            file = jobs.run_job(job, work, environment=environment, timeout=compile_timeout())
             shutil.move(file, directory / jobs.MODEL)
         axes = [*(input.axes for input in graph.inputs), *(output.axes for output in graph.outputs)]
         record = GraphRecord(

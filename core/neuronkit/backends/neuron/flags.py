@@ -5,6 +5,7 @@ name.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -52,6 +53,8 @@ RECIPES: Mapping[str | None, Recipe] = {
 }
 """`Graph.kind` -> recipe; a kind that is not listed gets the first."""
 
+PLATFORM = "NEURON_PLATFORM_TARGET_OVERRIDE"
+"""The variable that tells Neuron's libraries what to compile for."""
 _AUTO_CAST = {"none": "none", "matmul": "matmult", "all": "all"}
 
 
@@ -64,7 +67,8 @@ def compiler_flags(kind: str | None, options: CompileOptions, target: str) -> li
     """
     Return the flags for one graph, the caller's own last, so that they win.
 
-    What to cast is always said: the compiler's default changed between releases.
+    What to cast is always said: the compiler's default changed between releases. The target is two words, as tracing without a
+    device looks for it.
 
     Args:
         kind: `Graph.kind`.
@@ -73,7 +77,7 @@ def compiler_flags(kind: str | None, options: CompileOptions, target: str) -> li
 
     """
     chosen = recipe(kind)
-    flags = [f"--target={target}", f"--model-type={chosen.model_type}", f"--optlevel={options.optlevel}"]
+    flags = ["--target", target, f"--model-type={chosen.model_type}", f"--optlevel={options.optlevel}"]
     flags.append(f"--auto-cast={_AUTO_CAST[options.auto_cast]}")
     if options.auto_cast != "none":
         flags.append(f"--auto-cast-type={options.auto_cast_type}")
@@ -91,13 +95,19 @@ def user_flags(options: CompileOptions) -> list[str]:
     Return the caller's own flags.
 
     Raises:
-        OptionError: They cannot be split into words.
+        OptionError: They cannot be split into words, or name a target, which the artifact would not know.
 
     """
     try:
-        return shlex.split(options.compiler_args or "")
+        words = shlex.split(options.compiler_args or "")
     except ValueError as error:
         raise OptionError(f"compiler_args: {error} (got {options.compiler_args!r}).") from error
+    if any(word.partition("=")[0] == "--target" for word in words):
+        raise OptionError(
+            f"compiler_args: --target is an option of its own, which the artifact records (got {options.compiler_args!r}). "
+            "Try: --target without --compiler-args."
+        )
+    return words
 
 
 def logical_cores(options: CompileOptions, target: str) -> int:
@@ -115,6 +125,18 @@ def logical_cores(options: CompileOptions, target: str) -> int:
     return lnc
 
 
-def environment(kind: str | None) -> dict[str, str]:
-    """Return the variables that are set for the compilation of a kind, and for nothing else."""
-    return {"NEURON_FUSE_SOFTMAX": "1"} if recipe(kind).fuse_softmax else {}
+def environment(kind: str | None, target: str, machine: str | None) -> dict[str, str]:
+    """
+    Return the variables that are set for the compilation of a kind, and for nothing else.
+
+    Args:
+        kind: `Graph.kind`.
+        target: One of `targets.TARGETS`.
+        machine: The architecture of this machine's cores, or None. For another one Neuron's libraries have to be told the
+            platform before they are imported, and would otherwise look for it in the firmware.
+
+    """
+    variables = {"NEURON_FUSE_SOFTMAX": "1"} if recipe(kind).fuse_softmax else {}
+    if machine != family(target) or PLATFORM in os.environ:
+        variables[PLATFORM] = family(target)
+    return variables

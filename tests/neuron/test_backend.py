@@ -14,7 +14,7 @@ from neuronkit.backends.base import replicas
 from neuronkit.backends.neuron import NeuronBackend, backend
 from neuronkit.backends.neuron.errors import NeuronDeviceError, NeuronPackageError
 from neuronkit.backends.neuron.placement import Placement
-from neuronkit.backends.neuron.running import read_record
+from neuronkit.backends.neuron.running import read_record, write_record
 from neuronkit.compilation.declaration import refuse_shared_states
 from neuronkit.errors import CompileError, ExportConfigError, OptionError
 from neuronkit.options import CompileOptions
@@ -235,6 +235,37 @@ def test_a_graph_goes_where_it_is_told(toy, inf2):
     assert replicas(runner) == 1
 
 
+@pytest.fixture
+def late(toy, inf2, standin, tmp_path):
+    """Return the toy as a graph of a kind that loads at the first call, or in the background."""
+
+    def make(load, kind):
+        script = torch.jit.load(toy.directory / "model.neuron")
+        load(script)
+        torch.jit.save(script, tmp_path / "model.neuron")
+        write_record(attrs.evolve(read_record(toy.directory), kind=kind), tmp_path)
+        inf2.restart_process()
+        return attrs.evolve(toy, directory=tmp_path)
+
+    return make
+
+
+def test_a_graph_that_loads_at_its_first_call_goes_where_it_is_told(late, standin, call):
+    from torch_neuronx._runtime import MODELS
+
+    runner = open_toy(late(standin.lazy_load, "unet"), NeuronBackend(Placement((1,))))
+    runner(call)
+    assert MODELS[runner._script.model.handle].cores == [1]
+
+
+def test_a_graph_that_does_not_fit_is_named_where_it_loads_in_the_background(late, standin, inf2, call):
+    compiled = late(standin.async_load, "vae")
+    inf2.set("NEURON_STANDIN_CORE_BYTES", "100")
+    runner = open_toy(compiled)
+    with pytest.raises(NeuronDeviceError, match=r"^Graph 'encoder' failed on its core: .*Resource .*\nTry: neuronkit"):
+        runner(call)
+
+
 def test_a_split_graph_takes_a_batch_for_each_core(toy, inf2, call):
     runner = open_toy(toy, NeuronBackend(Placement((0, 1), "all")))
     twice = [torch.cat([tensor, tensor.flip(0)]) for tensor in call]
@@ -260,8 +291,6 @@ def test_weights_apart_are_not_split(toy_apart, inf2):
 
 
 def test_a_graph_without_a_batch_cannot_be_split(toy, inf2, tmp_path):
-    from neuronkit.backends.neuron.running import write_record
-
     write_record(attrs.evolve(read_record(toy.directory), batch_first=False), tmp_path)
     (tmp_path / "model.neuron").write_bytes((toy.directory / "model.neuron").read_bytes())
     with pytest.raises(OptionError, match="graph 'encoder' has an input or output whose first axis is not the batch"):

@@ -454,6 +454,17 @@ def test_13_a_full_core_refuses_the_next_model(standin, inf2, model, pair, tmp_p
         torch.jit.load(tmp_path / "m.pt")
 
 
+def test_13_a_model_that_moves_leaves_its_core(standin, inf2, model, pair, tmp_path):
+    torch.jit.save(standin.trace(model, pair, **TARGET), tmp_path / "m.pt")
+    inf2.set("NEURON_STANDIN_CORE_BYTES", "100")
+
+    with standin.neuron_cores_context(0):
+        loaded = torch.jit.load(tmp_path / "m.pt")
+    standin.set_neuron_cores(loaded, 1, 1)
+    with standin.neuron_cores_context(0):
+        torch.jit.load(tmp_path / "m.pt")
+
+
 @pytest.mark.parametrize("count", [0, -2, 3])
 def test_13_a_bad_number_of_cores_is_refused(standin, inf2, count):
     with pytest.raises(ValueError, match="nc_count"), standin.neuron_cores_context(0, count):

@@ -51,6 +51,11 @@ class Device:
             self.used[core] += size
         return chosen
 
+    def free(self, size: int, cores: list[int]) -> None:
+        """Unload a model."""
+        for core in cores:
+            self.used[core] -= size
+
 
 _device: Device | None = None
 

@@ -60,6 +60,8 @@ class Loaded:
             raise RuntimeError(
                 f"NEFF version mismatch (simulated): {self.record['version']}, {_settings.runtime_version()}"
             )
+        device.free(self.record["bytes"], self.cores or [])
+        self.cores = None
         self.cores = device.place(self.record["bytes"], start, count)
 
 

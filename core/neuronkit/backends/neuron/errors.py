@@ -16,7 +16,7 @@ class NeuronPackageError(NeuronkitError, ImportError):
 
 
 class NeuronDeviceError(NeuronkitError, RuntimeError):
-    """A model could not be put on a Neuron core."""
+    """A model could not be put on a Neuron core, or failed on it."""
 
 
 class NeuronCompileError(CompileError):

@@ -18,7 +18,7 @@ from neuronkit.artifact import optimum
 from neuronkit.artifact.manifest import CompiledBucket
 from neuronkit.backends.neuron import sdk
 from neuronkit.backends.neuron.errors import NeuronDeviceError
-from neuronkit.backends.neuron.placement import LOCK, Placement, context_arguments
+from neuronkit.backends.neuron.placement import LOCK, Placement
 from neuronkit.backends.neuron.running import NeuronRunner
 from neuronkit.errors import ArtifactCorruptError
 
@@ -72,7 +72,7 @@ def open_foreign(directory: Path, compiled: CompiledBucket, placement: Placement
     core = placement.cores[0]
     with LOCK:
         try:
-            with package.neuron_cores_context(*context_arguments(placement.cores[:1])):
+            with package.neuron_cores_context(core, 1):
                 script = torch.jit.load(str(directory / compiled.entry))
             if not manifest.options["inline_weights"]:
                 package.move_trace_to_device(script, core)
@@ -83,7 +83,7 @@ def open_foreign(directory: Path, compiled: CompiledBucket, placement: Placement
             ) from error
     (graph,) = manifest.graphs
     _check_inputs(directory, script, [input.name for input in graph.inputs])
-    return ForeignRunner(script, directory, [output.name for output in graph.outputs])
+    return ForeignRunner(script, directory, graph.name, [output.name for output in graph.outputs])
 
 
 class ForeignRunner(NeuronRunner):
@@ -93,14 +93,15 @@ class ForeignRunner(NeuronRunner):
     Args:
         script: A traced module.
         directory: Of the artifact.
+        name: Of the graph, for errors.
         names: Of the outputs.
 
     """
 
     __slots__ = ("_directory", "_names")
 
-    def __init__(self, script: Any, directory: Path, names: Sequence[str]) -> None:
-        super().__init__(script, [])
+    def __init__(self, script: Any, directory: Path, name: str, names: Sequence[str]) -> None:
+        super().__init__(script, name)
         self._directory = directory
         self._names = list(names)
 

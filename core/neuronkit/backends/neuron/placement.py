@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Sequence
 
 import attrs
 
@@ -122,8 +121,3 @@ def choose(cores: str | None, data_parallel: str, host: Host, allocator: CoreAll
     if chosen[-1] >= visible:
         raise OptionError(f"cores: there is no core {chosen[-1]}; this process sees {visible}, numbered from 0.")
     return Placement(chosen, data_parallel)
-
-
-def context_arguments(cores: Sequence[int]) -> tuple[int, int]:
-    """Return start and count for ``neuron_cores_context``."""
-    return cores[0], len(cores)

@@ -13,7 +13,8 @@ import torch
 from neuronkit.artifact.manifest import CompiledBucket
 from neuronkit.backends.neuron import sdk
 from neuronkit.backends.neuron.errors import NeuronDeviceError
-from neuronkit.backends.neuron.placement import LOCK, Placement, context_arguments
+from neuronkit.backends.neuron.flags import recipe
+from neuronkit.backends.neuron.placement import LOCK, Placement
 from neuronkit.backends.neuron.state import without_states
 from neuronkit.errors import OptionError
 
@@ -62,24 +63,37 @@ class NeuronRunner:
 
     Args:
         script: A traced module, or ``DataParallel`` around one.
+        name: Of the graph, for errors.
         states: Positions of the inputs that it does not take.
         replicas: How many compiled batches one call takes.
 
     """
 
-    __slots__ = ("_script", "_states", "replicas")
+    __slots__ = ("_name", "_script", "_states", "replicas")
 
-    def __init__(self, script: Any, states: Sequence[int], replicas: int = 1) -> None:
+    def __init__(self, script: Any, name: str, states: Sequence[int] = (), replicas: int = 1) -> None:
         self._script = script
+        self._name = name
         self._states = list(states)
         self.replicas = replicas
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        """Run; several threads may at the same time."""
+        """
+        Run; several threads may at the same time.
+
+        Raises:
+            NeuronDeviceError: The run time failed, or a graph that loads in the background could not be put on its core.
+
+        """
         if self._states:
             tensors = without_states(tensors, self._states)
-        with torch.no_grad():
-            result = self._script(*tensors)
+        try:
+            with torch.no_grad():
+                result = self._script(*tensors)
+        except (RuntimeError, ValueError) as error:
+            raise NeuronDeviceError(
+                f"Graph {self._name!r} failed on its core: {_reason(error)}\nTry: neuronkit doctor."
+            ) from error
         if isinstance(result, torch.Tensor):
             return (result,)
         return tuple(result.values()) if isinstance(result, Mapping) else tuple(result)
@@ -112,14 +126,14 @@ def open_graph(
         try:
             if split:
                 return _split(package, file, compiled, record, weights, placement)
-            script = _open(package, file, compiled, record, weights, placement.cores[:1])
+            script = _open(package, file, compiled, record, weights, placement)
         except (RuntimeError, ValueError) as error:
             raise NeuronDeviceError(
                 f"Graph {record.graph!r} could not be put on core {placement.cores[0]}: {_reason(error)}\n"
                 "Try: neuronkit doctor. A core belongs to one process until that process ends; NEURON_RT_VISIBLE_CORES "
                 "chooses which cores this one takes."
             ) from error
-    return NeuronRunner(script, record.states)
+    return NeuronRunner(script, record.graph, record.states)
 
 
 def _reason(error: Exception) -> str:
@@ -138,15 +152,19 @@ def _open(
     compiled: CompiledBucket,
     record: GraphRecord,
     weights: Mapping[str, torch.Tensor],
-    cores: Sequence[int],
+    placement: Placement,
 ) -> Any:
-    with package.neuron_cores_context(*context_arguments(cores)):
+    core = placement.cores[0]
+    with package.neuron_cores_context(core, 1):
         script = torch.jit.load(str(file))
+    if recipe(record.kind).lazy_load and not placement.splits(record.kind):
+        # It loads at the first call, where the context is gone; `DataParallel` loads by itself.
+        package.set_neuron_cores(script, core, 1)
     if not record.inline_weights:
         package.replace_weights(script, {constant.name: weights[constant.name] for constant in compiled.constants})
     if not record.inline_weights or record.states:
         # Weights that stay on the host are sent to the device again at every call.
-        package.move_trace_to_device(script, cores[0])
+        package.move_trace_to_device(script, core)
     return script
 
 
@@ -159,8 +177,8 @@ def _split(
     placement: Placement,
 ) -> NeuronRunner:
     count = len(placement.cores)
-    script = _open(package, file, compiled, record, weights, placement.cores[:1])
+    script = _open(package, file, compiled, record, weights, placement)
     parallel = package.DataParallel(script, device_ids=list(placement.cores), dim=0, set_dynamic_batching=False)
     # Its own default is 2 for consecutive cores, whatever their number.
     parallel.num_workers = count
-    return NeuronRunner(parallel, record.states, replicas=count)
+    return NeuronRunner(parallel, record.graph, record.states, replicas=count)

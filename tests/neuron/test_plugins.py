@@ -152,6 +152,16 @@ def test_prompts_go_through_in_chunks(gpt2, tmp_path, chunk):
         assert torch.equal(found, generated(path, prompt, torch.ones_like(prompt), 6))
 
 
+def test_a_decoder_s_weights_may_be_apart(gpt2, tmp_path):
+    path, _ = gpt2
+    options = {"sequence_length": 32, "inline_weights": False}
+    neuronkit.compile(path, tmp_path / "out", task="text-generation", backend="neuron", **options)
+    assert manifests.read(tmp_path / "out").validation.status == "passed"
+    prompt = torch.tensor([[5, 9, 17, 3]])
+    found = neuronkit.load(tmp_path / "out").generate(prompt, max_new_tokens=6, do_sample=False, pad_token_id=0)
+    assert torch.equal(found, generated(path, prompt, torch.ones_like(prompt), 6))
+
+
 def test_beams_are_refused(gpt2):
     model = neuronkit.load(gpt2[1])
     with pytest.raises(

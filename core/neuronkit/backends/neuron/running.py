@@ -15,7 +15,7 @@ from neuronkit.backends.neuron import sdk
 from neuronkit.backends.neuron.errors import NeuronDeviceError
 from neuronkit.backends.neuron.flags import recipe
 from neuronkit.backends.neuron.placement import LOCK, Placement
-from neuronkit.backends.neuron.state import without_states
+from neuronkit.backends.neuron.state import stateful_name, without_states
 from neuronkit.errors import OptionError
 
 RECORD = "neuron.json"
@@ -161,7 +161,10 @@ def _open(
         # It loads at the first call, where the context is gone; `DataParallel` loads by itself.
         package.set_neuron_cores(script, core, 1)
     if not record.inline_weights:
-        package.replace_weights(script, {constant.name: weights[constant.name] for constant in compiled.constants})
+        names = [constant.name for constant in compiled.constants]
+        package.replace_weights(
+            script, {stateful_name(name) if record.states else name: weights[name] for name in names}
+        )
     if not record.inline_weights or record.states:
         # Weights that stay on the host are sent to the device again at every call.
         package.move_trace_to_device(script, core)

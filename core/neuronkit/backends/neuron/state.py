@@ -54,6 +54,11 @@ class StatefulModule(nn.Module):
         return (*self.module(*inputs), *held.values())
 
 
+def stateful_name(name: str) -> str:
+    """Return what a tensor of the wrapped module is called in a `StatefulModule`, as ``replace_weights`` wants it."""
+    return f"module.{name}"
+
+
 def without_states(tensors: Sequence[Tensor], positions: Sequence[int]) -> list[Tensor]:
     """Return the inputs that a graph with state takes from the host."""
     left_out = set(positions)

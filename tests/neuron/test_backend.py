@@ -285,9 +285,11 @@ def test_only_the_unet_is_split_in_that_mode(toy, inf2):
     assert replicas(open_toy(toy, NeuronBackend(Placement((0, 1), "unet")))) == 1
 
 
-def test_weights_apart_are_not_split(toy_apart, inf2):
-    with pytest.raises(OptionError, match="split over cores only with inline_weights=True"):
-        open_toy(toy_apart, NeuronBackend(Placement((0, 1), "all")))
+def test_weights_apart_are_split_too(toy_apart, inf2, call):
+    other = Encoder(seed=3).eval()
+    runner = open_toy(toy_apart, NeuronBackend(Placement((0, 1), "all")), module=other)
+    twice = [torch.cat([tensor, tensor.flip(0)]) for tensor in call]
+    assert torch.allclose(runner(twice)[0], other(*twice)["last_hidden_state"], atol=1e-6)
 
 
 def test_a_graph_without_a_batch_cannot_be_split(toy, inf2, tmp_path):

@@ -119,8 +119,6 @@ def open_graph(
             f"data_parallel_mode: graph {record.graph!r} has an input or output whose first axis is not the batch, so "
             "that its calls cannot be split over cores. Try: data_parallel_mode none, or unet."
         )
-    if split and not record.inline_weights:
-        raise OptionError("data_parallel_mode: graphs are split over cores only with inline_weights=True.")
     package = sdk.package()
     with LOCK:
         try:
@@ -154,10 +152,10 @@ def _open(
     weights: Mapping[str, torch.Tensor],
     placement: Placement,
 ) -> Any:
-    core = placement.cores[0]
+    core, split = placement.cores[0], placement.splits(record.kind)
     with package.neuron_cores_context(core, 1):
         script = torch.jit.load(str(file))
-    if recipe(record.kind).lazy_load and not placement.splits(record.kind):
+    if recipe(record.kind).lazy_load and not split:
         # It loads at the first call, where the context is gone; `DataParallel` loads by itself.
         package.set_neuron_cores(script, core, 1)
     if not record.inline_weights:
@@ -165,7 +163,7 @@ def _open(
         package.replace_weights(
             script, {stateful_name(name) if record.states else name: weights[name] for name in names}
         )
-    if not record.inline_weights or record.states:
+    if (not record.inline_weights or record.states) and not split:
         # Weights that stay on the host are sent to the device again at every call.
         package.move_trace_to_device(script, core)
     return script

@@ -16,6 +16,7 @@ import neuronkit
 from neuronkit.artifact import manifest as manifests
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronDeviceError, NeuronPackageError
 from neuronkit.backends.neuron_native import NeuronNativeBackend, backend
+from neuronkit.backends.neuron_native.backend import own_cache
 from neuronkit.buckets import Bucket
 from neuronkit.errors import ArtifactIncompatibleError, OptionError
 from neuronkit.options import CompileOptions
@@ -30,10 +31,15 @@ VARIABLE = "TORCH_NEURONX_NEFF_CACHE_DIR"
 
 
 class Compiler:
-    """What stands for the compiler: counts what it compiles, and fails or stays silent on demand."""
+    """
+    What stands for the compiler: counts what it compiles, and fails or stays silent on demand.
+
+    Where its cache is, it reads once in a process, as the real one.
+    """
 
     def __init__(self) -> None:
         self.compiled = 0
+        self.directory: Path | None = None
         self.fails = self.is_silent = False
 
     def __call__(self, module, example_inputs):
@@ -41,7 +47,8 @@ class Compiler:
             raise RuntimeError("NCC_EVRF001 (simulated)")
         shapes = [tuple(tensor.shape) for tensor in example_inputs if isinstance(tensor, torch.Tensor)]
         name = hashlib.sha256(f"{module.code}{shapes}".encode()).hexdigest()
-        binary = Path(os.environ[VARIABLE]) / name / "graph.neff"
+        self.directory = self.directory or Path(os.environ[VARIABLE])
+        binary = self.directory / name / "graph.neff"
         if not binary.is_file() and not self.is_silent:
             self.compiled += 1
             binary.parent.mkdir(parents=True)
@@ -81,9 +88,11 @@ def become(patch, root: Path, instance: str | None = "trn2.3xlarge", version: st
 
 
 @pytest.fixture
-def trn2(tmp_path, monkeypatch):
-    """A trn2.3xlarge with the native line."""
+def trn2(tmp_path, monkeypatch, compiler):
+    """A trn2.3xlarge with the native line, and a new process on it."""
     become(monkeypatch, tmp_path)
+    compiler.directory = None
+    own_cache.cache_clear()
     return tmp_path
 
 
@@ -143,6 +152,13 @@ def test_loading_takes_the_shipped_binaries_and_equals_eager(artifact, checkpoin
 
     with pytest.raises(OptionError, match=r"placement: neuron-native has none \(got '1'\)"):
         neuronkit.load(artifact, placement="1")
+
+
+def test_a_program_that_the_process_compiled_before_ships_its_binary_too(artifact, compiler, checkpoint, trn2):
+    given = {"task": TASK, "backend": "neuron-native", "batch_size": 2, "sequence_length": 4, "cache": False}
+    for output in ("one", "two"):
+        neuronkit.compile(checkpoint, trn2 / output, **given)
+    assert list((trn2 / "two").rglob("graph.neff"))
 
 
 def test_binaries_that_do_not_fit_are_told(artifact, compiler, trn2, capsys, monkeypatch):

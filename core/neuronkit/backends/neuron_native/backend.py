@@ -8,7 +8,9 @@ dynamo backend only; no device and no package of AWS's has seen it.
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +76,7 @@ class NeuronNativeBackend:
             raise OptionError("inline_weights: neuron-native keeps them apart. Try: without --inline-weights.")
         if options.dynamic_batch_size:
             raise OptionError("dynamic_batch_size: shapes are fixed here; larger batches are split without it.")
+        own_cache()  # before jobs fork, so that this process removes it
         print(NOTE, file=sys.stderr)  # noqa: T201
 
     def fingerprint(self, options: CompileOptions) -> dict[str, Any]:
@@ -148,7 +151,7 @@ class NeuronNativeBackend:
         tensors = {**exported.constants, **exported.state_dict}
         compiled = programs.save(exported, directory, inline_weights=False)
         weights = {constant.name: tensors[constant.name] for constant in compiled.constants}
-        compile_beside(directory / compiled.entry, weights, self.dynamo, self.device)
+        compile_beside(directory / compiled.entry, weights, self.dynamo, self.device, Path(own_cache().name))
         return compiled
 
     def load(self, directory: Path, compiled: CompiledBucket, weights: Mapping[str, torch.Tensor]) -> Runner:
@@ -157,6 +160,12 @@ class NeuronNativeBackend:
 
         wanted = {constant.name: weights[constant.name] for constant in compiled.constants}
         return open_program(directory / compiled.entry, wanted, self.dynamo, self.device)
+
+
+@cache
+def own_cache() -> tempfile.TemporaryDirectory[str]:
+    """Return the directory into which this process compiles; it goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="neuronkit-neff-")
 
 
 def require() -> None:

@@ -2,8 +2,8 @@
 ``torch.compile`` on the native line, and the cache of compiled binaries (NEFF) that travels in the artifact.
 
 EXPERIMENTAL and UNVERIFIED, see `neuronkit.backends.neuron_native.backend`. What is documented and used here: one compile
-per shape at the first call; binaries are looked up in ``TORCH_NEURONX_NEFF_CACHE_DIR`` by content; inputs may lie on the
-CPU, outputs stay on the device; ``dynamic=True`` is refused.
+per shape at the first call; binaries are looked up by content in ``TORCH_NEURONX_NEFF_CACHE_DIR``, which public sources say
+is read once in a process; inputs may lie on the CPU, outputs stay on the device; ``dynamic=True`` is refused.
 """
 
 from __future__ import annotations
@@ -32,24 +32,41 @@ _LOCK = threading.RLock()
 """Held while the variable is changed, or a program runs for the first time."""
 
 
-def compile_beside(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str, device: str) -> None:
+def compile_beside(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str, device: str, own: Path) -> None:
     """
     Compile a program by running it on its own example inputs; the binaries land in ``neff`` beside it.
+
+    torch-neuronx reads where its cache is once, when a process first compiles. So every program of a process compiles into the
+    same directory, and what is new there afterwards is the program's; binaries of others do no harm beside it.
+
+    Args:
+        file: The program.
+        weights: By name.
+        dynamo: Name of the dynamo backend.
+        device: Where the module goes.
+        own: The directory of this process, empty when it first compiles.
 
     Raises:
         NeuronPackageError: The dynamo backend is not there.
         NeuronCompileError: It failed, or left no binary behind.
 
     """
-    cache = file.with_name(NEFF)
-    cache.mkdir()
-    with temporarily(VARIABLE, str(cache)), _LOCK:
+    places = (own, _cache())
+    with temporarily(VARIABLE, str(own)), _LOCK:
+        before = {place: _files(place) for place in places}
         _opened(file, weights, dynamo, device)
-    if not _files(cache):
+        made = next((new for place in places if (new := _files(place) - before[place])), _files(own))
+    if not made:
         raise NeuronCompileError(
             f"The dynamo backend {dynamo!r} ran and left nothing in {VARIABLE}: there is nothing to ship.\n"
-            "Try: another release of torch-neuronx; this backend is experimental."
+            "Try: a process that has not compiled for Neuron before, or another release of torch-neuronx; this backend is "
+            "experimental."
         )
+    place = next(place for place in places if place in next(iter(made)).parents)
+    for binary in made:
+        target = file.with_name(NEFF) / binary.relative_to(place)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(binary, target)
 
 
 def open_program(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str, device: str) -> NativeRunner:
@@ -64,7 +81,7 @@ def open_program(file: Path, weights: Mapping[str, torch.Tensor], dynamo: str, d
 
     """
     with _LOCK:
-        cache = Path(os.environ.get(VARIABLE) or DEFAULT_CACHE)
+        cache = _cache()
         shutil.copytree(file.with_name(NEFF), cache, dirs_exist_ok=True)
         before = _files(cache)
         runner = _opened(file, weights, dynamo, device)
@@ -120,6 +137,10 @@ class NativeRunner:
     def rebind(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Use these tensors from now on; see `neuronkit.backends.base.Rebindable`."""
         programs.bind(self._module, {name: tensor.to(self._device) for name, tensor in tensors.items()})
+
+
+def _cache() -> Path:
+    return Path(os.environ.get(VARIABLE) or DEFAULT_CACHE)
 
 
 def _files(directory: Path) -> set[Path]:

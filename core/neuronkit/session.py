@@ -237,6 +237,10 @@ def open_session(artifact: Artifact, backend: Backend, placement: str | None = N
         WeightsError: The weights do not fit a graph.
     """
     manifest = artifact.manifest
+    if reason := backend.cannot_run():
+        raise ArtifactIncompatibleError(
+            f"{artifact.path} cannot run here: {reason}.\nTry: a machine that can run it, or neuronkit doctor."
+        )
     if reason := backend.incompatibility(manifest.fingerprint):
         raise ArtifactIncompatibleError(f"{artifact.path} cannot run here: {reason}.\nTry: {manifest.rebuild}")
     backend = backend.place(manifest, placement)

@@ -81,7 +81,7 @@ def find_difference(here: Path) -> None:
 
 def load_elsewhere(here: Path) -> None:
     """Open an artifact whose backend says that it cannot run here."""
-    backend: Any = SimpleNamespace(incompatibility=lambda _: "it was compiled with torch 1.0")
+    backend: Any = SimpleNamespace(cannot_run=lambda: None, incompatibility=lambda _: "it was compiled with torch 1.0")
     manifest: Any = SimpleNamespace(fingerprint={}, rebuild="neuronkit compile --model m out")
     open_session(Artifact(here / "out", manifest), backend)
 

@@ -179,16 +179,24 @@ def _renamed(call):
 @pytest.mark.parametrize(
     ("instance", "version", "message"),
     [
-        (None, "2.14.3.0", "there is no Neuron device"),
-        ("trn2.3xlarge", None, "torch-neuronx is not installed"),
-        ("trn2.3xlarge", "2.9.0.2.15.32035", r"2\.9\.0\.2\.15\.32035 is the XLA line, which the backend neuron drives"),
-        ("trn2.3xlarge", "1.0", "is a placeholder without code"),
-        ("trn2.3xlarge", "2.13.3.0", r"compiled with torch_neuronx 2\.14\.3\.0, and this machine has 2\.13\.3\.0"),
+        (None, "2.14.3.0", "there is no Neuron device.*Try: a machine"),
+        ("trn2.3xlarge", None, "torch-neuronx is not installed.*Try: a machine"),
+        (
+            "trn2.3xlarge",
+            "2.9.0.2.15.32035",
+            r"2\.9\.0\.2\.15\.32035 is the XLA line, which the backend neuron.*Try: a machine",
+        ),
+        ("trn2.3xlarge", "1.0", "is a placeholder without code.*Try: a machine"),
+        (
+            "trn2.3xlarge",
+            "2.13.3.0",
+            r"with torch_neuronx 2\.14\.3\.0, and this machine has 2\.13.*Try: neuronkit compile",
+        ),
     ],
 )
-def test_another_machine_is_refused_with_the_command(artifact, tmp_path, monkeypatch, instance, version, message):
+def test_another_machine_is_refused_with_what_to_do(artifact, tmp_path, monkeypatch, instance, version, message):
     become(monkeypatch, tmp_path, instance, version)
-    with pytest.raises(ArtifactIncompatibleError, match=rf"(?s){message}.*Try: neuronkit compile"):
+    with pytest.raises(ArtifactIncompatibleError, match=rf"(?s){message}"):
         neuronkit.load(artifact)
 
 

@@ -29,13 +29,13 @@ def test_cores_are_a_number_a_range_or_a_list(text, cores):
 
 @pytest.mark.parametrize("text", ["1,0", "0,2", "3-1", "0,0"])
 def test_cores_must_be_consecutive(text):
-    with pytest.raises(OptionError, match="cores: must be consecutive and ascending"):
+    with pytest.raises(OptionError, match="placement: must be consecutive and ascending"):
         parse_cores(text)
 
 
 @pytest.mark.parametrize("text", ["", "one", "-1", "0-", "0;1"])
 def test_anything_else_is_refused(text):
-    with pytest.raises(OptionError, match="cores: must be a number, a range or a list"):
+    with pytest.raises(OptionError, match="placement: must be a number, a range or a list"):
         parse_cores(text)
 
 
@@ -80,8 +80,22 @@ def test_a_mode_that_does_not_exist_is_refused(host):
         choose(None, "both", host)
 
 
+def test_several_cores_are_refused_where_no_graph_is_split(host):
+    with pytest.raises(
+        OptionError, match=r"^placement: one core, because this artifact splits no calls .* \(got '0-1'\)"
+    ):
+        choose("0-1", "none", host)
+    assert choose("0-1", "all", host).cores == (0, 1)
+
+
+def test_the_variable_is_named_where_it_is_wrong(host, monkeypatch):
+    monkeypatch.setenv("NEURON_RT_VISIBLE_CORES", "0,2")
+    with pytest.raises(OptionError, match=r"^NEURON_RT_VISIBLE_CORES: must be consecutive"):
+        choose(None, "none", host)
+
+
 def test_more_cores_than_there_are_is_refused():
-    with pytest.raises(OptionError, match="3 are needed, and this process sees 2"):
+    with pytest.raises(OptionError, match="placement: 3 cores are needed, and this process sees 2"):
         CoreAllocator().take(3, 2)
 
 

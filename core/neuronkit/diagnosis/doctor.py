@@ -208,9 +208,9 @@ def _cores(where: Surroundings) -> Finding:
     text = f"{total}, each of {host.logical_cores()} physical" if host.logical_cores() > 1 else str(total)
     if visible := variables.get("NEURON_RT_VISIBLE_CORES"):
         try:
-            cores = parse_cores(visible)
+            cores = parse_cores(visible, "NEURON_RT_VISIBLE_CORES")
         except OptionError as error:
-            return Finding("cores", "problem", f"NEURON_RT_VISIBLE_CORES={visible}: {error}", "a range such as 0-1")
+            return Finding("cores", "problem", str(error), "a range such as 0-1")
         if cores[-1] >= total:
             return Finding(
                 "cores", "problem", f"NEURON_RT_VISIBLE_CORES={visible}, but there are {total}", "a range below that"

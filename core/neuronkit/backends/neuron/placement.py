@@ -36,9 +36,13 @@ class Placement:
         return len(self.cores) > 1 and self.data_parallel in ("all", kind)
 
 
-def parse_cores(value: str) -> tuple[int, ...]:
+def parse_cores(value: str, name: str = "placement") -> tuple[int, ...]:
     """
     Return the cores of ``"1"``, ``"0-3"`` or ``"0,1"``.
+
+    Args:
+        value: The text.
+        name: Of the option or variable that it is the value of.
 
     Raises:
         OptionError: It is none of these, or the cores are not consecutive.
@@ -49,12 +53,12 @@ def parse_cores(value: str) -> tuple[int, ...]:
         found = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if not found:
             raise OptionError(
-                f"cores: must be a number, a range or a list of these, such as 0, 0-3 or 0,1 (got {value!r})."
+                f"{name}: must be a number, a range or a list of these, such as 0, 0-3 or 0,1 (got {value!r})."
             )
         first, last = int(found.group(1)), int(found.group(2) or found.group(1))
         cores += range(first, last + 1)
     if not cores or cores != list(range(cores[0], cores[0] + len(cores))):
-        raise OptionError(f"cores: must be consecutive and ascending (got {value!r}).")
+        raise OptionError(f"{name}: must be consecutive and ascending (got {value!r}).")
     return tuple(cores)
 
 
@@ -65,7 +69,7 @@ def visible_cores(host: Host) -> int:
     ``NEURON_RT_VISIBLE_CORES`` beats ``NEURON_RT_NUM_CORES``, which beats the number that the machine has.
     """
     if visible := os.environ.get("NEURON_RT_VISIBLE_CORES"):
-        return len(parse_cores(visible))
+        return len(parse_cores(visible, "NEURON_RT_VISIBLE_CORES"))
     number = os.environ.get("NEURON_RT_NUM_CORES", "")
     return int(number) if number.isdigit() and int(number) else host.cores()
 
@@ -86,7 +90,7 @@ class CoreAllocator:
 
         """
         if count > visible:
-            raise OptionError(f"cores: {count} are needed, and this process sees {visible}.")
+            raise OptionError(f"placement: {count} cores are needed, and this process sees {visible}.")
         with self._lock:
             first = self._next if self._next + count <= visible else 0
             self._next = (first + count) % visible
@@ -119,5 +123,10 @@ def choose(cores: str | None, data_parallel: str, host: Host, allocator: CoreAll
         return Placement(allocator.take(max(1, wanted), visible), data_parallel)
     chosen = parse_cores(cores)
     if chosen[-1] >= visible:
-        raise OptionError(f"cores: there is no core {chosen[-1]}; this process sees {visible}, numbered from 0.")
+        raise OptionError(f"placement: there is no core {chosen[-1]}; this process sees {visible}, numbered from 0.")
+    if data_parallel == "none" and len(chosen) > 1:
+        raise OptionError(
+            f"placement: one core, because this artifact splits no calls over several (got {cores!r}). Try: one number, or a "
+            "pipeline compiled with data_parallel_mode."
+        )
     return Placement(chosen, data_parallel)

@@ -67,6 +67,13 @@ def test_a_laptop_with_nothing_installed_is_healthy(tmp_path):
     }
 
 
+@pytest.mark.parametrize(("number", "works"), [("2.9.1", True), ("2.13.0+cpu", False)])
+def test_with_another_torch_nothing_compiles_or_runs(tmp_path, torch_is, number, works):
+    torch_is(number)
+    diagnosis = examine(Surroundings(Host(build_machine(tmp_path, "inf2.xlarge")), {"PATH": ""}, GOOD))
+    assert (diagnosis.can_compile, diagnosis.can_run, diagnosis.healthy) == (works, works, works)
+
+
 @pytest.fixture
 def disk_has(monkeypatch):
     """Pretend that the cache's disk has so much room, in GiB."""

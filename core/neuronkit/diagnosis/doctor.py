@@ -85,12 +85,12 @@ class Diagnosis:
     @property
     def can_compile(self) -> bool:
         """Whether graphs can be compiled for Neuron here."""
-        return not {"python", "torch-neuronx", "neuronx-cc"} & self._failing()
+        return not {"python", "torch", "torch-neuronx", "neuronx-cc"} & self._failing()
 
     @property
     def can_run(self) -> bool:
         """Whether graphs can run on Neuron here."""
-        return not {"python", "torch-neuronx", "devices", "driver"} & self._failing()
+        return not {"python", "torch", "torch-neuronx", "devices", "driver"} & self._failing()
 
     def _failing(self) -> set[str]:
         return {finding.name for finding in self.findings if finding.status in ("absent", "problem")}

@@ -219,7 +219,8 @@ def test_without_a_device_loading_is_refused_in_one_line(toy, machine):
 def test_a_full_core_is_named(toy, inf2):
     inf2.set("NEURON_STANDIN_CORE_BYTES", "100")
     with pytest.raises(
-        NeuronDeviceError, match=r"could not be put on core 1: .*Resource \(simulated\): core 1 holds 0 bytes"
+        NeuronDeviceError,
+        match=r"put on core 1: .*status=4 .*: core 1 holds 0 bytes, which means .*\nTry: fewer or smaller",
     ):
         open_toy(toy, NeuronBackend(Placement((1,))))
 
@@ -262,7 +263,7 @@ def test_a_graph_that_does_not_fit_is_named_where_it_loads_in_the_background(lat
     compiled = late(standin.async_load, "vae")
     inf2.set("NEURON_STANDIN_CORE_BYTES", "100")
     runner = open_toy(compiled)
-    with pytest.raises(NeuronDeviceError, match=r"^Graph 'encoder' failed on its core: .*Resource .*\nTry: neuronkit"):
+    with pytest.raises(NeuronDeviceError, match=r"^Graph 'encoder' failed on its core: .*status=4 .*\nTry: fewer"):
         runner(call)
 
 

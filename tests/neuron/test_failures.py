@@ -17,6 +17,22 @@ def test_the_status_is_in_the_error(message, status):
     assert failures.status_of(message) == status
 
 
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("Could not load the model status=4 message=Allocation Failure", "the core has no memory left"),
+        ("Failed to execute the model status=1003 message=Numerical Error", "the result holds NaN"),
+    ],
+)
+def test_the_run_time_s_status_has_a_cause(reason, cause):
+    assert failures.run_failure(reason).cause == cause
+
+
+@pytest.mark.parametrize("reason", ["Failed to execute the model status=1", "exit_status=4", "no status"])
+def test_a_status_that_is_not_known_has_none(reason):
+    assert failures.run_failure(reason) is None
+
+
 def test_codes_are_found_once_in_order(tmp_path):
     (tmp_path / "a.log").write_text("[ERROR] [NCC_EVRF007] too many\nNCC_EOOM001, NCC_EVRF007 again")
     (tmp_path / "b.txt").write_text("NCC_EARG001 and MY_NCC_ABCD001 and NCC_X1")

@@ -44,7 +44,7 @@ class Device:
         for core in chosen:
             if self.used[core] + size > _settings.core_bytes():
                 raise RuntimeError(
-                    "Could not load the model status=4 message=Resource (simulated): "
+                    "Could not load the model status=4 message=Allocation Failure (simulated): "
                     f"core {core} holds {self.used[core]} bytes"
                 )
         for core in chosen:

@@ -1,4 +1,4 @@
-"""From the compiler's exit status and ``NCC_...`` codes to a cause and a cure: one table."""
+"""From the compiler's exit status and ``NCC_...`` codes, and the run time's statuses, to a cause and a cure: three tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import attrs
 
 _CODE = re.compile(r"\bNCC_[A-Z]{3,5}\d{3}\b")
 _STATUS = re.compile(r"neuronx-cc failed with (-?\d+)")
+_RUN_STATUS = re.compile(r"\bstatus=(\d+)\b")
 _LOG_SUFFIXES = {".log", ".txt"}
 
 
@@ -109,6 +110,34 @@ STATUSES: Mapping[int, Failure] = {
     137: _KILLED,
 }
 """Exit statuses; a negative one is the number of a signal."""
+
+
+RUN_STATUSES: Mapping[int, Failure] = {
+    4: Failure(
+        "the core has no memory left",
+        "fewer or smaller sizes in the artifact, bfloat16 weights, or placement on another core; weights that are inside count "
+        "once for every size",
+    ),
+    5: Failure("it took too long", "NEURON_RT_EXEC_TIMEOUT=SECONDS, and neuron-top for what else runs on the core"),
+    9: Failure("there are not enough cores", "NEURON_RT_VISIBLE_CORES with more of them, and neuronkit doctor"),
+    10: Failure(
+        "the run time does not know this form of binary",
+        "aws-neuronx-runtime-lib of the release that compiled it, or compile again with the compiler of this machine's",
+    ),
+    101: Failure("the core failed and cannot go on", "a new process; if it happens again, another instance"),
+    1003: Failure("the result holds NaN", "compile with --auto-cast none, then with --optlevel 1"),
+    1005: Failure("another process uses the core", "one process per core, with NEURON_RT_VISIBLE_CORES"),
+    1006: Failure(
+        "an index beyond the end of its table", "ids below the model's vocabulary, positions below its maximum"
+    ),
+}
+"""Documented statuses of the run time (``NRT_STATUS``) that a user can do something about."""
+
+
+def run_failure(reason: str) -> Failure | None:
+    """Return what the status in an error of the run time means, or None."""
+    found = _RUN_STATUS.search(reason)
+    return RUN_STATUSES.get(int(found.group(1))) if found else None
 
 
 def status_of(message: str) -> int | None:

@@ -13,6 +13,7 @@ import torch
 from neuronkit.artifact.manifest import CompiledBucket
 from neuronkit.backends.neuron import sdk
 from neuronkit.backends.neuron.errors import NeuronDeviceError
+from neuronkit.backends.neuron.failures import run_failure
 from neuronkit.backends.neuron.flags import recipe
 from neuronkit.backends.neuron.placement import LOCK, Placement
 from neuronkit.backends.neuron.state import stateful_name, without_states
@@ -91,9 +92,7 @@ class NeuronRunner:
             with torch.no_grad():
                 result = self._script(*tensors)
         except (RuntimeError, ValueError) as error:
-            raise NeuronDeviceError(
-                f"Graph {self._name!r} failed on its core: {_reason(error)}\nTry: neuronkit doctor."
-            ) from error
+            raise _device_error(f"Graph {self._name!r} failed on its core", error, "neuronkit doctor") from error
         if isinstance(result, torch.Tensor):
             return (result,)
         return tuple(result.values()) if isinstance(result, Mapping) else tuple(result)
@@ -126,12 +125,21 @@ def open_graph(
                 return _split(package, file, compiled, record, weights, placement)
             script = _open(package, file, compiled, record, weights, placement)
         except (RuntimeError, ValueError) as error:
-            raise NeuronDeviceError(
-                f"Graph {record.graph!r} could not be put on core {placement.cores[0]}: {_reason(error)}\n"
-                "Try: neuronkit doctor. A core belongs to one process until that process ends; NEURON_RT_VISIBLE_CORES "
-                "chooses which cores this one takes."
+            raise _device_error(
+                f"Graph {record.graph!r} could not be put on core {placement.cores[0]}",
+                error,
+                "neuronkit doctor. A core belongs to one process until that process ends; NEURON_RT_VISIBLE_CORES chooses "
+                "which cores this one takes",
             ) from error
     return NeuronRunner(script, record.graph, record.states)
+
+
+def _device_error(what: str, error: Exception, cure: str) -> NeuronDeviceError:
+    """Return an error with the cause and cure of the run time's status, or the given cure where there is none."""
+    reason = _reason(error)
+    if failure := run_failure(reason):
+        return NeuronDeviceError(f"{what}: {reason}, which means that {failure.cause}.\nTry: {failure.cure}.")
+    return NeuronDeviceError(f"{what}: {reason}\nTry: {cure}.")
 
 
 def _reason(error: Exception) -> str:

@@ -300,8 +300,9 @@ def test_09_without_a_device_tracing_works_and_running_does_not(standin, model, 
         standin.move_trace_to_device(traced, 0)
     with pytest.raises(RuntimeError, match=message), standin.neuron_cores_context(0):
         pass
-    with pytest.raises(RuntimeError, match="to take the target from"):
-        standin.trace(model, pair)
+    for arguments in (None, "--target inf2"):
+        with pytest.raises(RuntimeError, match="tracing needs a Neuron device"):
+            standin.trace(model, pair, compiler_args=arguments)
 
 
 # 10. Weights apart
@@ -381,6 +382,9 @@ def test_12_with_dynamic_batching_any_batch_goes(standin, inf2, model, pair):
     parallel = standin.DataParallel(standin.trace(model, pair, **TARGET))
     x, y = torch.randn(5, 4), torch.randn(5, 4)
 
+    assert torch.allclose(parallel(x, y), model(x, y), atol=1e-6)
+    assert parallel.split_size is None, "by default max(1, rows // cores)"
+    parallel.split_size = 1
     assert torch.allclose(parallel(x, y), model(x, y), atol=1e-6)
     parallel.disable_dynamic_batching()
     with pytest.raises(RuntimeError):
@@ -577,7 +581,8 @@ def test_16_a_failure_may_be_limited_to_one_work_directory(standin, machine, mod
 
 def test_16_a_compilation_may_never_end(standin):
     code = (
-        "import torch, torch_neuronx as n\nn.trace(torch.nn.Identity(), torch.ones(1), compiler_args='--target inf2')"
+        "import torch, torch_neuronx as n\n"
+        "n.trace(torch.nn.Identity(), torch.ones(1), compiler_args='--target inf2', cpu_backend=True)"
     )
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -606,7 +611,7 @@ def test_16_the_rightmost_flag_wins(standin, model, pair, tmp_path):
     standin.trace(
         model,
         pair,
-        compiler_args=["--target", "inf2", "-O1", "--optlevel", "3"],
+        compiler_args=["--target", "inf2", "-lnc", "1", "-O1", "--optlevel", "3"],
         cpu_backend=True,
         compiler_workdir=str(tmp_path),
     )
@@ -740,13 +745,19 @@ def test_buckets_choose_by_kernel(standin, inf2):
     function = nn.ReLU()
     traced = standin.bucket_model_trace(
         lambda: (function, {}),
-        [(torch.ones(1, 4),), (torch.ones(1, 8),)],
+        [(torch.ones(1, 4),), torch.ones(1, 8)],
         standin.BucketModelConfig(kernel),
         compiler_args="--target inf2",
     )
 
     for size in (4, 8):
         x = torch.randn(1, size)
-        assert torch.equal(traced([x]), function(x))
+        assert torch.equal(traced(x), function(x))
+    with pytest.raises(RuntimeError, match="tensor_0"):
+        traced([x])
+    with pytest.raises(ValueError, match="2 entries for 1 buckets"):
+        standin.bucket_model_trace(
+            lambda: (function, {}), [torch.ones(1, 4)], standin.BucketModelConfig(kernel, func_kwargs=[{}, {}])
+        )
     with pytest.raises(NotImplementedError, match="does not simulate"):
         standin.BucketModelConfig(kernel, shared_state_buffer=[torch.ones(1)])

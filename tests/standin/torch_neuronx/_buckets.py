@@ -17,15 +17,23 @@ class BucketModelConfig:
     def __init__(
         self,
         bucket_kernel: Callable[[], Any],
-        *,
+        *_: Any,
         shared_state_buffer: Sequence[torch.Tensor] | None = None,
         shared_state_buffer_preprocessor: Callable[[], Any] | None = None,
-        func_kwargs: Sequence[dict[str, Any]] | None = None,
+        func_kwargs: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
     ) -> None:
         if shared_state_buffer or shared_state_buffer_preprocessor:
             raise NotImplementedError("The stand-in does not simulate a state that buckets share.")
         self.bucket_kernel = bucket_kernel
         self.func_kwargs = func_kwargs
+
+    def kwargs(self, number: int) -> list[dict[str, Any]]:
+        """Return what each of so many buckets gives to the function that makes the model."""
+        if self.func_kwargs is None or isinstance(self.func_kwargs, dict):
+            return [self.func_kwargs or {}] * number
+        if len(self.func_kwargs) != number:
+            raise ValueError(f"func_kwargs has {len(self.func_kwargs)} entries for {number} buckets (simulated)")
+        return list(self.func_kwargs)
 
 
 def bucket_model_trace(
@@ -35,36 +43,36 @@ def bucket_model_trace(
     compiler_workdir: str | None = None,
     compiler_args: Any = None,
 ) -> torch.jit.ScriptModule:
-    """Trace `func()`'s module once per example; the calls take one list of tensors."""
+    """Trace `func()`'s module once per example; calls take tensors by position, which the kernel gets as one list."""
     outer = nn.Module()
-    for index, example in enumerate(example_inputs):
-        kwargs = bucket_config.func_kwargs[index] if bucket_config.func_kwargs else {}
+    examples = [example if isinstance(example, tuple) else (example,) for example in example_inputs]
+    for index, (example, kwargs) in enumerate(zip(examples, bucket_config.kwargs(len(examples)), strict=True)):
         module, aliases = func(**kwargs)
         workdir = None if compiler_workdir is None else str(Path(compiler_workdir) / f"bucket{index}")
-        tensors = tuple(example)
         traced = trace(
             module,
-            tensors,
+            example,
             input_output_aliases=aliases,
             compiler_workdir=workdir,
             compiler_args=compiler_args,
-            cpu_backend=True,
         )
         setattr(outer, f"bucket{index}", traced)
     kernel = bucket_config.bucket_kernel()
     shell = torch.jit._recursive.create_script_module(outer, lambda _: [], share_types=False)
+    parameters = [f"tensor_{position}" for position in range(len(examples[0]))]
     lines = [
-        "def forward(self, inputs: List[Tensor]):",
+        f"def forward(self, {', '.join(f'{name}: Tensor' for name in parameters)}):",
+        f"    inputs: List[Tensor] = [{', '.join(parameters)}]",
         "    tensors, index = kernel(inputs)",
         "    bucket = int(index)",
     ]
-    for index in range(len(example_inputs)):
-        last = index == len(example_inputs) - 1
+    for index in range(len(examples)):
+        last = index == len(examples) - 1
         lines.append("    else:" if last and index else f"    {'if' if not index else 'elif'} bucket == {index}:")
-        arguments = ", ".join(f"tensors[{position}]" for position in range(len(example_inputs[index])))
+        arguments = ", ".join(f"tensors[{position}]" for position in range(len(examples[index])))
         lines.append(f"        result = self.bucket{index}({arguments})")
-    if len(example_inputs) == 1:
-        lines[3:] = [lines[-1][4:]]
+    if len(examples) == 1:
+        lines[4:] = [lines[-1][4:]]
     source = "\n".join([*lines, "    return result", ""])
     shell._c._define(shell._concrete_type, source, lambda name: {"kernel": kernel}.get(name))
     return shell

@@ -20,6 +20,7 @@ _CHOICES = {
     "--optlevel": ("1", "2", "3"),
     "-O": ("1", "2", "3"),
     "--lnc": ("1", "2"),
+    "-lnc": ("1", "2"),
     "--logical-nc-config": ("1", "2"),
     "--logfile": None,
     "--verbose": None,
@@ -54,7 +55,7 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
         if choices is not None and value not in choices:
             print(f"neuronx-cc: error: argument {word}: invalid choice {value!r} (simulated)", file=sys.stderr)
             raise RuntimeError("neuronx-cc failed with 2")
-        found[{"-O": "--optlevel", "--logical-nc-config": "--lnc"}.get(word, word)] = value
+        found[{"-O": "--optlevel", "--logical-nc-config": "--lnc", "-lnc": "--lnc"}.get(word, word)] = value
     return found
 
 

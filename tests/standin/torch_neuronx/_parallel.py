@@ -59,7 +59,7 @@ class DataParallel(nn.Module):
         """Scatter, run at most `num_workers` pieces at once, and concatenate every output along `dim`."""
         size = next(item.shape[self.dim] for item in inputs if isinstance(item, torch.Tensor))
         if self._dynamic:
-            piece = self.split_size or max(1, -(-size // len(self.copies)))
+            piece = self.split_size or max(1, size // len(self.copies))
         else:
             piece = self._traced
             if size != piece * len(self.copies):

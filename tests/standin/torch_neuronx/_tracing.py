@@ -49,8 +49,11 @@ def trace(func: Any, example_inputs: Any, *extra: Any, **options: Any) -> torch.
         )
     flags = _compiler.parse(words)
     target = flags.get("--target")
-    if _settings.device() is None and target is None:
-        raise RuntimeError("There is no Neuron device to take the target from (simulated)")
+    if not chosen["cpu_backend"] and _settings.device() is None:
+        raise RuntimeError(
+            "Bad StatusOr access: INVALID_ARGUMENT: PJRT_Client_Create: error condition !(num_devices > 0) (simulated): "
+            "without cpu_backend=True tracing needs a Neuron device"
+        )
     examples = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     module = func if isinstance(func, nn.Module) else _Function(func)
     tensors = [leaf for example in examples for leaf in _input_leaves(example)]

@@ -43,13 +43,23 @@ REFUSED = {
         "mul",
         "NCC_EVRF004",
     ),
-    "float64": (lambda x: (x.double() * 2).float(), "mul", "NCC_EVRF005"),
+    "float64": (lambda x: (x.double() * 2).float(), "mul", None),
     "solve": (
         lambda x: torch.linalg.solve_triangular(torch.eye(8), x, upper=True, left=False),
         "linalg_solve_triangular",
         "NCC_EVRF001",
     ),
     "integer topk": (lambda x: x + (x * 9).int().topk(8)[0], "topk", "NCC_EVRF013"),
+    "weight norm": (
+        lambda x: x + torch._weight_norm(torch.ones(8, 8, device=x.device), torch.ones(8, 1, device=x.device), 0).sum(),
+        "_weight_norm",
+        None,
+    ),
+    "bicubic": (
+        lambda x: nn.functional.interpolate(x[:, None], (4, 8), mode="bicubic")[:, 0],
+        "upsample_bicubic2d",
+        None,
+    ),
     "noise": (lambda x: x + torch.randn_like(x), "randn_like", None),
 }
 

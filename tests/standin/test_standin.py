@@ -636,7 +636,7 @@ REFUSED = {
     "mask": (lambda x: x[x > 0], "NCC_EMOD025"),
     "fft": (lambda x: torch.fft.rfft(x).abs(), "NCC_EVRF001"),
     "complex": (lambda x: torch.view_as_real(torch.view_as_complex(x.reshape(2, 2, 2)) * 2), "NCC_EVRF004"),
-    "float64": (lambda x: (x.double() * 2).float(), "NCC_EVRF005"),
+    "float64": (lambda x: (x.double() * 2).float(), "NCC_ESPP004"),
 }
 
 

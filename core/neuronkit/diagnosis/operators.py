@@ -47,10 +47,18 @@ _DYNAMIC = Refusal("NCC_EMOD025", "the size of its result depends on data", "tor
 _FFT = Refusal("NCC_EVRF001", "Fourier transforms are not supported", "a matrix product with a table, or the host")
 _SOLVE = Refusal("NCC_EVRF001", "triangular solves are not supported", "torch.linalg.inv, or the host")
 _COMPLEX = Refusal("NCC_EVRF004", "complex numbers are not supported", "cosine and sine (rotary embeddings)")
-_FLOAT64 = Refusal("NCC_EVRF005", "float64 is not supported", "float32")
+_FLOAT64 = Refusal(None, "float64 is not supported", "float32")
 _TOPK = Refusal("NCC_EVRF013", "topk on integers is not supported", "cast to float32 first")
 _SCATTER = Refusal("NCC_EVRF016", "a scatter-reduce on integers is not supported", "reduce in float32")
 _DATA = Refusal(None, "reads a value on the host while it runs", "a tensor operation; fixed bounds for loops")
+_WEIGHT_NORM = Refusal(
+    None,
+    "torch-xla has no lowering for it, and tracing crashes",
+    "torch.nn.utils.parametrize.remove_parametrizations first",
+)
+_BICUBIC = Refusal(
+    None, "torch-xla has no lowering for it, and tracing crashes", "a table of positions resized on the host"
+)
 _RANDOM = Refusal(None, "random numbers of the device ignore the seed", "draw them on the host and pass them in")
 
 REFUSED: Mapping[str, Refusal] = {
@@ -59,6 +67,9 @@ REFUSED: Mapping[str, Refusal] = {
     "_fft_r2c": _FFT,
     "_local_scalar_dense": _DATA,
     "_unique2": _DYNAMIC,
+    "_upsample_bicubic2d_aa": _BICUBIC,
+    "_weight_norm": _WEIGHT_NORM,
+    "_weight_norm_interface": _WEIGHT_NORM,
     "argsort": _SORT,
     "argwhere": _DYNAMIC,
     "bernoulli": _RANDOM,
@@ -82,6 +93,7 @@ REFUSED: Mapping[str, Refusal] = {
     "triangular_solve": _SOLVE,
     "unique_consecutive": _DYNAMIC,
     "unique_dim": _DYNAMIC,
+    "upsample_bicubic2d": _BICUBIC,
 }
 """By the operator's name without its overload; sorted."""
 

@@ -74,7 +74,7 @@ def _refuse(node: Any, kind: str) -> Refusal | None:
         if dtype in (torch.complex64, torch.complex128):
             return Refusal(kind, "NCC_EVRF004", "complex data types are not supported")
         if dtype == torch.float64 and sizes:
-            return Refusal(kind, "NCC_EVRF005", "data type f64 is not supported")
+            return Refusal(kind, "NCC_ESPP004", "data type f64 is not supported")
     return None
 
 

@@ -100,7 +100,10 @@ _KILLED = Failure(
     "a machine with more memory or swap (compiling needs no Neuron device), fewer --jobs, or --optlevel 1",
 )
 STATUSES: Mapping[int, Failure] = {
-    -11: Failure("the compiler crashed (segmentation fault)", "--optlevel 1, or another release of neuronx-cc"),
+    -11: Failure(
+        "the compiler crashed (segmentation fault), or tracing did, at an operator that torch-xla has no lowering for",
+        "`neuronkit check` where torch-xla is installed, which names such operators; --optlevel 1, or another release",
+    ),
     -9: _KILLED,
     -6: Failure("the compiler aborted", "--optlevel 1, or another release of neuronx-cc"),
     2: Failure(

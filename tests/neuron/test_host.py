@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuronkit.backends.neuron.host import Host
+from neuronkit.backends.neuron.targets import parse_target
 from neuronkit.errors import OptionError
 from tests.standin.simulation import build_machine, write
 
@@ -39,6 +40,14 @@ def test_trn2_joins_two_cores_unless_told_otherwise(tmp_path, monkeypatch):
     assert (host.physical_cores(), host.cores()) == (8, 4)
     monkeypatch.setenv("NEURON_LOGICAL_NC_CONFIG", "1")
     assert host.cores() == 8
+
+
+def test_a_server_of_an_ultraserver_is_a_trn2(tmp_path):
+    write(tmp_path / "sys/devices/virtual/dmi/id/product_name", "trn2u.48xlarge")
+    host = Host(tmp_path)
+    assert (host.instance_type(), host.target(), host.architecture()) == ("trn2u.48xlarge", "trn2", "trn2")
+    assert host.expected_chips() == 16
+    assert parse_target("trn2u.48xlarge") == "trn2"
 
 
 def test_a_container_without_firmware_asks_the_driver(tmp_path):

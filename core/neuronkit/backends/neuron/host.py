@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from neuronkit.backends.neuron.targets import CHIPS, CORES_PER_CHIP, DEFAULT_LOGICAL_CORES, FAMILIES
+from neuronkit.backends.neuron.targets import CHIPS, CORES_PER_CHIP, DEFAULT_LOGICAL_CORES, FAMILIES, target_of
 from neuronkit.environment import host_root
 
 _ARCHITECTURES = {"NCv2": "trn1", "NCv3": "trn2"}
@@ -39,7 +39,7 @@ class Host:
     def instance_type(self) -> str | None:
         """Return the EC2 instance type (``"inf2.xlarge"``) that the firmware reports, or None elsewhere."""
         name = _read(self.root / "sys/devices/virtual/dmi/id/product_name")
-        return name if name and name.split(".")[0] in FAMILIES else None
+        return name if name and target_of(name) else None
 
     def driver_loaded(self) -> bool:
         """Return whether the kernel module is loaded."""
@@ -55,8 +55,8 @@ class Host:
 
     def architecture(self) -> str | None:
         """Return the architecture of the chips, as `targets.FAMILIES` names it; None when nothing tells."""
-        if instance := self.instance_type():
-            return FAMILIES[instance.split(".")[0]]
+        if target := target_of(self.instance_type() or ""):
+            return FAMILIES[target]
         for node in self.device_nodes():
             kind = _read(self._sysfs(node) / "neuron_core0/info/architecture/arch_type")
             if kind in _ARCHITECTURES:
@@ -65,8 +65,7 @@ class Host:
 
     def target(self) -> str | None:
         """Return the compiler's target for this machine."""
-        instance = self.instance_type()
-        return instance.split(".")[0] if instance else self.architecture()
+        return target_of(self.instance_type() or "") or self.architecture()
 
     def physical_cores(self) -> int:
         """Return the number of cores of all chips."""

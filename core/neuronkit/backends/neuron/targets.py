@@ -12,6 +12,8 @@ The architecture of each target: Inferentia2 and Trainium1 have the same cores, 
 other.
 """
 TARGETS = tuple(FAMILIES)
+_SERIES: Mapping[str, str] = {"trn2u": "trn2"}
+"""Instance series whose name is not the target's."""
 CORE_BYTES: Mapping[str, int] = {"trn1": 16 * 2**30, "trn2": 12 * 2**30}
 """Device memory of one physical core, by architecture."""
 DEFAULT_LOGICAL_CORES: Mapping[str, int] = {"trn1": 1, "trn2": 2}
@@ -27,8 +29,16 @@ CHIPS: Mapping[str, int] = {
     "trn1n.32xlarge": 16,
     "trn2.3xlarge": 1,
     "trn2.48xlarge": 16,
+    "trn2u.48xlarge": 16,
 }
 """Chips by instance type."""
+
+
+def target_of(name: str) -> str | None:
+    """Return the target of an instance type, or of a target itself: ``"trn2u.48xlarge"`` -> ``"trn2"``; None for others."""
+    series = name.split(".", 1)[0]
+    series = _SERIES.get(series, series)
+    return series if series in FAMILIES else None
 
 
 def parse_target(value: str) -> str:
@@ -39,8 +49,8 @@ def parse_target(value: str) -> str:
         OptionError: It is none.
 
     """
-    target = value.split(".", 1)[0]
-    if target not in FAMILIES:
+    target = target_of(value)
+    if target is None:
         raise OptionError(f"target: must be one of {', '.join(TARGETS)}, or an instance type of these (got {value!r}).")
     return target
 

@@ -101,7 +101,10 @@ class BackendNotFoundError(NeuronkitError, LookupError):
 
 @contextmanager
 def compile_failures(
-    what: str, kind: type[CompileError] = CompileError, hint: Callable[[Exception], str] | None = None
+    what: str,
+    kind: type[CompileError] = CompileError,
+    hint: Callable[[Exception], str] | None = None,
+    say: Callable[[Exception], str] = str,
 ) -> Iterator[None]:
     """
     Turn what torch or a compiler ends with into an error; neuronkit's own, and a lack of memory, pass as they are.
@@ -110,6 +113,7 @@ def compile_failures(
         what: The message's beginning, before what was said.
         kind: Class of the error.
         hint: Returns what to type next, or nothing.
+        say: Returns what was said, the most telling lines first.
 
     Raises:
         CompileError: Something failed.
@@ -119,7 +123,7 @@ def compile_failures(
     except (MemoryError, NeuronkitError):
         raise
     except Exception as error:
-        said = "\n  ".join(str(error).strip().splitlines()[:_LINES])
+        said = "\n  ".join(say(error).strip().splitlines()[:_LINES])
         advice = hint(error) if hint is not None else ""
         raise kind(f"{what}:\n  {said}" + (f"\nTry: {advice}" if advice else "")) from error
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from neuronkit.backends.exporting import export_program, runnable
 from neuronkit.buckets import Bucket
+from neuronkit.errors import CompileError
 from neuronkit.export import Graph, Input, Output
 from tests.neuron.toys import traced
 
@@ -27,6 +28,33 @@ class Windows(nn.Module):
     def forward(self, x):
         unfolded = nn.functional.unfold(x.unsqueeze(1), (3, 1), padding=(1, 0))
         return {"y": unfolded.unflatten(1, (1, 3)).sum(2).reshape(x.shape)}
+
+
+class Turning(nn.Module):
+    """Goes another way where its input is large."""
+
+    def forward(self, x):
+        return {"y": -x if x.sum() > 9 else x}
+
+
+class Cutting(nn.Module):
+    """Reads from its input how much of it counts."""
+
+    def forward(self, x):
+        return {"y": x[:, : int(x.max())]}
+
+
+@pytest.mark.parametrize("module", [Turning(), Cutting()])
+def test_steps_that_depend_on_values(module):
+    """The line of the model is named, and what to write there instead."""
+    with pytest.raises(CompileError) as raised:
+        export_program(GRAPH, Bucket({"batch": 2}), traced(GRAPH, module))
+    head, said, *places, advice = str(raised.value).splitlines()
+    line = module.forward.__code__.co_firstlineno + 1
+    assert head == "Graph 'g' could not be exported (batch2):"
+    assert "data-dependent expression" in said
+    assert f'  File "{__file__}", line {line}, in forward' in places
+    assert advice.startswith("Try: the same steps whatever the tensors hold, such as torch.where in place of an if,")
 
 
 @pytest.mark.parametrize("module", [WithLiteral(), Windows()])

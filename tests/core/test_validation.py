@@ -9,7 +9,7 @@ from torch import nn
 
 import neuronkit
 from neuronkit.errors import ExportConfigError, ValidationError
-from neuronkit.export import Output
+from neuronkit.export import Output, Probe
 from neuronkit.validation.references import difference, scale
 from tests.core.tide import KEY, TASK, Tide
 
@@ -125,6 +125,45 @@ def test_an_eager_model_that_nothing_can_equal(registered, tide_checkpoint, tmp_
         compile_changed(tide_checkpoint, tmp_path / "out", lambda made, _: (change(made["scores"]),), SCORES)
     assert "scores differs from the eager model by" in str(caught.value)
     assert str(caught.value).partition("\n")[2] == cause
+
+
+def numbers_too_large(sizes, generator):
+    """Return readings for which the model has no place."""
+    return {"readings": torch.full((sizes["batch"], sizes["sequence"]), 99)}
+
+
+@pytest.mark.parametrize(
+    ("probe", "high", "advice"),
+    [
+        (
+            None,
+            99,
+            "high=N in an Input of numbers that are looked up among N, or where inputs depend on each other a Probe, which makes "
+            "those that the model is made for.",
+        ),
+        (Probe(numbers_too_large, lambda model, inputs: model(**inputs)), 31, "other inputs of its Probe."),
+    ],
+    ids=["high", "probe"],
+)
+def test_inputs_that_the_eager_model_cannot_take(registered, tide_checkpoint, tmp_path, probe, high, advice):
+    """The plugin's author is told which graph, at which sizes, and what decides over its inputs."""
+
+    class Astray(Tide):
+        @neuronkit.hookimpl
+        def export_config(self, source):
+            config = super().export_config(source)
+            (graph,) = config.graphs
+            readings, counted = graph.inputs
+            inputs = [attrs.evolve(readings, high=high), counted]
+            return attrs.evolve(config, graphs=[attrs.evolve(graph, inputs=inputs, probe=probe)])
+
+    with neuronkit.get_registry().temporary(Astray(), KEY), pytest.raises(ExportConfigError) as caught:
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, cache=False, **SHAPES)
+    assert str(caught.value) == (
+        "Graph 'tide' at {'batch': 3, 'sequence': 9}: the eager model fails on the inputs that it is to be compared on.\n"
+        f"  IndexError: index out of range in self\nTry: {advice}"
+    )
+    assert isinstance(caught.value.__cause__, IndexError)
 
 
 def test_what_is_padded_does_not_count(registered, tide_checkpoint, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch._dynamo.exc import UserError, UserErrorType
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from neuronkit.buckets import Bucket
 from neuronkit.errors import compile_failures
@@ -54,9 +55,23 @@ def export_failures(graph: Graph, bucket: Bucket, advice: str = "") -> AbstractC
     """Turn what the exporter ends with into a `CompileError` that names graph and bucket."""
 
     def hint(error: Exception) -> str:
+        if isinstance(error, GuardOnDataDependentSymNode):
+            return (
+                "the same steps whatever the tensors hold, such as torch.where in place of an if, and a mask in place of a length "
+                "that is read from a tensor; where the model is not yours, a Graph.wrap that puts such a module around its parts."
+            )
         return "--static, which fixes every axis." if bucket.bounds and _fixes_an_axis(error) else advice
 
-    return compile_failures(f"Graph {graph.name!r} could not be exported ({bucket.label})", hint=hint)
+    return compile_failures(f"Graph {graph.name!r} could not be exported ({bucket.label})", hint=hint, say=_say)
+
+
+def _say(error: Exception) -> str:
+    """Return what the exporter said; where steps depend on values, the line of the model that does, which comes last."""
+    said = str(error)
+    if not isinstance(error, GuardOnDataDependentSymNode):
+        return said
+    first, *others = said.strip().splitlines()
+    return "\n".join([first, *(line.strip() for line in others if line.lstrip().startswith('File "'))])
 
 
 def _fixes_an_axis(error: Exception) -> bool:

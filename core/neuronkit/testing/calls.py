@@ -15,7 +15,7 @@ from neuronkit.export.capture import TracedModule
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.loading import open_with_plugin
 from neuronkit.session import Session
-from neuronkit.validation.references import Reference, difference, reference, scale, shorter
+from neuronkit.validation.references import Reference, difference, eager_failures, reference, scale, shorter
 
 Call = Mapping[str, Any]
 """``graph``, ``inputs`` and ``state``: what `run_all` takes, and what a file can hold."""
@@ -66,7 +66,7 @@ def _given_call(graph: Graph, module: Any, model: Any, inputs: Mapping[str, torc
         if isinstance(axis, str) and axis.isidentifier()
     }
     copies = {name: tensor.clone() for name, tensor in inputs.items()}
-    with torch.no_grad():
+    with torch.no_grad(), eager_failures(graph, sizes):
         result = graph.probe.expected(model, copies) if graph.probe else module(**copies)
     names = [output.name for output in graph.outputs]
     outputs = dict(zip(names, TracedModule(module, graph).pick(result), strict=True))

@@ -14,7 +14,7 @@ from neuronkit.export.axes import tensor_shape
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph
 from neuronkit.shape_names import BATCH
-from neuronkit.validation.references import SEED, Reference, difference, reference, scale
+from neuronkit.validation.references import SEED, Reference, difference, eager_failures, reference, scale
 
 _ROUNDING = 1e-3
 """What calls of another number of rows may differ by, as a part of the largest value: far more than fp32 rounds."""
@@ -69,7 +69,7 @@ def _require_own_rows(found: Reference, module: nn.Module, config: Mapping[str, 
         else found.inputs[input.name].clone()
         for input in graph.inputs
     }
-    with torch.no_grad():
+    with torch.no_grad(), eager_failures(graph, {**found.sizes, BATCH: rows}):
         outputs = TracedModule(module, graph).pick(module(**among))
     for output, changed in zip(graph.outputs, outputs, strict=True):
         if BATCH not in output.axes:
@@ -112,7 +112,7 @@ def _require_rows_apart(graph: Graph, bucket: Bucket, module: nn.Module, config:
         else tensor
         for name, tensor in inputs.items()
     }
-    with torch.no_grad():
+    with torch.no_grad(), eager_failures(graph, {**bucket.sizes, BATCH: 2}):
         first, second = (dict(zip(names, picker.pick(module(**given)), strict=True)) for given in (inputs, alike))
     for name in shared:
         if difference(first[name], second[name]):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,12 +12,18 @@ import torch
 from torch import nn
 
 from neuronkit.buckets import Bucket
+from neuronkit.errors import ExportConfigError, NeuronkitError, first_line
 from neuronkit.export.capture import TracedModule, seeded_inputs
 from neuronkit.export.config import Graph, Probe
 from neuronkit.shape_names import BATCH, IMAGE_AXES
 
 SEED = 20_240
 """Any seed but the one of the inputs that graphs are traced with."""
+
+_ADVICE = (
+    "high=N in an Input of numbers that are looked up among N, or where inputs depend on each other a Probe, which makes those "
+    "that the model is made for."
+)
 
 
 @attrs.frozen
@@ -64,6 +71,9 @@ def reference(
         config: The checkpoint's configuration.
         model: The eager model as it was loaded, for a graph that has a `Probe`; None takes `module`.
         empty_states: Begin with states of zeros, as a graph does whose states are on the device.
+
+    Raises:
+        ExportConfigError: The eager model, or the probe, fails on the inputs.
     """
     picker = TracedModule(module, graph)
     found = []
@@ -71,11 +81,32 @@ def reference(
         inputs = seeded_inputs(graph, sizes, config, seed=SEED + number)
         if empty_states:
             inputs |= {state.name: torch.zeros_like(inputs[state.name]) for state in graph.state}
-        if graph.probe is not None:
-            inputs |= graph.probe.inputs(sizes, torch.Generator().manual_seed(SEED + number))
         run = partial(_run_eager, graph, module, model or module, picker, inputs)
-        found.append(Reference(graph, bucket, sizes, inputs, run(), run))
+        with eager_failures(graph, sizes):
+            if graph.probe is not None:
+                inputs |= graph.probe.inputs(sizes, torch.Generator().manual_seed(SEED + number))
+            found.append(Reference(graph, bucket, sizes, inputs, run(), run))
     return found
+
+
+@contextmanager
+def eager_failures(graph: Graph, sizes: Mapping[str, int]) -> Iterator[None]:
+    """
+    Say of what the eager model raises which inputs it was given: nobody but the plugin's author knows what these must be like.
+
+    Raises:
+        ExportConfigError: It raised something.
+    """
+    try:
+        yield
+    except (MemoryError, NeuronkitError):
+        raise
+    except Exception as error:
+        raise ExportConfigError(
+            f"Graph {graph.name!r} at {dict(sizes)}: the eager model fails on the inputs that it is to be compared on.\n"
+            f"  {type(error).__name__}: {first_line(error)}\n"
+            + ("Try: other inputs of its Probe." if graph.probe else f"Try: {_ADVICE}")
+        ) from error
 
 
 def _run_eager(

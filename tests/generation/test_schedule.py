@@ -236,20 +236,63 @@ def test_forward_of_what_is_no_tokens(model):
     assert refusal(model, torch.tensor([[-1, 9]])) == "input_ids has the token -1, and the model knows 0 to 95."
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("options", [{}, {"all_logits": True, "backend": "recording", "cache": False}])
+def test_forward_of_a_tokenizers_batch(compiled, reference, options, side):
+    """The mask says which tokens count, on whichever side the padding is."""
+    prompts = texts(4, 7, 1, seed=5)
+    batch = padded(prompts, side)
+    model = compiled(**options)
+    for mask in (batch["attention_mask"], batch["attention_mask"].bool(), batch["attention_mask"].float()):
+        logits = model(**{**batch, "attention_mask": mask}).logits
+        for row, prompt in enumerate(prompts):
+            wanted = reference(prompt[None]).logits[0]
+            found = logits[row, batch["attention_mask"][row].bool()] if options else logits[row, 0]
+            torch.testing.assert_close(found, wanted if options else wanted[-1], atol=1e-4, rtol=1e-4)
+    for row, prompt in enumerate(prompts):  # what was kept is gone on with from each row's own place
+        follow = torch.full((len(prompts), 1), 7)
+        found = model(follow, cache_ids=torch.tensor([[len(text)] for text in prompts])).logits
+        wanted = reference(torch.cat([prompt, follow[0]])[None]).logits[0, -1]
+        torch.testing.assert_close(found[row, -1], wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_forward_of_arguments_that_ask_for_nothing(model):
+    """Callers of eager models say what they do not want."""
+    ids = torch.ones(1, 2, dtype=torch.int64)
+    unwanted = {"labels": None, "use_cache": False, "output_hidden_states": False, "position_ids": None}
+    assert torch.equal(model(ids, **unwanted, return_dict=None).logits, model(ids).logits)
+
+
+def test_forward_of_masks_that_fit_nothing(model):
+    ids = torch.ones(2, 2, dtype=torch.int64)
+    said = (
+        "attention_mask must be 1 for tokens and 0 for padding, of the shape of input_ids, (2, 2) (got torch.{} of {})."
+    )
+    assert refusal(model, ids, attention_mask=torch.ones(2, 3)) == said.format("float32", (2, 3))
+    assert refusal(model, ids, attention_mask=torch.full((2, 2), -1.0)) == said.format("float32", (2, 2))
+    assert refusal(model, ids, attention_mask=torch.tensor([[1, 1], [0, 0]])) == (
+        "Row 1 of attention_mask has padding alone, and no token."
+    )
+    assert refusal(model, ids, torch.arange(2), attention_mask=torch.ones(2, 2)) == (
+        "attention_mask is of new texts, and says where they start.\nTry: without cache_ids and start_ids."
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
         (
-            "attention_mask",
-            "Try: start_ids, how many tokens pad each row on the left: (attention_mask == 0).sum(dim=1).",
+            "labels",
+            "A compiled model computes no loss.\nTry: all_logits=True when compiling, and a loss of its logits.",
         ),
         ("position_ids", "Try: cache_ids, where the tokens stand."),
         ("past_key_values", "Try: generate, which takes what transformers takes."),
+        ("use_cache", "Try: generate, which takes what transformers takes."),
     ],
 )
 def test_forward_does_not_take(model, name, hint):
-    assert refusal(model, torch.ones(1, 2, dtype=torch.int64), **{name: None}) == (
-        f"forward does not take {name!r}: input_ids, cache_ids, start_ids, return_dict.\n{hint}"
+    assert refusal(model, torch.ones(1, 2, dtype=torch.int64), **{name: True}) == (
+        f"forward does not take {name!r}: input_ids, cache_ids, start_ids, return_dict, attention_mask.\n{hint}"
     )
 
 

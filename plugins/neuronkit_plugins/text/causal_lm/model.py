@@ -11,7 +11,7 @@ from neuronkit.models.decoder import NeuronDecoderModel
 from neuronkit_plugins.text.causal_lm.graph import GRAPH
 
 _INSTEAD = {
-    "attention_mask": "Try: start_ids, how many tokens pad each row on the left: (attention_mask == 0).sum(dim=1).",
+    "labels": "A compiled model computes no loss.\nTry: all_logits=True when compiling, and a loss of its logits.",
     "position_ids": "Try: cache_ids, where the tokens stand.",
 }
 
@@ -29,7 +29,9 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
         input_ids: torch.Tensor,
         cache_ids: torch.Tensor | None = None,
         start_ids: torch.Tensor | None = None,
-        return_dict: bool = True,
+        return_dict: bool | None = True,
+        *,
+        attention_mask: torch.Tensor | None = None,
         **others: Any,
     ) -> Any:
         """
@@ -40,24 +42,35 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
             cache_ids: Where the tokens stand, ``[sequence]`` or ``[batch, sequence]``; None begins a new text.
             start_ids: Where the text of each row starts, ``[batch]``: what stands before is left padding.
             return_dict: False returns a tuple.
-            **others: None are known.
+            attention_mask: Of new texts, 1 for tokens and 0 for padding, ``[batch, sequence]``, in place of `start_ids`. Positions
+                count the tokens of a row, as `generate` does: an eager model may count the padding before them.
+            **others: What else an eager model takes must be None or False.
 
         Returns:
-            ``CausalLMOutput`` with `logits` ``[batch, 1, vocabulary]`` of each row's last token, or of all tokens where the
-            model was compiled with ``all_logits``.
+            ``CausalLMOutput`` with `logits` ``[batch, 1, vocabulary]`` of each row's last token, or ``[batch, sequence,
+            vocabulary]`` where the model was compiled with ``all_logits``; those of padding mean nothing.
 
         Raises:
-            InputError: There are more rows than compiled, a position beyond the cache or before a text, or a token or an
-                argument that is unknown.
+            InputError: There are more rows than compiled, a position beyond the cache or before a text, a row of padding alone,
+                or a token or an argument that is unknown.
         """
         from transformers.modeling_outputs import CausalLMOutput
 
-        for name in others:
+        for name in (name for name, value in others.items() if value is not None and value is not False):
             hint = _INSTEAD.get(name, "Try: generate, which takes what transformers takes.")
-            raise InputError(f"forward does not take {name!r}: input_ids, cache_ids, start_ids, return_dict.\n{hint}")
+            raise InputError(
+                f"forward does not take {name!r}: input_ids, cache_ids, start_ids, return_dict, attention_mask.\n{hint}"
+            )
         self._require_tokens(input_ids)
         count, tokens = input_ids.shape
         rows = self.rows
+        last = torch.full((count,), tokens - 1)
+        if attention_mask is not None:
+            if cache_ids is not None or start_ids is not None:
+                raise InputError(
+                    "attention_mask is of new texts, and says where they start.\nTry: without cache_ids and start_ids."
+                )
+            cache_ids, last = _read_mask(attention_mask, (count, tokens))
         positions = torch.arange(tokens) if cache_ids is None else cache_ids.to(torch.int64)
         fits = tuple(positions.shape) in {(tokens,), (count, tokens)}
         slots = positions.expand(count, tokens) if fits else positions
@@ -70,17 +83,17 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
                 f"cache_ids must be a position for each of {tokens} tokens, below {rows.length} "
                 f"(got {tuple(positions.shape)}, up to {int(slots.max())})."
             )
-        if int(slots[:, -1].min()) < 0:
+        ends = slots.gather(1, last[:, None])
+        if int(ends.min()) < 0:
             raise InputError(
-                f"The last token of row {int(slots[:, -1].argmin())} stands before the start of its text: its logits would "
+                f"The last token of row {int(ends.argmin())} stands before the start of its text: its logits would "
                 "mean nothing.\nTry: cache_ids from 0 on, and start_ids of at most the last of them."
             )
         used = int(slots.max()) + 1
-        last = torch.full((count,), tokens - 1)
         with rows.turns.begin():
             logits = rows.run(input_ids, slots.masked_fill(slots < 0, rows.length), last, used)
         logits = logits if rows.all_logits else logits[:, None]
-        return CausalLMOutput(logits=logits) if return_dict else (logits,)
+        return CausalLMOutput(logits=logits) if return_dict is not False else (logits,)
 
     def _require_tokens(self, input_ids: Any) -> None:
         is_tensor = isinstance(input_ids, torch.Tensor)
@@ -97,3 +110,18 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
             raise InputError(
                 f"input_ids has the token {low if low < 0 else high}, and the model knows 0 to {(known or 0) - 1}."
             )
+
+
+def _read_mask(mask: Any, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where the tokens of each row stand, -1 for padding, and the index of the last of them."""
+    mask = torch.as_tensor(mask)
+    if mask.shape != shape or not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError(
+            f"attention_mask must be 1 for tokens and 0 for padding, of the shape of input_ids, {shape} "
+            f"(got {mask.dtype} of {tuple(mask.shape)})."
+        )
+    tokens = mask.bool()
+    counted = tokens.cumsum(dim=1)
+    if not int(counted[:, -1].min()):
+        raise InputError(f"Row {int(counted[:, -1].argmin())} of attention_mask has padding alone, and no token.")
+    return (counted - 1).masked_fill(~tokens, -1), counted.argmax(dim=1)

@@ -276,6 +276,26 @@ def test_trainer(load, tmp_path):
         trainers[0].save_model(str(tmp_path / "saved"))
 
 
+def test_what_callers_ask_an_eager_model(load):
+    """Its place, its device and its dtype are told; what a compiled model has not is said to be missing, as Python asks."""
+    model, eager, _ = load("text-classification")
+    assert model.name_or_path == str(model.model_save_dir)
+    first, wanted = next(model.parameters()), next(eager.parameters())
+    assert (first.device, first.dtype, first.numel(), first.requires_grad) == (wanted.device, wanted.dtype, 0, False)
+    model.tie_weights()
+    for name in ("resize_token_embeddings", "get_input_embeddings", "num_parameters", "gradient_checkpointing_enable"):
+        assert hasattr(eager, name)
+        assert not hasattr(model, name)
+        with pytest.raises(AttributeError) as error:
+            getattr(model, name)
+        assert str(error.value) == (
+            f"NeuronModelForSequenceClassification has no {name}: it is compiled, and has no layers or weights to return or to "
+            "change.\nTry: the eager model of the checkpoint, and compile what comes out if it was changed."
+        )
+    with pytest.raises(AttributeError, match="'NeuronModelForSequenceClassification' object has no attribute 'logit'"):
+        _ = model.logit
+
+
 def test_outputs_of_layers(load):
     """Compiled in, hidden states and attentions are tuples as in eager mode; otherwise asking for them is refused."""
     flags = {"output_hidden_states": True, "output_attentions": True}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +27,8 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
     A compiled model.
 
     It looks like a transformers model from outside (`config`, `device`, `dtype`, keyword calls, outputs by attribute, key and
-    index) and has no parameters of its own: the weights belong to the session.
+    index) and has no parameters of its own: the weights belong to the session. What else an eager model has, and a compiled one
+    has not, is an ``AttributeError`` that says so.
 
     A subclass sets ``task``: the one that it compiles for, and the only one whose artifacts it loads; and
     ``auto_model_class_name`` where transformers has an auto class for it. `run` runs the first graph; a class of a model with
@@ -177,6 +178,11 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
         return self.session.manifest.architecture
 
     @property
+    def name_or_path(self) -> str:
+        """Where the model was loaded from: the artifact's directory, which has its tokenizer and its configuration, too."""
+        return str(self.model_save_dir)
+
+    @property
     def auto_model_class(self) -> Any:
         """Transformers' auto class of the task, or None."""
         import transformers
@@ -222,6 +228,32 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
             "Try: replace_weights(checkpoint), or from_pretrained for what save_pretrained wrote."
         )
 
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Yield an empty tensor that has the model's device and dtype, for which callers ask the first parameter; no weights."""
+        yield nn.Parameter(torch.empty(0, dtype=self.dtype, device=self.device), requires_grad=False)
+
+    def tie_weights(self, *_: Any, **__: Any) -> None:
+        """Do nothing: weights that are one in the checkpoint are one in the graph."""
+
+    def __getattr__(self, name: str) -> Any:
+        """
+        Say of what an eager model has that a compiled one has not.
+
+        Raises:
+            AttributeError: Always, as for every unknown name, but for what torch registered.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            if name.startswith("_") or not _is_of_eager_models(name):
+                raise
+            raise AttributeError(
+                f"{type(self).__name__} has no {name}: it is compiled, and has no layers or weights to return or to change.\n"
+                "Try: the eager model of the checkpoint, and compile what comes out if it was changed.",
+                name=name,
+                obj=self,
+            ) from error
+
     def can_generate(self) -> bool:
         """Tell whether `generate` works."""
         return False
@@ -263,6 +295,12 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
         """Say what was compiled."""
         manifest = self.session.manifest
         return f"{manifest.key}, backend={manifest.backend}, {self.get_input_static_shapes()}"
+
+
+def _is_of_eager_models(name: str) -> bool:
+    from transformers import PreTrainedModel
+
+    return hasattr(PreTrainedModel, name)
 
 
 def _import(target: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from transformers import AutoTokenizer, GenerationConfig, SynthIDTextWatermarkingConfig
@@ -19,6 +21,8 @@ from tests.generation.prompts import alone, new_tokens, padded, texts
 from tests.versions import at_least
 
 PROMPTS = texts(5, 9, 2, 7, seed=1)
+MANY = texts(5, 9, 2, 7, 5, 3, seed=1)
+"""More than there are rows."""
 
 
 class Favour(LogitsProcessor):
@@ -27,6 +31,17 @@ class Favour(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores = scores.clone()
         scores[:, 10 + input_ids.shape[1] % 7] += 30
+        return scores
+
+
+class Watch(LogitsProcessor):
+    """Notes the texts that it sees."""
+
+    def __init__(self, seen: list[torch.Tensor]) -> None:
+        self.seen = seen
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.seen.append(input_ids.clone())
         return scores
 
 
@@ -97,8 +112,7 @@ def test_rows_go_through_processors_together(model, reference, made, do_sample):
             "stopping_criteria": StoppingCriteriaList(criteria),
         }
 
-    batches = [{"input_ids": EVEN, "attention_mask": torch.ones_like(EVEN)}] + ([padded(PROMPTS)] if do_sample else [])
-    for batch in batches:
+    for batch in ({"input_ids": EVEN, "attention_mask": torch.ones_like(EVEN)}, padded(PROMPTS)):
         torch.manual_seed(0)
         expected = reference.generate(**batch, **given())
         torch.manual_seed(0)
@@ -157,12 +171,12 @@ def test_no_length(model, options):
 def test_what_criteria_see(model, reference):
     """The scores of every step where they are kept, as in transformers, else None."""
     given = {"max_new_tokens": 3, "do_sample": False, "output_scores": True}
-    for kept in (True, False):
+    even = {"input_ids": EVEN, "attention_mask": torch.ones_like(EVEN)}
+    for batch, kept in itertools.product((even, padded(PROMPTS)), (True, False)):
         ours, theirs = Seen(), Seen()
         for generates, criterion in ((model, ours), (reference, theirs)):
             generates.generate(
-                EVEN,
-                attention_mask=torch.ones_like(EVEN),
+                **batch,
                 return_dict_in_generate=kept,
                 stopping_criteria=StoppingCriteriaList([criterion]),
                 **given,
@@ -170,9 +184,9 @@ def test_what_criteria_see(model, reference):
         torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-4, rtol=1e-4)
     apart = Seen()
     model.generate(
-        **padded(PROMPTS), **given, return_dict_in_generate=True, stopping_criteria=StoppingCriteriaList([apart])
+        **padded(MANY), **given, return_dict_in_generate=True, stopping_criteria=StoppingCriteriaList([apart])
     )
-    assert [[step.shape for step in steps] for steps in apart.scores[-4:]] == [[(1, 96)] * 3] * 4
+    assert [[step.shape for step in steps] for steps in apart.scores[-1:]] == [[(1, 96)] * 3]
 
 
 def test_processors_of_another_dtype(model, reference):
@@ -236,9 +250,6 @@ def test_watermarks(model, reference):
         {"eos_token_id": torch.tensor(80)},
         {"eos_token_id": torch.tensor([80, 42])},
         {"eos_token_id": []},
-        {"logits_processor": LogitsProcessorList([Favour()])},
-        {"stopping_criteria": StoppingCriteriaList([After()])},
-        {"prefix_allowed_tokens_fn": lambda row, ids: list(range(20, 30 + len(ids)))},
         {"forced_eos_token_id": 2, "suppress_tokens": [80, 42]},
     ],
     ids=lambda options: next(iter(options)),
@@ -250,6 +261,29 @@ def test_greedy(model, reference, options):
         del given["max_new_tokens"]
     expected = alone(reference, PROMPTS, **given)
     assert new_tokens(model.generate(**padded(PROMPTS), **given), 9, expected) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"logits_processor": LogitsProcessorList([Favour()])},
+        {"stopping_criteria": StoppingCriteriaList([After()])},
+        {"prefix_allowed_tokens_fn": lambda row, ids: list(range(20, 30 + len(ids)))},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_functions_of_the_caller_see(model, reference, options):
+    """What transformers shows them, padding included, in a batch that fits the rows; elsewhere each text alone."""
+    given = {"max_new_tokens": 12, "do_sample": False, **options}
+    outcomes = []
+    for generates in (model, reference):
+        seen: list[torch.Tensor] = []
+        processors = [*given.get("logits_processor", []), Watch(seen)]
+        found = generates.generate(**padded(PROMPTS), **given | {"logits_processor": LogitsProcessorList(processors)})
+        outcomes.append((found.tolist(), [ids.tolist() for ids in seen]))
+    assert outcomes[0] == outcomes[1]
+    expected = alone(reference, MANY, **given)
+    assert new_tokens(model.generate(**padded(MANY), **given), 9, expected) == expected
 
 
 @pytest.mark.parametrize(

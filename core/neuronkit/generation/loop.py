@@ -110,10 +110,11 @@ def make_requests(prompts: Prompts, selector: TokenSelector, rows: CacheRows) ->
     """
     Return a request a prompt.
 
-    Processors see a text without its padding, so that a prompt's result does not depend on its neighbours. When sampling a
-    batch at once they see the padded row, as in transformers: its random numbers depend on the neighbours anyway.
+    Processors see a text without its padding, so that a prompt's result does not depend on its neighbours. In a batch that runs at
+    once they see the padded row, as in transformers, if it is sampled, since its random numbers depend on the neighbours anyway;
+    or if some are the caller's own, which may remember rows, or count new tokens from the width of the prompts.
     """
-    if not selector.do_sample or len(prompts.texts) > rows.count:
+    if len(prompts.texts) > rows.count or not (selector.do_sample or selector.calls_back):
         return [Request(number, text, text.unsqueeze(0)) for number, text in enumerate(prompts.texts)]
     given = prompts.input_ids.split(1)
     masks = [None] * len(given) if prompts.mask is None else prompts.mask.split(1)

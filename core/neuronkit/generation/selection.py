@@ -162,6 +162,11 @@ class TokenSelector:
         return cls(config, bridge, slots, stopping_criteria=stopping_criteria, length_is_given=given, **kwargs)
 
     @property
+    def calls_back(self) -> bool:
+        """Whether functions of the caller's see the texts."""
+        return bool(self._criteria or self._processors or self._prefix is not None)
+
+    @property
     def tells_prompts_apart(self) -> bool:
         """Whether the processors are made for certain prompts, and serve no others of the same length."""
         config = self.config

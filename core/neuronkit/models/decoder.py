@@ -112,12 +112,12 @@ class NeuronDecoderModel(NeuronBaseModel):
         """
         Generate text.
 
-        More prompts than the model was compiled for are scheduled over its rows. Every prompt gets the result that it would
-        have alone, whatever its neighbours and its padding. A call from another thread waits until this one has ended.
+        More prompts than the model was compiled for are scheduled over its rows. Without sampling, and without functions of the
+        caller's, every prompt gets the result that it would have alone, whatever its neighbours and its padding. A call from
+        another thread waits until this one has ended.
 
-        A caller's processors and criteria see all rows at every step, as in transformers, where the prompts fit the rows and
-        are of one length, or are sampled. Elsewhere they see some rows at a time, and must neither remember anything nor
-        tell rows apart by their number.
+        A caller's processors and criteria see all rows at every step, padding included, as in transformers, where the prompts fit
+        the rows. Elsewhere they see some rows at a time, and must neither remember anything nor tell rows apart by their number.
 
         Args:
             input_ids: ``[prompts, width]``; None begins with the model's bos token.

@@ -256,6 +256,15 @@ def test_forward_of_a_tokenizers_batch(compiled, reference, options, side):
         torch.testing.assert_close(found[row, -1], wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_forward_of_more_texts_than_rows(model):
+    """They take turns."""
+    batch = padded(texts(4, 7, 1, 5, 6, seed=5))
+    logits = model(**batch).logits
+    for row in range(5):
+        one = model(**{name: values[row : row + 1] for name, values in batch.items()}).logits
+        torch.testing.assert_close(logits[row], one[0], atol=1e-5, rtol=1e-5)
+
+
 def test_forward_of_arguments_that_ask_for_nothing(model):
     """Callers of eager models say what they do not want."""
     ids = torch.ones(1, 2, dtype=torch.int64)

@@ -38,8 +38,8 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
         Run tokens, and keep their keys and values.
 
         Args:
-            input_ids: ``[batch, sequence]``; at most as many rows as compiled.
-            cache_ids: Where the tokens stand, ``[sequence]`` or ``[batch, sequence]``; None begins a new text.
+            input_ids: ``[batch, sequence]``. More rows of new texts than compiled take turns, and the last that ran are kept.
+            cache_ids: Where the tokens stand, ``[sequence]`` or ``[batch, sequence]``; None begins new texts.
             start_ids: Where the text of each row starts, ``[batch]``: what stands before is left padding.
             return_dict: False returns a tuple.
             attention_mask: Of new texts, 1 for tokens and 0 for padding, ``[batch, sequence]``, in place of `start_ids`. Positions
@@ -51,8 +51,8 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
             vocabulary]`` where the model was compiled with ``all_logits``; those of padding mean nothing.
 
         Raises:
-            InputError: There are more rows than compiled, a position beyond the cache or before a text, a row of padding alone,
-                or a token or an argument that is unknown.
+            InputError: There are more rows to go on with than compiled, a position beyond the cache or before a text, a row of
+                padding alone, or a token or an argument that is unknown.
         """
         from transformers.modeling_outputs import CausalLMOutput
 
@@ -64,6 +64,8 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
         self._require_tokens(input_ids)
         count, tokens = input_ids.shape
         rows = self.rows
+        if count > rows.count and cache_ids is not None:
+            raise InputError(f"input_ids has {count} rows, and the model was compiled for {rows.count}.")
         last = torch.full((count,), tokens - 1)
         if attention_mask is not None:
             if cache_ids is not None or start_ids is not None:
@@ -83,15 +85,17 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
                 f"cache_ids must be a position for each of {tokens} tokens, below {rows.length} "
                 f"(got {tuple(positions.shape)}, up to {int(slots.max())})."
             )
-        ends = slots.gather(1, last[:, None])
-        if int(ends.min()) < 0:
+        final = slots.gather(1, last[:, None])
+        if int(final.min()) < 0:
             raise InputError(
-                f"The last token of row {int(ends.argmin())} stands before the start of its text: its logits would "
+                f"The last token of row {int(final.argmin())} stands before the start of its text: its logits would "
                 "mean nothing.\nTry: cache_ids from 0 on, and start_ids of at most the last of them."
             )
         used = int(slots.max()) + 1
+        slots = slots.masked_fill(slots < 0, rows.length)
+        turns = zip(*(tensor.split(rows.count) for tensor in (input_ids, slots, last)), strict=True)
         with rows.turns.begin():
-            logits = rows.run(input_ids, slots.masked_fill(slots < 0, rows.length), last, used)
+            logits = torch.cat([rows.run(ids, where, ends, used) for ids, where, ends in turns])
         logits = logits if rows.all_logits else logits[:, None]
         return CausalLMOutput(logits=logits) if return_dict is not False else (logits,)
 
@@ -102,9 +106,7 @@ class NeuronModelForCausalLM(NeuronDecoderModel):
             raise InputError(
                 f"input_ids must be integers of [batch, sequence], with a row and a token at least (got {got})."
             )
-        count, known = input_ids.shape[0], self.vocabulary
-        if count > self.rows.count:
-            raise InputError(f"input_ids has {count} rows, and the model was compiled for {self.rows.count}.")
+        known = self.vocabulary
         low, high = (int(value) for value in input_ids.aminmax())
         if low < 0 or (known is not None and high >= known):
             raise InputError(

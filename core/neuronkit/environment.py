@@ -18,16 +18,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from neuronkit.errors import OptionError
+from neuronkit.paths import named_path
 from neuronkit.turns import in_turn
 
 
 def cache_directory() -> Path:
-    """Return the cache's directory, which may not exist yet."""
+    """
+    Return the cache's directory, which may not exist yet.
+
+    Raises:
+        OptionError: ``NEURONKIT_CACHE`` names none, or is not set and this user has no home directory.
+    """
     if chosen := os.environ.get("NEURONKIT_CACHE"):
-        return Path(chosen).expanduser()
+        return named_path(chosen, "NEURONKIT_CACHE")
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("neuronkit", appauthor=False))
+    try:
+        return Path(platformdirs.user_cache_dir("neuronkit", appauthor=False))
+    except RuntimeError as error:
+        raise OptionError(
+            "The cache has no place: this user has no home directory.\nTry: NEURONKIT_CACHE=DIR, or HOME=DIR."
+        ) from error
 
 
 def tracing() -> bool:

@@ -12,6 +12,7 @@ from neuronkit.artifact.reader import Artifact, open_artifact, verify
 from neuronkit.errors import ArtifactMismatchError, ArtifactNotFoundError, ArtifactUntrustedError, OptionError
 from neuronkit.manager import ask, make_manager
 from neuronkit.options import SourceOptions, build, names
+from neuronkit.paths import named_directory
 from neuronkit.plugins import active_extensions, get_registry, resolve_backend
 from neuronkit_registry import LoadedPlugin, UnknownPluginError
 
@@ -28,14 +29,14 @@ def find_artifact(model: str | Path, options: SourceOptions, *, trust_artifact: 
         ArtifactUntrustedError: It would come from the hub, and `trust_artifact` is False.
         SourceError: The hub could not be reached.
     """
-    from neuronkit.export.source import download, is_hub_id
+    from neuronkit.export.hub import download, is_hub_id
 
     if not isinstance(model, (str, Path)) or not str(model):
         raise ArtifactNotFoundError(
             f"An artifact is named by its directory or its hub id (got {model!r}).\n"
             "Try: the directory that neuronkit compile wrote."
         )
-    path = Path(model).expanduser()
+    path = named_directory(model, "An artifact", ArtifactNotFoundError)
     if not path.is_dir():
         if not is_hub_id(str(model)):
             raise ArtifactNotFoundError(
@@ -65,7 +66,12 @@ def location_options(model: str | Path, given: Mapping[str, Any]) -> SourceOptio
     """
     fixed: dict[str, Any] = {}
     more = set(given) - set(names(SourceOptions))
-    if more and (path := Path(model).expanduser() / str(given.get("subfolder") or "")).is_dir():
+    if (
+        more
+        and (
+            path := named_directory(model, "An artifact", ArtifactNotFoundError) / str(given.get("subfolder") or "")
+        ).is_dir()
+    ):
         manifest = open_artifact(path).manifest
         fixed = {**manifest.options, **manifest.plugin_options}
         fixed |= {name: ", ".join(map(str, sizes)) for name, sizes in manifest.shapes.items()}

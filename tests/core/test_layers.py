@@ -29,6 +29,7 @@ PUBLIC = {
     "neuronkit.models.diffusion",
     "neuronkit.options",
     "neuronkit.padding",
+    "neuronkit.paths",
     "neuronkit.processors",
     "neuronkit.scaffold",
     "neuronkit.session",

@@ -191,7 +191,7 @@ def test_without_a_device_it_is_refused_with_the_command(made, machine):
 def test_a_directory_is_trusted_and_the_hub_is_not(made, inf2, monkeypatch):
     with pytest.raises(ArtifactUntrustedError, match="trust_artifact=True"):
         neuronkit.load("org/bert-neuron")
-    monkeypatch.setattr("neuronkit.export.source.download", lambda *_, **__: made[0])
+    monkeypatch.setattr("neuronkit.export.hub.download", lambda *_, **__: made[0])
     assert neuronkit.load("org/bert-neuron", trust_artifact=True).session.artifact.exporter == EXPORTER
 
 

@@ -163,3 +163,30 @@ def test_a_generation_config_of_wrong_values(tmp_path):
     checkpoint = tiny_decoder(tmp_path / "checkpoint")
     (checkpoint / "generation_config.json").write_text(json.dumps({"max_new_tokens": "5"}))
     assert refusal(checkpoint, "text-generation").startswith("DIR cannot be loaded as AutoModelForCausalLM: '")
+
+
+def test_weights_that_lead_nowhere(checkpoint):
+    """A link whose target was removed: the file is there for transformers, and cannot be opened."""
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "model.safetensors").symlink_to(checkpoint / "gone")
+    cause = "DIR cannot be loaded as AutoModel: DIR/model.safetensors cannot be read: No such file or directory ("
+    assert refusal(checkpoint).startswith(cause)
+
+
+def test_weights_that_are_a_directory(checkpoint):
+    """As a copy that went wrong leaves it."""
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "model.safetensors").mkdir()
+    said = refusal(checkpoint)
+    assert said.startswith("DIR cannot be loaded as AutoModel: DIR/model.safetensors cannot be read: Is a directory (")
+
+
+@pytest.mark.parametrize("contents", [b"{", b"\xff\xfe", b'{"version": "1.0"}'])
+def test_damaged_tokenizers(checkpoint, contents):
+    """It is read before the weights are."""
+    (checkpoint / "tokenizer.json").write_bytes(contents)
+    said = refusal(checkpoint)
+    assert said.startswith("The tokenizer of DIR cannot be loaded: ")
+    assert said.endswith(
+        "\nTry: the files of the tokenizer and config.json as they were saved; download or copy them again."
+    )

@@ -11,6 +11,7 @@ from neuronkit.artifact import optimum
 from neuronkit.artifact.manifest import MANIFEST
 from neuronkit.errors import ArtifactMismatchError, ArtifactUploadError, OptionError, first_line
 from neuronkit.options import build, option
+from neuronkit.paths import named_directory
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +56,7 @@ def push_artifact(directory: Path, repository_id: str | None = None, **options: 
     )
     wanted = _one_of(given, "repository_id", "repo_id")
     token = _one_of(given, "token", "use_auth_token")
-    path = directory.expanduser()
+    path = named_directory(directory, "The directory")
     if not (path / MANIFEST).is_file() and optimum.section(path) is None:
         raise ArtifactMismatchError(f"{path} is not an artifact. Try: save_pretrained({str(path)!r}) first.")
     wanted = wanted or path.name

@@ -251,7 +251,7 @@ def read(directory: Path) -> Manifest:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         schema = record["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactCorruptError(
             f"{file} is truncated or not a manifest: {error}\nTry: compile the model again."
         ) from error

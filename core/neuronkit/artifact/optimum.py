@@ -286,8 +286,8 @@ def _folders(directory: Path) -> list[Path]:
 def _read(file: Path) -> dict[str, Any]:
     """Return a JSON object, empty where there is none; what is damaged is not of this kind of artifact."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

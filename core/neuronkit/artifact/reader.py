@@ -13,7 +13,8 @@ from neuronkit.artifact import optimum
 from neuronkit.artifact.manifest import File, Manifest
 from neuronkit.artifact.store import file_digest
 from neuronkit.environment import cache_directory
-from neuronkit.errors import ArtifactCorruptError, ArtifactMismatchError
+from neuronkit.errors import ArtifactCorruptError, ArtifactMismatchError, ArtifactNotFoundError
+from neuronkit.paths import named_directory
 
 TOKENIZER_FILES = frozenset(
     {"added_tokens.json", "chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"}
@@ -47,7 +48,7 @@ def open_artifact(path: str | Path) -> Artifact:
         ArtifactMismatchError: It is of optimum-neuron, and of a kind that neuronkit does not load.
         ArtifactSchemaError: A newer neuronkit wrote it.
     """
-    directory = Path(path).expanduser().absolute()
+    directory = named_directory(path, "An artifact", ArtifactNotFoundError).absolute()
     if not (directory / manifests.MANIFEST).is_file() and (found := optimum.read(directory)) is not None:
         return Artifact(directory, found, optimum.EXPORTER)
     return Artifact(directory, manifests.read(directory))

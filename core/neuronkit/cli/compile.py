@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 from neuronkit.cli.flags import add_options, add_shapes, given
 from neuronkit.cli.parser import CommandParser, UsageError, add_value
 from neuronkit.options import CompileOptions, SourceOptions
+from neuronkit.paths import named_directory
 from neuronkit.shape_names import AXES_OF_SHAPES
 
 SUMMARY = "Compile a checkpoint into an artifact."
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             given=values,
             progress=progress,
         )
-    print(Path(arguments.output).expanduser())
+    print(named_directory(arguments.output, "The output"))
     return 0
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from neuronkit.cli.parser import CommandParser
 from neuronkit.cli.printing import print_report
+from neuronkit.paths import named_path
 
 SUMMARY = "Write a package with a plugin of your own, which installs, compiles, runs and passes its tests."
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     sketch, info = find_sketch(arguments.task)
     names = make_names(arguments.name, arguments.architecture, info.key, is_pipeline=sketch.is_pipeline)
     texts = render_package(names, sketch, info)
-    directory = Path(arguments.directory).expanduser() / names.package
+    directory = named_path(arguments.directory, "The directory") / names.package
     write_package(texts, directory)
     commands = [
         f"cd {shlex.quote(str(directory))}",

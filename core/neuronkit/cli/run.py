@@ -17,6 +17,7 @@ from neuronkit.cli.printing import format_result, print_json, to_json
 from neuronkit.errors import InputError
 from neuronkit.images import NUMBERS, TASKS, free_path, require_image_ending, save_array, save_images
 from neuronkit.options import SourceOptions
+from neuronkit.paths import named_path
 
 SUMMARY = "Run an artifact on raw input: text, a question and its context, a prompt, an image."
 
@@ -122,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _require_ending(output: str, kind: str, *, as_json: bool) -> None:
     """Refuse a file's name that does not end as what is written into it: an image, or the numbers of another output type."""
-    path = Path(output).expanduser()
+    path = named_path(output, "--output", UsageError)
     if kind == "pil":
         try:
             require_image_ending(path)
@@ -143,7 +144,7 @@ def check_output(output: str) -> None:
         UsageError: It is a directory, or its own can be neither written nor made.
 
     """
-    path = Path(output).expanduser().absolute()
+    path = named_path(output, "--output", UsageError).absolute()
     if path.is_dir():
         raise UsageError(f"--output {output} is a directory. Try: the name of a file in it")
     folder = next(parent for parent in path.parents if parent.exists())
@@ -244,7 +245,7 @@ def _read(file: str, stdin: Callable[[], str | None]) -> str:
         return _required(stdin(), "-")
     try:
         with _utf_8(file):
-            return _without_last_break(Path(file).expanduser().read_bytes().decode(_ENCODING))
+            return _without_last_break(named_path(file, "A file", UsageError).read_bytes().decode(_ENCODING))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
 
@@ -270,12 +271,12 @@ def _print_pieces(pieces: Iterator[str], stdout: TextIO) -> None:
 
 def _deliver(result: Any, output: str | None, *, as_json: bool, grid: bool, as_array: bool = False) -> None:
     if images := _images(result):
-        path = Path(output).expanduser() if output else free_path(Path("out.png"), 1 if grid else len(images))
+        path = named_path(output, "--output") if output else free_path(Path("out.png"), 1 if grid else len(images))
         with _written(path):
             written = save_images(images, path, grid=grid)
         result = list(map(str, written)) if len(written) > 1 else str(written[0])
     elif output:
-        path = Path(output).expanduser()
+        path = named_path(output, "--output")
         if as_array and not as_json:
             with _written(path):
                 save_array(result, path)

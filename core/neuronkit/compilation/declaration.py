@@ -16,11 +16,12 @@ from neuronkit.backends.base import Capabilities
 from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
 from neuronkit.compilation.shapes import Shapes, default_shapes
 from neuronkit.compilation.suggestion import resolve_for
-from neuronkit.errors import ExportConfigError, NeuronkitError, OptionError
+from neuronkit.errors import ExportConfigError, NeuronkitError, OptionError, SourceError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.source import Source, resolve_source
 from neuronkit.manager import ask, blaming, make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, SourceOptions, names, split_options, unknown_shape_error
+from neuronkit.paths import named_directory
 from neuronkit.plugins import active_extensions
 from neuronkit.shape_names import AXES_OF_SHAPES, shape_of
 from neuronkit.tasks import canonical_task, infer_task
@@ -79,7 +80,7 @@ def _with_those_of_the_plugin(
 ) -> OptionError:
     """Return the error of all options; that of the core's own where the plugin cannot be found, or not without a download."""
     location = {name: given[name] for name in names(SourceOptions) if name in given}
-    if Path(model).expanduser().exists():
+    if named_directory(model, "The model", SourceError).exists():
         with suppress(NeuronkitError):
             options = split_options(location, None).source
             try:

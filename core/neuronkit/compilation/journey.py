@@ -32,13 +32,14 @@ from neuronkit.compilation.jobs import fit_weights, identity, keep, make_job, ru
 from neuronkit.compilation.parallel import run_forked
 from neuronkit.compilation.precision import in_precision, is_relative, tolerance
 from neuronkit.compilation.rebuild import rebuild_command, task_word
-from neuronkit.errors import OutputExistsError, ValidationError
+from neuronkit.errors import OutputExistsError, SourceError, ValidationError
 from neuronkit.export.config import ExportConfig, Graph
 from neuronkit.export.identity import libraries
 from neuronkit.export.source import MODULES_FILE, Source
 from neuronkit.manager import blaming
 from neuronkit.memory import expected_memory
 from neuronkit.options import CompileOptions, Parsed, as_json
+from neuronkit.paths import named_directory
 from neuronkit.plugins import resolve_backend
 from neuronkit.shape_names import axis_of
 from neuronkit.tasks import SENTENCES
@@ -72,7 +73,7 @@ def compile_model(
         progress: Called with a line of text at every step.
     """
     started = time.perf_counter()
-    target = Path(output).expanduser()
+    target = named_directory(output, "The output")
     request = read_request(model, task, given)
     source, loaded, parsed = request.source, request.loaded, request.parsed
     options = parsed.compile
@@ -209,7 +210,7 @@ def _spare_the_model(source: Source, target: Path) -> None:
         OutputExistsError: The output is the model's directory, or holds it.
     """
     output = target.resolve()
-    for path in (source.path.resolve(), Path(source.model).expanduser().resolve()):
+    for path in (source.path.resolve(), named_directory(source.model, "The model", SourceError).resolve()):
         if path.exists() and (path == output or output in path.parents):
             raise OutputExistsError(f"{target} holds the model that is compiled. Try: another directory.")
 

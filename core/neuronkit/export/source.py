@@ -11,8 +11,10 @@ from typing import Any
 import attrs
 
 from neuronkit.artifact.manifest import MANIFEST
-from neuronkit.errors import SourceError, first_line
+from neuronkit.errors import SourceError
+from neuronkit.export.hub import download
 from neuronkit.options import SourceOptions
+from neuronkit.paths import named_directory
 
 CONFIG_FILES = ("config.json", "model_index.json")
 """Where the architecture is written: a transformers checkpoint, a diffusers pipeline."""
@@ -26,7 +28,6 @@ ADAPTER_FILE = "adapter_config.json"
 """Where peft says which checkpoint an adapter belongs to."""
 _WEIGHT_SUFFIXES = {".bin", ".ckpt", ".h5", ".msgpack", ".pt", ".pth", ".safetensors"}
 """What files of weights that libraries read end with."""
-_HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors"]
 _CONFIG_PATTERNS = ["*.json", "*.txt", "*.model"]
 _SINGLE_FILES = (".safetensors", ".ckpt")
 
@@ -90,14 +91,28 @@ class Source:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The checkpoint's tokenizer, or None if it has none."""
+        """
+        The checkpoint's tokenizer, or None if it has none.
+
+        Raises:
+            SourceError: Its files, or the configuration, are not what transformers reads.
+        """
         if not any(
             (self.model_path / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
         ):
             return None
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.model_path, trust_remote_code=self.trust_remote_code)
+        try:
+            return AutoTokenizer.from_pretrained(self.model_path, trust_remote_code=self.trust_remote_code)
+        except (MemoryError, SourceError):
+            raise
+        except Exception as error:  # tokenizers has no class of its own
+            reason = " ".join(" ".join(str(error).splitlines()[:2]).split()) or type(error).__name__
+            raise SourceError(
+                f"The tokenizer of {self.model} cannot be loaded: {reason.rstrip('.')}.\n"
+                "Try: the files of the tokenizer and config.json as they were saved; download or copy them again."
+            ) from error
 
     @property
     def pad_token_id(self) -> int:
@@ -148,8 +163,8 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     """
     options = options or SourceOptions()
     if options.config:
-        options = attrs.evolve(options, config=str(Path(options.config).expanduser()))
-    path = Path(model).expanduser()
+        options = attrs.evolve(options, config=str(named_directory(options.config, "config")))
+    path = named_directory(model, "The model", SourceError)
     if path.is_file():
         return _single_file(path, options)
     if not path.is_dir():
@@ -164,6 +179,7 @@ def resolve_source(model: str | Path, options: SourceOptions | None = None) -> S
     _refuse_compiled(path)
     folder = _first_module(path)
     config = _read_config(Path(options.config) if options.config else path / folder)
+    _require_names(config, path)
     return Source(model=str(model), path=path, config=config, options=options, folder=folder)
 
 
@@ -252,6 +268,24 @@ def _read_config(directory: Path) -> dict[str, Any]:
     raise SourceError(f"{directory} has neither {' nor '.join(CONFIG_FILES)}: it is not a checkpoint.")
 
 
+def _require_names(config: dict[str, Any], path: Path) -> None:
+    """
+    Check of what kind is what tells an architecture and its task.
+
+    Raises:
+        SourceError: It is of another kind than text.
+    """
+    named = [("model_type", config.get("model_type")), ("_class_name", config.get("_class_name"))]
+    listed = config.get("architectures")
+    named += [("architectures", value) for value in (listed if isinstance(listed, list) else [listed])]
+    for field, value in named:
+        if value is not None and not isinstance(value, str):
+            raise SourceError(
+                f"{path} has {field} {value!r} in its configuration, which is no text.\n"
+                "Try: the configuration as it was saved; download or copy the checkpoint again."
+            )
+
+
 def optional_settings(file: Path) -> dict[str, Any]:
     """Return a JSON object that a checkpoint may lack; empty where there is none. See `read_settings`."""
     return read_settings(file) if file.is_file() else {}
@@ -292,8 +326,13 @@ def read_generation_settings(directory: Path) -> dict[str, Any] | None:
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # besides what is no JSON, numbers and nesting that Python does not read
         raise SourceError(f"{file} is not valid JSON: {error}") from error
+    except OSError as error:
+        raise SourceError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _single_file(path: Path, options: SourceOptions) -> Source:
@@ -323,49 +362,6 @@ def _single_file(path: Path, options: SourceOptions) -> Source:
                 "Try: --config DIR, a directory with the model_index.json and the configurations of such a checkpoint."
             ) from error
     return Source(model=str(path), path=directory, config=_read_config(directory), options=options, file=path)
-
-
-def is_hub_id(model: str) -> bool:
-    """Return whether a text has the form of a hub id: ``name`` or ``org/name``."""
-    name = r"\w([\w.-]*\w)?"
-    return re.fullmatch(rf"(?!.*(--|\.\.)){name}(/{name})?", model) is not None
-
-
-def download(
-    model: str, options: SourceOptions, *, everything: bool = False, patterns: list[str] | None = None
-) -> Path:
-    """
-    Return the directory of a hub model on this machine, downloading what is missing.
-
-    Args:
-        model: Hub id.
-        options: Revision, token and whether the hub may be asked.
-        everything: All files, as an artifact needs, instead of those of a checkpoint.
-        patterns: The files of a checkpoint to take; None takes all that are of use.
-
-    Raises:
-        SourceError: It is no hub id, or the hub did not give it.
-    """
-    if not is_hub_id(model):
-        raise SourceError(f"There is no directory {model!r}, and it is not a hub id either.")
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                model,
-                revision=options.revision,
-                token=options.token,
-                local_files_only=bool(options.local_files_only),
-                allow_patterns=None if everything else patterns or _HUB_PATTERNS,
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
-        raise SourceError(
-            f"There is no directory {model!r}, and the hub did not give a model of that name ({first_line(error)}).\n"
-            f"Try: the path of a directory that holds a config.json, or a hub id that you can reach."
-        ) from error
 
 
 def diffusers_slug(class_name: str) -> str:

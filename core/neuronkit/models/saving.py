@@ -14,6 +14,7 @@ from neuronkit.artifact.side_files import record_again
 from neuronkit.artifact.store import copy_artifact
 from neuronkit.errors import ArtifactMismatchError, OptionError, OutputExistsError
 from neuronkit.options import build
+from neuronkit.paths import named_directory
 from neuronkit.processors import require_there
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class OfArtifact:
         if kwargs and not push_to_hub:
             raise OptionError(f"{', '.join(kwargs)}: only for uploading.\nTry: push_to_hub=True, or leave it out.")
         require_there(self.session.artifact.path)
-        source, target = self.session.artifact.path, Path(directory).expanduser()
+        source, target = self.session.artifact.path, named_directory(directory, "The directory")
         itself = target.resolve() == source.resolve()
         others = [] if itself else _others(target)
         if others:
@@ -114,7 +115,7 @@ class OfArtifact:
         unnamed = repository_id is None and kwargs.get("repo_id") is None
         if directory is None and unnamed:
             raise OptionError("push_to_hub needs the repository's name.\nTry: push_to_hub(repo_id='<user>/<name>')")
-        if directory is not None and unnamed and not Path(directory).expanduser().is_dir():
+        if directory is not None and unnamed and not named_directory(directory, "The directory").is_dir():
             raise ArtifactMismatchError(
                 f"There is no directory {str(directory)!r}.\n"
                 f"Try: push_to_hub(repo_id={str(directory)!r}), if it is the repository's name."

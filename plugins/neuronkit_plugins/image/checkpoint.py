@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from neuronkit.errors import OptionError, SourceError
 from neuronkit.export.source import Source
+from neuronkit.paths import named_directory
 from neuronkit.shells import KEPT_FILE
 from neuronkit_plugins.image.components.controlnet import COMPONENT as CONTROLNET
 from neuronkit_plugins.image.components.unet import ADAPTED
@@ -130,7 +131,7 @@ def _replacements(options: AdaptedOptions) -> dict[str, Any]:
 
 def _load_component(option: str, model: str, name: str, kind: Any) -> Any:
     """Return a component from a directory or a hub id of its own, or from its folder in a whole pipeline's directory."""
-    folder = name if (Path(model).expanduser() / name / "config.json").is_file() else None
+    folder = name if (named_directory(model, option) / name / "config.json").is_file() else None
     try:
         own = kind.load_config(model, subfolder=folder).get("_class_name")
         if own in (None, kind.__name__):  # diffusers would load another class's, and leave out what this one lacks

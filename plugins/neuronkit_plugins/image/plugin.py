@@ -15,6 +15,7 @@ from neuronkit.errors import InputError, closest
 from neuronkit.export.source import Source
 from neuronkit.hooks import hookimpl
 from neuronkit.images import SETTINGS
+from neuronkit.paths import named_path
 from neuronkit_plugins.image.options import ImageCallOptions
 
 _ARGUMENTS = {
@@ -263,7 +264,7 @@ def read_image(value: Any) -> Any:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(Path(value).expanduser()) as opened:
+        with Image.open(named_path(value, "An image", InputError)) as opened:
             return ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
         raise InputError(f"{value} cannot be read as an image: {error}") from error

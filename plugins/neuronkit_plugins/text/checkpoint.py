@@ -159,8 +159,8 @@ def _reading(source: Source, auto_class_name: str, path: Path) -> Iterator[None]
         if isinstance(error, KeyError) or not reason:
             reason = f"{type(error).__name__} {reason}".rstrip()
         advice = "the configuration and the weights as they were saved; download or copy the checkpoint again"
-        if damaged := _damaged_file(path):
-            reason = f"{damaged} is truncated, or the pointer of a file that was not downloaded ({reason})"
+        if damage := _damaged_file(path):
+            reason = f"{damage} ({reason})"
             advice = "download or copy it again"
         elif (path / ADAPTER_FILE).is_file():
             advice = adapter_advice(path)
@@ -191,14 +191,19 @@ def _refuse_quantized(source: Source) -> None:
     )
 
 
-def _damaged_file(directory: Path) -> Path | None:
-    """Return the first file of safetensors whose header does not describe it; the error of transformers does not name it."""
+def _damaged_file(directory: Path) -> str | None:
+    """Say what the matter is with the first file of safetensors that cannot be read; the error of transformers names none."""
     for file in sorted(directory.glob("*.safetensors")):
         try:
-            with safe_open(file, "pt"):
+            with (
+                file.open("rb"),
+                safe_open(file, "pt"),
+            ):  # the latter says of a file without permission that there is none
                 pass
+        except OSError as error:
+            return f"{file} cannot be read: {error.strerror}"
         except SafetensorError:
-            return file
+            return f"{file} is truncated, or the pointer of a file that was not downloaded"
     return None
 
 

@@ -27,6 +27,7 @@ from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
 from neuronkit.errors import CompileError, WeightsError, compile_failures
 from neuronkit.options import CompileOptions
+from neuronkit.paths import named_path
 from neuronkit.weights import Constant, constant
 
 _LITERALS = "literals.safetensors"
@@ -106,7 +107,7 @@ def _place(options: CompileOptions) -> Path | None:
     """
     if options.compiler_workdir is None:
         return None
-    place = Path(options.compiler_workdir).expanduser()
+    place = named_path(options.compiler_workdir, "compiler_workdir")
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:

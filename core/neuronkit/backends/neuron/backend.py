@@ -18,6 +18,7 @@ from neuronkit.backends.neuron.placement import Placement, choose
 from neuronkit.backends.neuron.targets import TARGETS, family, parse_target
 from neuronkit.environment import compile_timeout
 from neuronkit.errors import OptionError
+from neuronkit.paths import named_path
 from neuronkit.shape_names import BATCH
 
 if TYPE_CHECKING:
@@ -234,6 +235,6 @@ def _work_directory(options: CompileOptions, graph: Graph, bucket: Bucket) -> It
         with tempfile.TemporaryDirectory(prefix="neuronkit-neuron-") as temporary:
             yield Path(temporary)
         return
-    directory = Path(options.compiler_workdir).expanduser().absolute() / graph.name
+    directory = named_path(options.compiler_workdir, "compiler_workdir").absolute() / graph.name
     directory.mkdir(parents=True, exist_ok=True)
     yield Path(tempfile.mkdtemp(prefix=f"{bucket.label}-", dir=directory))  # other processes may be at the same graph

@@ -14,6 +14,7 @@ from neuronkit.artifact.reader import Artifact
 from neuronkit.artifact.weights_file import read
 from neuronkit.backends.base import Rebindable
 from neuronkit.buckets import Bucket, chunks
+from neuronkit.callers import without_settings
 from neuronkit.errors import ArtifactIncompatibleError, InputError, WeightsError
 from neuronkit.loaded_graph import LoadedGraph
 from neuronkit.manager import ask
@@ -228,6 +229,7 @@ def _state_rows(loaded: LoadedGraph, bucket: Bucket, rows: int, first: int) -> t
     return None
 
 
+@without_settings()
 def open_session(artifact: Artifact, backend: Backend, placement: str | None = None) -> Session:
     """
     Open every graph of an artifact and bind one copy of its weights to all of them.

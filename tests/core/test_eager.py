@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import attrs
 import pytest
 import torch
 from torch import nn
@@ -9,7 +12,7 @@ from torch import nn
 import neuronkit
 from neuronkit import hookimpl
 from neuronkit.compilation.declaration import load_eager
-from neuronkit.errors import ExportConfigError, InputError, OptionError
+from neuronkit.errors import ExportConfigError, InputError, OptionError, WeightsError
 from neuronkit.export import CompilerHints, ExportConfig, Graph, Input, Output
 from tests.core.tide import KEY, TASK
 
@@ -86,6 +89,67 @@ def test_expanded_tensors(compiled, inline):
     x = torch.ones(2, 3)
     (wanted,) = module(x)
     assert torch.allclose(compiled(module, inline_weights=inline)(x=x), wanted)
+
+
+class Wave(nn.Module):
+    """Multiplies by the real part of a complex buffer, and counts in one of a width that torch computes little in."""
+
+    def __init__(self, phase, count):
+        super().__init__()
+        self.register_buffer("phase", phase)
+        self.register_buffer("count", count)
+
+    def forward(self, x, factor):
+        return (x * self.phase.real.float() + self.count.to(torch.int64) * factor[:, None],)
+
+
+def test_weights_of_rare_dtypes(compiled):
+    """Those that safetensors has are kept apart as any; of another the caller hears before anything is compiled."""
+    x, factor, count = torch.ones(2, 3), torch.ones(2), torch.full((3,), 65_535, dtype=torch.uint16)
+    phase = torch.tensor([1 + 2j, 3, 4j])
+    pipe = compiled(Wave(phase, count))
+    torch.testing.assert_close(pipe(x=x, factor=factor), phase.real.float() + torch.full((2, 3), 65_535.0))
+    wide = Wave(phase.to(torch.complex128), count)
+    with pytest.raises(WeightsError) as caught:
+        compiled(wide, force=True)
+    assert str(caught.value).startswith(
+        "module.phase is of dtype complex128, which a file of safetensors does not hold.\nTry: another dtype in the model ("
+    )
+    pipe = compiled(wide, force=True, inline_weights=True)
+    torch.testing.assert_close(pipe(x=x, factor=factor), phase.real.float() + torch.full((2, 3), 65_535.0))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "neuronkit.json", "net"])
+def test_files_of_a_plugin_over_those_of_the_artifact(tide_checkpoint, tmp_path, name):
+    """What was validated stays as it was."""
+
+    class Careless(Given):
+        @hookimpl
+        def export_config(self):
+            def write(directory):
+                found = [path for path in (directory / name).rglob("*") if path.is_file()]
+                (found[0] if found else directory / name).write_text("{}")
+
+            return attrs.evolve(config_of(self.module), write_files=write)
+
+    plugin = Careless(Scale(torch.eye(3), torch.ones(3)))
+    with neuronkit.get_registry().temporary(plugin, KEY), pytest.raises(ExportConfigError) as caught:
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, cache=False)
+    assert f"must leave alone what the artifact has already, and changed {name}" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_the_caller(compiled):
+    """A default device and an autocast are for code of the caller's own: the model is the same in each."""
+    x, wanted = torch.randn(2, 3), None
+    for setting in (nullcontext(), torch.device("meta"), torch.autocast("cpu", dtype=torch.bfloat16)):
+        torch.manual_seed(0)
+        with setting:
+            module = Scale(torch.randn(3, 3, device="cpu"), torch.ones(3, device="cpu"))
+            pipe = compiled(module, force=True)
+        found = pipe(x=x)
+        wanted = found if wanted is None else wanted
+        assert torch.equal(found, wanted)
 
 
 def test_weights_without_values():

@@ -42,6 +42,14 @@ def graph_of(**changes):
         (lambda: Output("", ["batch"]), "name of Output must be an identifier (got '')."),
         (lambda: graph_of(name="a/b"), "name of Graph must be an identifier (got 'a/b')."),
         (lambda: Input("x", ["batch", 0]), "An axis must be a name or a size of at least 1 (got 0 in ('batch', 0))."),
+        (
+            lambda: CompilerHints(max_batch="8"),
+            "max_batch must be a whole number of at least 1 (got '8').",
+        ),
+        (
+            lambda: graph_of(hints={}),
+            "hints of a Graph must be a CompilerHints (got {}).\nTry: CompilerHints(...)",
+        ),
         (lambda: Input("x", [True]), "An axis must be a name or a size of at least 1 (got True in (True,))."),
         (lambda: Output("y", [1.5]), "An axis must be a name or a size of at least 1 (got 1.5 in (1.5,))."),
         (lambda: Output("y", ["a", 3, "a"]), "A tensor cannot have the same axis twice (got ('a', 3, 'a'))."),

@@ -92,7 +92,7 @@ def test_converted_tensors_are_written_as_they_are_wanted(tmp_path):
 def test_every_dtype_has_a_name(tmp_path):
     """Those of safetensors, bytes and complex numbers among them."""
     names = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64")
-    names += ("int64", "int32", "int16", "int8", "uint8", "bool")
+    names += ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool")
     tensors = {name: torch.ones(3).to(getattr(torch, name)) for name in names}
     write(tmp_path / "all", as_they_are(tensors))
     found = read(tmp_path / "all")

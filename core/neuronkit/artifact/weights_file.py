@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from neuronkit.weights import Constant, Fitted, raw_bytes
+from neuronkit.errors import WeightsError
+from neuronkit.weights import Constant, Fitted, dtype_name, raw_bytes
 
 WEIGHTS = "weights.safetensors"
 """Not a checkpoint's name: other libraries would find none of their weights in it, and go on with random ones."""
@@ -27,6 +28,9 @@ _DTYPES = {
     "int16": "I16",
     "int8": "I8",
     "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
     "bool": "BOOL",
     "complex64": "C64",
 }
@@ -65,6 +69,24 @@ def write(file: Path, tensors: Mapping[str, Fitted]) -> None:
         for name in names:
             made = kept[name].make()
             opened.write(raw_bytes(made.permute(axes[name]) if name in axes else made))
+
+
+def require_storable(tensors: Mapping[str, torch.Tensor]) -> None:
+    """
+    Refuse weights that no file could hold, before anything is compiled that leaves them outside.
+
+    Args:
+        tensors: By name.
+
+    Raises:
+        WeightsError: One is of a dtype that safetensors has no name for.
+    """
+    for name, tensor in tensors.items():
+        if dtype_name(tensor.dtype) not in _DTYPES:
+            raise WeightsError(
+                f"{name} is of dtype {dtype_name(tensor.dtype)}, which a file of safetensors does not hold.\n"
+                f"Try: another dtype in the model ({', '.join(sorted(_DTYPES))}), or --inline-weights."
+            )
 
 
 def _width(wanted: Constant) -> int:

@@ -14,6 +14,7 @@ from neuronkit import __version__, weights
 from neuronkit.artifact.cache import CacheEntry, GraphCache, content_key, copy_into
 from neuronkit.artifact.manifest import CompiledGraphRecord
 from neuronkit.artifact.store import copy_files
+from neuronkit.artifact.weights_file import require_storable
 from neuronkit.backends.base import Backend, CompiledGraph
 from neuronkit.buckets import Bucket
 from neuronkit.compilation.precision import trace_module
@@ -95,11 +96,16 @@ def make_job(
         backend: What compiles it.
         options: The core's.
         common: The model's `identity`.
+
+    Raises:
+        WeightsError: A weight that stays apart is of a dtype that no file of weights holds.
     """
     inline = graph.hints.inline_weights
     traced = trace_module(graph, wrapped, options, backend)
     with _layout(graph, traced, backend):
         tensors = weights.module_tensors(traced)
+        if not inline:
+            require_storable(tensors)
         described = weights.digest(tensors) if inline else weights.signature(tensors)
     parts = {
         **common,

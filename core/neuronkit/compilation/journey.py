@@ -27,6 +27,7 @@ from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory, require_free
 from neuronkit.backends.base import Backend
 from neuronkit.buckets import Bucket
+from neuronkit.callers import without_settings
 from neuronkit.compilation.declaration import Request, choose_buckets, declare, read_request, refuse_shared_states
 from neuronkit.compilation.jobs import fit_weights, identity, keep, make_job, run_job, settle_weights
 from neuronkit.compilation.parallel import run_forked
@@ -52,6 +53,7 @@ Progress = Callable[[str], None]
 
 
 @in_turn("compile")
+@without_settings()
 def compile_model(
     model: str | Path,
     output: str | Path,

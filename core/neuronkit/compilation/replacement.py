@@ -17,6 +17,7 @@ from neuronkit.artifact.reader import Artifact, remember
 from neuronkit.artifact.side_files import write_side_files
 from neuronkit.artifact.store import atomic_directory
 from neuronkit.buckets import Bucket
+from neuronkit.callers import without_settings
 from neuronkit.compilation.declaration import load_eager
 from neuronkit.compilation.journey import make_gate, source_record
 from neuronkit.compilation.precision import in_precision, trace_module
@@ -37,6 +38,7 @@ from neuronkit.validation.gate import write_and_validate
 
 
 @in_turn("compile")
+@without_settings()
 def bind_checkpoint(artifact: Artifact, checkpoint: str | Path, given: Mapping[str, Any], output: Path) -> Artifact:
     """
     Write an artifact of the same graphs with the weights, configuration and tokenizer of another checkpoint, validated.

@@ -52,6 +52,11 @@ def _known_dtype(instance: object, attribute: attrs.Attribute[str], value: str) 
         raise ExportConfigError(f"{attribute.name} of {name} must be one of {', '.join(DTYPES)} (got {value!r}).")
 
 
+def _at_least_one(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if type(value) is not int or value < 1:
+        raise ExportConfigError(f"{attribute.name} must be a whole number of at least 1 (got {value!r}).")
+
+
 def _axis_sizes(instance: object, attribute: attrs.Attribute[tuple[Axis, ...]], value: tuple[Axis, ...]) -> None:
     for axis in value:
         if isinstance(axis, bool) or not isinstance(axis, (str, int)) or (isinstance(axis, int) and axis < 1):
@@ -150,9 +155,14 @@ class CompilerHints:
     dynamic_axes: tuple[str, ...] = attrs.field(default=_USUALLY_DYNAMIC, converter=_names)
     keep_fp32: bool = False
     channels_last: bool = False
-    max_batch: int = 64
+    max_batch: int = attrs.field(default=64, validator=_at_least_one)
     pieces: Mapping[str, int] = attrs.field(factory=dict)
     memory_bound: Mapping[str, int] = attrs.field(factory=dict)
+
+
+def _hints(instance: object, attribute: attrs.Attribute[CompilerHints], value: CompilerHints) -> None:
+    if not isinstance(value, CompilerHints):
+        raise ExportConfigError(f"hints of a Graph must be a CompilerHints (got {value!r}).\nTry: CompilerHints(...)")
 
 
 @attrs.frozen
@@ -244,7 +254,7 @@ class Graph:
     kind: str | None = None
     wrap: Callable[[Any], Any] | None = None
     sizes: Mapping[str, int | list[int]] = attrs.field(factory=dict, converter=_by_name)
-    hints: CompilerHints = attrs.field(factory=CompilerHints)
+    hints: CompilerHints = attrs.field(factory=CompilerHints, validator=_hints)
     probe: Probe | None = None
 
     def __attrs_post_init__(self) -> None:

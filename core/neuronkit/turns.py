@@ -26,6 +26,9 @@ def in_turn(what: Literal["compile", "read"]) -> Iterator[None]:
         what: ``"compile"`` is from loading a checkpoint to the validated artifact, ``"read"`` reading one exported program.
 
     """
-    lock = _LOCKS.setdefault((os.getpid(), what), threading.RLock())
+    process = os.getpid()
+    for other in [key for key in tuple(_LOCKS) if key[0] != process]:  # of the process that this one was forked from
+        _LOCKS.pop(other, None)
+    lock = _LOCKS.setdefault((process, what), threading.RLock())
     with lock:
         yield

@@ -11,7 +11,7 @@ import pytest
 import neuronkit
 from neuronkit.environment import temporarily
 from neuronkit.hooks import hookimpl
-from neuronkit.turns import in_turn
+from neuronkit.turns import _LOCKS, in_turn
 from tests.core.tide import KEY, TASK, Tide
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -134,5 +134,20 @@ def test_a_fork_does_not_wait_for_a_thread_that_it_does_not_have(what):
     process.join(30)
     done.set()
     thread.join()
+    process.kill()
+    assert process.exitcode == 0
+
+
+def test_a_fork_keeps_no_locks_of_others():
+    """However many forks there were before it."""
+
+    def count():
+        with in_turn("read"):
+            assert {process for process, _ in _LOCKS} == {os.getpid()}
+
+    with in_turn("read"):
+        process = multiprocessing.get_context("fork").Process(target=count)
+        process.start()
+        process.join(30)
     process.kill()
     assert process.exitcode == 0

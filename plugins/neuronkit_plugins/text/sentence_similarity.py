@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import attrs
@@ -223,8 +224,8 @@ def _check_encode(output_value: str | None, precision: str | None, batch_size: i
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)} (got {precision!r}).")
     if precision not in ("float32", None) and output_value != "sentence_embedding":
         raise InputError(f"precision: only sentence embeddings are quantized (got {precision!r} for {output_value!r}).")
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1 (got {batch_size}).")
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise InputError(f"batch_size must be a whole number of at least 1 (got {batch_size!r}).")
 
 
 class SentenceSimilarity(EncoderTask):

@@ -115,11 +115,11 @@ def test_inf2_and_trn1_have_one_architecture(inf2):
             r"compiled with torch-neuronx 2\.8\.0, and this is torch-neuronx 2\.9",
         ),
         ("inf2.xlarge", {"neuronx_cc": "2.27.5334.0"}, r"compiled with neuronx-cc 2\.27\.5334\.0, and this is"),
-        ("trn2.3xlarge", {}, "compiled for trn1 cores, and this machine has trn2"),
+        ("trn2.3xlarge", {}, "compiled for trn1 cores, and this machine has trn2, which needs --target trn2"),
         (
             "trn2.3xlarge",
             {"architecture": "trn2"},
-            "logical cores of 1 physical ones, and the run time makes them of 2",
+            "logical cores of 1 physical ones, .* of 2, which needs --lnc 2, or NEURON_LOGICAL_NC_CONFIG=1 here",
         ),
         (None, {}, r"no Neuron device \(/dev/neuron0\)"),
     ],

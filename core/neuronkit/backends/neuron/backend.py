@@ -118,11 +118,14 @@ class NeuronBackend:
             if here is not None and compiled != here:
                 return f"it was compiled with {name} {compiled}, and this is {name} {here}"
         if (architecture := host.architecture()) and fingerprint.get("architecture") != architecture:
-            return f"it was compiled for {fingerprint.get('architecture')} cores, and this machine has {architecture}"
+            return (
+                f"it was compiled for {fingerprint.get('architecture')} cores, and this machine has {architecture}, which needs "
+                f"--target {architecture}"
+            )
         if (lnc := fingerprint.get("lnc")) != host.logical_cores():
             return (
                 f"it was compiled for logical cores of {lnc} physical ones, and the run time makes them of "
-                f"{host.logical_cores()} (NEURON_LOGICAL_NC_CONFIG)"
+                f"{host.logical_cores()}, which needs --lnc {host.logical_cores()}, or NEURON_LOGICAL_NC_CONFIG={lnc} here"
             )
         return None
 

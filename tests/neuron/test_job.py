@@ -73,6 +73,15 @@ def test_a_refused_graph_is_explained_and_its_log_kept(machine, tmp_path):
     assert (kept / "compiler/command.txt").is_file()
 
 
+def test_flags_that_no_record_would_have_do_not_reach_the_worker(broken_worker, monkeypatch, machine, capsys):
+    monkeypatch.setenv("NEURON_CC_FLAGS", "--optlevel=3")
+    with pytest.raises(NeuronCompileError) as caught:
+        broken_worker("import os; print(os.environ.get('NEURON_CC_FLAGS')); raise SystemExit(3)")
+    assert caught.value.log.read_text() == "None\n"
+    backend.check_options(CompileOptions(target="inf2"))
+    assert capsys.readouterr().err == "note: NEURON_CC_FLAGS is not used; --compiler-args takes flags\n"
+
+
 def test_the_worker_is_told_the_platform_where_there_is_no_device(machine, tmp_path, monkeypatch):
     told = {}
 

@@ -51,8 +51,9 @@ cores, see the [guide](../neuron.md)), `CXX` (the compiler of the cpu backend), 
 Set while something compiles: `TORCHINDUCTOR_CACHE_DIR`, by the cpu backend, to a directory below the cache;
 `NEURON_FUSE_SOFTMAX=1`, for the compiler's own process, where the component is of the kind {fused};
 `NEURON_PLATFORM_TARGET_OVERRIDE`, for that process too, where this machine has no Neuron cores of the target's family, or
-the variable is set already; `TORCH_NEURONX_NEFF_CACHE_DIR`, by neuron-native, to the directory where it gathers the
-binaries. When neuron-native loads, it reads this one and copies the artifact's binaries to where it points.
+the variable is set already, and `NEURON_CC_FLAGS` is taken away from it; `TORCH_NEURONX_NEFF_CACHE_DIR`, by neuron-native,
+to the directory where it gathers the binaries. When neuron-native loads, it reads this one and copies the artifact's
+binaries to where it points.
 """
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,6 +72,8 @@ class NeuronBackend:
             raise OptionError(
                 "dynamic_batch_size: needs the weights inside the graphs. Try: without --no-inline-weights."
             )
+        if os.environ.get(flags.VARIABLE):
+            print(f"note: {flags.VARIABLE} is not used; --compiler-args takes flags", file=sys.stderr)  # noqa: T201
 
     def target(self, options: CompileOptions) -> str:
         """

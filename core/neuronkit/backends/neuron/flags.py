@@ -53,6 +53,8 @@ RECIPES: Mapping[str | None, Recipe] = {
 }
 """`Graph.kind` -> recipe; a kind that is not listed gets the first."""
 
+VARIABLE = "NEURON_CC_FLAGS"
+"""The variable with flags for whatever compiles; a compilation here does not see it."""
 PLATFORM = "NEURON_PLATFORM_TARGET_OVERRIDE"
 """The variable that tells Neuron's libraries what to compile for."""
 _AUTO_CAST = {"none": "none", "matmul": "matmult", "all": "all"}

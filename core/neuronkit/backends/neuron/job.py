@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from neuronkit.backends.neuron import failures
+from neuronkit.backends.neuron import failures, flags
 from neuronkit.backends.neuron.errors import NeuronCompileError, NeuronCompileTimeoutError
 from neuronkit.environment import cache_directory
 from neuronkit_registry.installed import import_path
@@ -208,8 +208,10 @@ def _keep(log: Path, job: Job) -> tuple[Path | None, str]:
 
 def _environment(job: Job, extra: Mapping[str, str]) -> dict[str, str]:
     scripts = str(Path(sys.executable).parent)
+    # Every flag is in the artifact's record and in the cache's key; those of this variable would be in neither.
+    inherited = {name: value for name, value in os.environ.items() if name != flags.VARIABLE}
     return {
-        **os.environ,
+        **inherited,
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join(job.path),
         "TOKENIZERS_PARALLELISM": "false",

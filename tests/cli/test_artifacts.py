@@ -162,6 +162,39 @@ def test_bench_of_inputs_of_any_axes(cli, tmp_path, static):
     assert [result["sizes"] for result in found["results"]] == [{"batch": 2}]
 
 
+class Doubled(nn.Module):
+    """Takes samples, which no shape of the core's is named after."""
+
+    def forward(self, wave):
+        return (wave * 2,)
+
+
+class DoubledPlugin(Echo):
+    """Declares it."""
+
+    @neuronkit.hookimpl
+    def export_config(self, source):
+        axes = ["batch", "samples"]
+        graph = Graph("doubled", [Input("wave", axes, "float32")], [Output("twice", axes)])
+        return ExportConfig(load=Doubled, graphs=[graph], shapes={"samples": [4, 8]})
+
+
+def test_bench_of_an_axis_of_the_plugin_s_own(cli, tmp_path):
+    """Its sizes are typed by its name, which is known only when the artifact is."""
+    with neuronkit.get_registry().temporary(DoubledPlugin(), "echo.double"):
+        neuronkit.compile(write_checkpoint(tmp_path / "echo"), tmp_path / "out", task="echo.double", optlevel=1)
+        found = cli("bench", tmp_path / "out", "--samples", "3,7", "--repeats", "1", "--json").json
+        assert [(result["sizes"]["samples"], result["bucket"]) for result in found["results"]] == [
+            (3, "batch1-64_samples4"),
+            (7, "batch1-64_samples8"),
+        ]
+        mistyped = cli("bench", tmp_path / "out", "--sample", "3")
+        wrong = cli("bench", tmp_path / "out", "--samples", "few")
+    assert (mistyped.status, wrong.status) == (2, 2)
+    assert "error: there is no option --sample, and no axis 'sample'. Did you mean samples?" in mistyped.err
+    assert "error: --samples: must be a size or a list of sizes (got 'few')." in wrong.err
+
+
 def test_turns_alternate():
     """Each turn runs every call once, and the budget ends it after three."""
     seen = []

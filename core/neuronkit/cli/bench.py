@@ -10,8 +10,9 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from neuronkit.cli.flags import add_options, add_shapes, given
-from neuronkit.cli.parser import CommandParser, UsageError
+from neuronkit.cli.parser import CommandParser, UsageError, closest_hint
 from neuronkit.cli.printing import format_table, print_report
+from neuronkit.conversion import as_sizes
 from neuronkit.options import SourceOptions
 from neuronkit.shape_names import AXES_OF_SHAPES, BATCH, axis_of
 
@@ -57,7 +58,9 @@ def configure(parser: CommandParser) -> None:
         "--trust-artifact", action="store_true", help="Load an artifact from the hub, although it holds native code."
     )
     shapes = parser.add_argument_group(
-        "sizes", "A size, or several with commas between: every combination is measured."
+        "sizes",
+        "A size, or several with commas between: every combination is measured. Axes of a plugin's own, such as samples, are "
+        "given by their names.",
     )
     add_shapes(shapes, type=_sizes)
     add_options(
@@ -65,6 +68,7 @@ def configure(parser: CommandParser) -> None:
         SourceOptions,
         leave_out=("config", "trust_remote_code"),
     )
+    parser.take_undeclared()
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             **given(arguments, SourceOptions),
         )
         session: Session = shell.session
+        asked |= _own_sizes(arguments.undeclared, session)
         results = []
         for graph in session.graphs.values():
             for sizes in sizes_of(graph, session.manifest.shapes, asked):
@@ -103,6 +108,27 @@ def run(arguments: argparse.Namespace) -> int:
         print(_table(results))
         print(f"{manifest.key} on {manifest.backend}, {threads} threads, medians", file=sys.stderr)
     return 0
+
+
+def _own_sizes(typed: Mapping[str, Any], session: Session) -> dict[str, list[int]]:
+    """
+    Return the sizes that were typed for axes of the plugin's own, by axis.
+
+    Raises:
+        UsageError: No graph has such an axis, or it is no size.
+
+    """
+    axes = {axis for graph in session.graphs.values() for axis in graph.graph.axes}
+    found = {}
+    for name, value in typed.items():
+        if name not in axes:
+            hint = closest_hint(name, axes) or f" The graphs have the axes {', '.join(sorted(axes))}."
+            raise UsageError(f"there is no option --{name.replace('_', '-')}, and no axis {name!r}.{hint}")
+        try:
+            found[name] = as_sizes(value)
+        except ValueError as error:
+            raise UsageError(f"--{name.replace('_', '-')}: {error}") from error
+    return found
 
 
 def sizes_of(

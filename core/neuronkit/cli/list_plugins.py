@@ -23,7 +23,7 @@ it, so that a plugin which is broken cannot get in the way.
 Status: available (would be imported if its key were asked for), loaded (was imported and keeps the contract),
 disabled (by NEURONKIT_PLUGINS or NEURONKIT_DISABLE_PLUGINS), conflict (two packages offer the key and nothing says
 which is meant), shadowed (another plugin of the key is used), incompatible (written for another neuronkit), malformed
-(its entry point cannot be understood), broken (cannot be imported, or breaks the contract).
+(its entry point cannot be understood), broken (cannot be imported, or breaks the contract, that of its options included).
 
 JSON: {"schema": 1, "neuronkit": VERSION, "hook_api": [MAJOR, MINOR], "plugins": [{"key", "architecture", "task",
 "target", "package", "version", "api", "origin", "status", "reason", "hint"}], "problems": [TEXT, ...]}. With -v each
@@ -73,19 +73,19 @@ def run(arguments: argparse.Namespace) -> int:
     registry = get_registry()
     known = registry.records()
     records = _select(known, arguments.task, arguments.package)
-    with_options = arguments.verbose and arguments.json
+    tells_options = arguments.verbose and arguments.json
     options: Sequence[Any] = [None] * len(records)
     broken = False
-    if arguments.check or with_options:
+    if arguments.check or tells_options:
         from neuronkit.cli.probing import probe
 
-        outcomes = probe(records, apart=arguments.check, with_options=with_options, seconds=arguments.timeout)
+        outcomes = probe(records, apart=arguments.check, seconds=arguments.timeout)
         records = [outcome.info for outcome in outcomes]
         options = [outcome.options for outcome in outcomes]
         broken = any(record.status == "broken" for record in records)
     problems = registry.problems()
     if arguments.json:
-        print_report(_describe(records, problems, options if with_options else None))
+        print_report(_describe(records, problems, options if tells_options else None))
     else:
         if records:
             _print_table(records, verbose=arguments.verbose)

@@ -33,7 +33,7 @@ class Outcome:
 
     Args:
         info: Its record, with the status that the import gave it.
-        options: JSON schema of its options, if it was asked for and the plugin loads.
+        options: JSON schema of its options, if the plugin loads.
 
     """
 
@@ -41,20 +41,19 @@ class Outcome:
     options: dict[str, Any] | None = None
 
 
-def probe(records: Sequence[PluginInfo], *, apart: bool, with_options: bool, seconds: float) -> list[Outcome]:
+def probe(records: Sequence[PluginInfo], *, apart: bool, seconds: float) -> list[Outcome]:
     """
-    Import every plugin that may be imported, and return an outcome for every record, in their order.
+    Import every plugin that may be imported, ask it for its options, and return an outcome for every record, in their order.
 
     Args:
         records: The candidates; those that must not be imported come back as they are.
         apart: Each in a process of its own; otherwise in one, and in another after a plugin that ended it.
-        with_options: Also ask for the options.
         seconds: How long one may take.
 
     """
     wanted = [record for record in records if record.status in ENABLED and record.origin is not Origin.RUNTIME]
     groups = [[record] for record in wanted] if apart else [wanted]
-    children = _Children(with_options, seconds)
+    children = _Children(seconds)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         try:
             found = [outcome for group in pool.map(children.import_all, groups) for outcome in group]
@@ -68,8 +67,7 @@ def probe(records: Sequence[PluginInfo], *, apart: bool, with_options: bool, sec
 class _Children:
     """The processes that import plugins for us."""
 
-    def __init__(self, with_options: bool, seconds: float) -> None:
-        self._with_options = with_options
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
@@ -92,7 +90,6 @@ class _Children:
         request = {
             "path": import_path(),
             "plugins": [[record.key, record.package] for record in records],
-            "with_options": self._with_options,
         }
         outcomes: list[Outcome] = []
         with tempfile.TemporaryFile("w+", errors="replace") as noise:
@@ -191,7 +188,7 @@ def _answer_requests() -> None:
     for key, package in request["plugins"]:
         info = registry.try_load(key, package)
         schema = None
-        if info.status is not Status.BROKEN and request["with_options"]:
+        if info.status is not Status.BROKEN:
             info, schema = _ask_for_options(info, load_plugin(info, MODELS.contract))
         answer = {"status": info.status, "reason": info.reason, "hint": info.hint, "options": schema}
         print(json.dumps(answer, default=str), file=answers, flush=True)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import neuronkit
 from neuronkit.errors import SourceError
+from neuronkit_registry import UnknownPluginError
 from tests.generation.checkpoints import tiny_decoder
 from tests.plugins.checkpoints import tiny_bert
 
@@ -190,3 +191,19 @@ def test_damaged_tokenizers(checkpoint, contents):
     assert said.endswith(
         "\nTry: the files of the tokenizer and config.json as they were saved; download or copy them again."
     )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task", "fits"),
+    [
+        ("nystromformer", "feature-extraction", True),
+        ("clip", "feature-extraction", False),
+        ("layoutlm", "token-classification", False),
+    ],
+)
+def test_whose_plugin_may_serve_another_encoder(tmp_path, architecture, task, fits):
+    """One that takes texts and nothing else; images and the places of words would be left out."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": architecture}))
+    with pytest.raises(UnknownPluginError) as raised:
+        neuronkit.compile(tmp_path, tmp_path / "out", task=task)
+    assert ("takes the inputs of every encoder" in str(raised.value)) is fits

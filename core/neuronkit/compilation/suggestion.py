@@ -11,6 +11,9 @@ from neuronkit.tasks import AUTO_MAPPINGS
 from neuronkit_registry import LoadedPlugin, UnknownPluginError
 
 _STANDARD = ("input_ids", "attention_mask")
+_TEXT = "text"
+_BOXES = "bbox"
+"""Where words lie on a page: an encoder that is told nothing of it takes all words for one place."""
 _MAPPINGS = {task: mapping for mapping, task in AUTO_MAPPINGS.items() if task != "text-generation"}
 _MAPPINGS["sentence-similarity"] = _MAPPINGS["feature-extraction"]
 
@@ -51,7 +54,7 @@ def resolve_for(source: Source, key: str) -> LoadedPlugin:
 
 
 def class_name(source: Source, task: str) -> str | None:
-    """Return the name of transformers' class for a checkpoint and a task, if it takes the standard inputs."""
+    """Return the name of transformers' class for a checkpoint and a task, if it takes texts by the standard inputs alone."""
     import transformers
     from transformers.models.auto import modeling_auto
 
@@ -59,5 +62,12 @@ def class_name(source: Source, task: str) -> str | None:
     name = names[0] if isinstance(names, (list, tuple)) else names
     if not name or not hasattr(transformers, name):
         return None
-    parameters = inspect.signature(getattr(transformers, name).forward).parameters
-    return str(name) if all(wanted in parameters for wanted in _STANDARD) else None
+    kind = getattr(transformers, name)
+    if {*_listed(getattr(kind, "input_modalities", _TEXT))} != {_TEXT}:
+        return None
+    parameters = inspect.signature(kind.forward).parameters
+    return str(name) if all(wanted in parameters for wanted in _STANDARD) and _BOXES not in parameters else None
+
+
+def _listed(value: str | list[str] | tuple[str, ...]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)

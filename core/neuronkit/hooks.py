@@ -144,6 +144,9 @@ def default_shapes(source: Source) -> Mapping[str, list[int]]:
 
     Args:
         source: The checkpoint.
+
+    Returns:
+        Sizes by shape name, of axes that a graph has or names in the `shapes` of the export config.
     """
 
 
@@ -182,7 +185,7 @@ def options() -> type:
     A field made by `neuronkit.options.option` says at which stage it is accepted; a plain attrs field is accepted at both,
     and what was given at compile time is the default of every later call. What may be given at compile time is recorded, so
     its type is ``bool``, ``int``, ``float``, ``str``, ``Path``, ``Literal``, an ``Enum``, or lists, tuples, mappings and unions
-    of these. No name is one of the core's options.
+    of these. No name is one of the core's options, nor, but for options of a call alone, a shape such as ``batch_size``.
     """
 
 
@@ -193,6 +196,9 @@ def shell(session: Session) -> Any:
 
     Args:
         session: The loaded artifact.
+
+    Returns:
+        An object that has the session as ``session`` and, for a pipeline, `neuronkit.processors.Processors` as ``processors``.
     """
 
 
@@ -205,4 +211,7 @@ def postprocess(outputs: Any, context: Any, options: Any) -> Any:
         outputs: What `call` returned.
         context: What `preprocess` returned beside the tensors.
         options: The plugin's options for this call.
+
+    Returns:
+        Anything but None, which is what a method gives that returns nothing.
     """

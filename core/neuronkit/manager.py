@@ -151,5 +151,10 @@ _RESULTS = {
         lambda result: isinstance(result, (tuple, list)) and len(result) == 2 and isinstance(result[0], Mapping),
         "the tensors by name and the context for postprocess: (tensors, context)",
     ),
+    "shell": (
+        lambda result: hasattr(result, "session"),
+        "an object around the session, such as a NeuronBaseModel(session)",
+    ),
+    "postprocess": (lambda result: result is not None, "what the caller asked for"),
 }
 """What hooks may return, and what to return instead of anything else."""

@@ -251,6 +251,10 @@ def find_mistakes(options_class: type) -> tuple[str, ...]:
     for field in attrs.fields(options_class):
         if field.name in (*names(CompileOptions), *names(SourceOptions)):
             found.append(f"{field.name} is an option of the core; give it another name")
+        elif field.name in SHAPE_NAMES and _meta(field).get("stage") != "call":
+            found.append(
+                f"{field.name} is a size, which a compile would no longer be given; give it another name, or stage='call'"
+            )
         elif not field.init or field.alias != field.name:
             found.append(f"{field.name} is no argument of the class that bears its name; make it a public field")
         elif _meta(field).get("stage") != "call" and (kind := unknown_type(hints.get(field.name, Any))) is not None:

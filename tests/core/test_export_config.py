@@ -200,6 +200,10 @@ def test_tolerance_may_be_a_number():
     assert ExportConfig(nn.Identity, [graph_of()], tolerance=1e-2).tolerance == Tolerance(fp32=1e-2)
     assert ExportConfig(nn.Identity, [graph_of()], tolerance=0).tolerance.fp32 == 0
     assert ExportConfig(nn.Identity, [graph_of()], tolerance=Tolerance(bf16=1)).tolerance.bf16 == 1
+    with pytest.raises(
+        ExportConfigError, match=r"^tolerance .* must be a Tolerance or a number \(got \{'fp32': 0\.01\}\)\.\nTry: "
+    ):
+        ExportConfig(nn.Identity, [graph_of()], tolerance={"fp32": 1e-2})
 
 
 class Returns(nn.Module):

@@ -13,7 +13,7 @@ import torch
 import neuronkit
 from neuronkit import hookimpl
 from neuronkit.cli import main
-from neuronkit.errors import ArtifactCorruptError, ExportConfigError, InputError, OptionError
+from neuronkit.errors import ArtifactCorruptError, ArtifactIncompatibleError, ExportConfigError, InputError, OptionError
 from neuronkit.hooks import CORE_HOOKS
 from neuronkit.manager import make_manager
 from neuronkit.options import json_schema, option
@@ -141,6 +141,79 @@ def test_preprocess_returns_a_pair(tide_artifact):
     )
 
 
+class Careless(Tide):
+    """Tides that end otherwise than they should."""
+
+    @hookimpl
+    def shell(self, session):
+        return self.changes["shell"](session) if "shell" in self.changes else None
+
+    @hookimpl
+    def postprocess(self, outputs):
+        """Forget to return anything."""
+
+
+def test_postprocess_returns_something(tide_artifact):
+    with neuronkit.get_registry().temporary(Careless(), KEY):
+        pipe = neuronkit.pipeline(tide_artifact)
+        with pytest.raises(PluginContractError) as raised:
+            pipe(readings=["1 2"])
+    assert str(raised.value) == (
+        f"postprocess of {__name__}:Careless returned None.\nTry: return what the caller asked for."
+    )
+
+
+def test_a_shell_has_its_session(tide_artifact):
+    with (
+        neuronkit.get_registry().temporary(Careless(shell=lambda session: session.manifest), KEY),
+        pytest.raises(PluginContractError) as raised,
+    ):
+        neuronkit.load(tide_artifact)
+    assert str(raised.value) == (
+        f"shell of {__name__}:Careless returned <Manifest>.\n"
+        "Try: return an object around the session, such as a NeuronBaseModel(session)."
+    )
+
+
+def test_default_shapes_are_those_of_the_graphs(own_cache, tide_checkpoint, tmp_path):
+    """A name that was mistyped would be passed over, and the core's own size taken."""
+    with (
+        neuronkit.get_registry().temporary(Returning(default_shapes={"sequnce_length": [16]}), KEY),
+        pytest.raises(ExportConfigError) as raised,
+    ):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1)
+    assert str(raised.value) == (
+        "default_shapes gives sizes that no graph has: sequnce_length.\nTry: some of batch_size, sequence_length."
+    )
+
+
+@attrs.frozen
+class Levels:
+    """A class of outputs that has no place for all of them."""
+
+    levels: torch.Tensor
+
+
+def test_an_output_class_has_a_field_for_each_output(own_cache, tide_checkpoint, tmp_path, monkeypatch):
+    plugin = Returning(export_config=lambda config: attrs.evolve(config, output_class=Levels))
+    with neuronkit.get_registry().temporary(plugin, KEY):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+        shell = neuronkit.load(tmp_path / "out")
+        with pytest.raises(PluginContractError) as raised:
+            shell(readings=READINGS)
+        assert str(raised.value) == (
+            f"the output class {__name__}:Levels cannot be made of the outputs levels, scores: Levels.__init__() got an "
+            "unexpected keyword argument 'scores'.\nTry: an output_class of the ExportConfig that has a field for each output."
+        )
+        monkeypatch.delattr(f"{__name__}.Levels")
+        with pytest.raises(ArtifactIncompatibleError) as raised:
+            neuronkit.load(tmp_path / "out")
+    assert str(raised.value).startswith(
+        f"{tmp_path / 'out'} gives its outputs as {__name__}:Levels, which is not there: module '{__name__}' has no attribute "
+        "'Levels'.\nTry: neuronkit compile --model"
+    )
+
+
 @pytest.mark.parametrize(("made", "shown"), [(None, "NoneType"), (print, "builtin_function_or_method")])
 def test_wrap_returns_a_module(own_cache, tide_checkpoint, tmp_path, made, shown):
     plugin = Returning(export_config=lambda config: wrapped_by(lambda _: made, config))
@@ -159,6 +232,19 @@ def test_load_is_a_function_that_returns_a_module(own_cache, tide_checkpoint, tm
         neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
     assert str(raised.value) == (
         f"load of an ExportConfig must be a function that returns an nn.Module (got a {shown}).\nTry: load=lambda: model"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_a_scripted_module_cannot_be_traced(own_cache, tide_checkpoint, tmp_path):
+    plugin = Returning(
+        export_config=lambda config: attrs.evolve(config, load=lambda: torch.jit.script(torch.nn.Linear(2, 2)))
+    )
+    with neuronkit.get_registry().temporary(plugin, KEY), pytest.raises(ExportConfigError) as raised:
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
+    assert str(raised.value) == (
+        "load of an ExportConfig returned a RecursiveScriptModule, whose steps torch.export does not see.\n"
+        "Try: the module that it was made of, with its weights: model.load_state_dict(scripted.state_dict())."
     )
 
 
@@ -555,6 +641,10 @@ def with_field(name, hint, **settings):
         (
             with_field("target", str),
             "target is an option of the core; give it another name",
+        ),
+        (
+            with_field("batch_size", int),
+            "batch_size is a size, which a compile would no longer be given; give it another name, or stage='call'",
         ),
         (
             with_field("_secret", str),

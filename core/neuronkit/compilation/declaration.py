@@ -23,7 +23,7 @@ from neuronkit.manager import ask, blaming, make_manager, options_class
 from neuronkit.options import CompileOptions, Parsed, SourceOptions, names, split_options, unknown_shape_error
 from neuronkit.paths import named_directory
 from neuronkit.plugins import active_extensions
-from neuronkit.shape_names import AXES_OF_SHAPES, shape_of
+from neuronkit.shape_names import AXES_OF_SHAPES, SHAPE_NAMES, shape_of
 from neuronkit.tasks import canonical_task, infer_task
 
 _ARGUMENTS = ("model", "output", "task", "backend")
@@ -121,10 +121,15 @@ def declare_graphs(source: Source, hook: Any, parsed: Parsed) -> tuple[dict[str,
         ExportConfigError: What the plugin declares contradicts itself.
         neuronkit_registry.PluginContractError: A hook returned what it must not.
     """
-    shapes = default_shapes(source, {**(ask(hook, "default_shapes", source=source) or {}), **parsed.shapes})
+    defaults = ask(hook, "default_shapes", source=source) or {}
+    shapes = default_shapes(source, {**defaults, **parsed.shapes})
     own = Shapes({name: list(sizes) for name, sizes in shapes.items()})  # a plugin may change what it is given
     config: ExportConfig = ask(hook, "export_config", source=source, shapes=own, options=parsed.plugin)
-    _check_shapes(config, parsed)
+    known = _check_shapes(config, parsed)
+    if unknown := sorted(set(defaults).difference(known, SHAPE_NAMES)):
+        raise ExportConfigError(
+            f"default_shapes gives sizes that no graph has: {', '.join(unknown)}.\nTry: some of {', '.join(known)}."
+        )
     for name, sizes in config.shapes.items():
         shapes.setdefault(name, list(sizes))
     return shapes, config
@@ -142,6 +147,11 @@ def load_eager(config: ExportConfig) -> nn.Module:
         raise ExportConfigError(
             f"load of an ExportConfig must be a function that returns an nn.Module (got a {type(model).__name__}).\n"
             "Try: load=lambda: model"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ExportConfigError(
+            f"load of an ExportConfig returned a {type(model).__name__}, whose steps torch.export does not see.\n"
+            "Try: the module that it was made of, with its weights: model.load_state_dict(scripted.state_dict())."
         )
     _require_weights(model)
     given = {input.dtype for graph in config.graphs for input in graph.inputs if not input.state}
@@ -240,7 +250,8 @@ def resolve_key(source: Source, task: str | None) -> str:
     return f"{key}@{package}" if package else key
 
 
-def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
+def _check_shapes(config: ExportConfig, parsed: Parsed) -> list[str]:
+    """Return the names of the shapes that the graphs have, once those that were given are found to be among them."""
     _require_free_names(config, parsed)
     axes = {axis for graph in config.graphs for axis in graph.axes}
     own = {shape for shape, axis in AXES_OF_SHAPES.items() if axis in axes} | set(config.shapes)
@@ -256,6 +267,7 @@ def _check_shapes(config: ExportConfig, parsed: Parsed) -> None:
             problems.append(f"{shape}: required, because the plugin needs the size of the axis {axis!r}.")
     if problems:
         raise OptionError("\n".join(problems))
+    return known
 
 
 def _require_free_names(config: ExportConfig, parsed: Parsed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -188,7 +189,13 @@ class Tolerance:
 def _tolerance(value: Tolerance | float | None) -> Tolerance:
     if value is None:
         return Tolerance()
-    return value if isinstance(value, Tolerance) else Tolerance(fp32=float(value))
+    if isinstance(value, Tolerance):
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ExportConfigError(
+            f"tolerance of an ExportConfig must be a Tolerance or a number (got {value!r}).\nTry: Tolerance(fp32=1e-3, bf16=5e-2)"
+        )
+    return Tolerance(fp32=float(value))
 
 
 def _by_name(value: Mapping[str, Any]) -> dict[str, list[int]]:

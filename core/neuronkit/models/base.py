@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 import torch
 from torch import nn
 
-from neuronkit.errors import ArtifactMismatchError, FixedGraphError, InputError
+from neuronkit.errors import ArtifactIncompatibleError, ArtifactMismatchError, FixedGraphError, InputError
 from neuronkit.models.fixed import FixedModule
 from neuronkit.models.outputs import Outputs
 from neuronkit.models.saving import OfArtifact
 from neuronkit.padding import remove_padding
 from neuronkit.processors import Processors, require_there
+from neuronkit_registry import PluginContractError
 
 if TYPE_CHECKING:
+    from neuronkit.artifact.reader import Artifact
     from neuronkit.session import Session
 
 
@@ -37,6 +39,9 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
     Args:
         session: The loaded artifact.
 
+    Raises:
+        ArtifactIncompatibleError: The class of its outputs is no longer there.
+
     """
 
     task: ClassVar[str | None] = None
@@ -50,7 +55,9 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
         self.session = session
         self._keep_alive: object = None
         manifest = session.manifest
-        self._output_class = Outputs if manifest.output_class is None else _import(manifest.output_class)
+        self._output_class = (
+            Outputs if manifest.output_class is None else _output_class(session.artifact, manifest.output_class)
+        )
         self._graph = next(iter(session.graphs))
         self.training = False
 
@@ -126,6 +133,7 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
 
         Raises:
             InputError: A tensor is unknown, missing, empty, of a wrong rank or dtype, or longer than the largest bucket.
+            neuronkit_registry.PluginContractError: The plugin's output class has no place for the outputs.
 
         """
         given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
@@ -141,7 +149,14 @@ class NeuronBaseModel(OfArtifact, FixedModule, nn.Module):
             ) from error
         if return_dict is False:
             return tuple(outputs.values())
-        return self._output_class(**outputs)
+        try:
+            return self._output_class(**outputs)
+        except TypeError as error:
+            raise PluginContractError(
+                f"the output class {self.session.manifest.output_class} cannot be made of the outputs {', '.join(outputs)}: "
+                f"{error}",
+                hint="an output_class of the ExportConfig that has a field for each output",
+            ) from error
 
     @cached_property
     def config(self) -> Any:
@@ -303,9 +318,14 @@ def _is_of_eager_models(name: str) -> bool:
     return hasattr(PreTrainedModel, name)
 
 
-def _import(target: str) -> Any:
+def _output_class(artifact: Artifact, target: str) -> Any:
     module, _, name = target.partition(":")
-    found: Any = import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ArtifactIncompatibleError(
+            f"{artifact.path} gives its outputs as {target}, which is not there: {error}.\nTry: {artifact.manifest.rebuild}"
+        ) from error
     return found

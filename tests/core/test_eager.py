@@ -73,6 +73,17 @@ def test_half_precision_is_raised(dtype):
     assert load_eager(config_of(Scale(torch.eye(3, dtype=dtype), torch.ones(3)), "bfloat16")).weight.dtype == dtype
 
 
+def test_recurrent_layers_follow_when_their_precision_is_raised():
+    """They compute with a list of their parameters."""
+    layer = torch.nn.LSTM(2, 3).half()
+    wanted = {name: tensor.float() for name, tensor in layer.state_dict().items()}
+    loaded = load_eager(config_of(layer))
+    own = torch.nn.LSTM(2, 3)
+    own.load_state_dict(wanted)
+    x = torch.rand(4, 1, 2, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(loaded(x)[0], own(x)[0])
+
+
 def test_float32_and_integers_stay_as_they_are():
     """Nothing is copied that need not be."""
     module = Scale(torch.eye(3), torch.ones(3, dtype=torch.int64))

@@ -161,6 +161,13 @@ def test_attributes_of_modules_count():
     assert hooked(print) == hooked(print) != hooked(len)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_the_parameters_of_recurrent_layers_are_weights(kind):
+    """Which these layers have in a list as well."""
+    assert module_structure(kind(2, 3)) == module_structure(kind(2, 3))
+    assert module_structure(kind(2, 3)) != module_structure(kind(2, 3, bias=False))
+
+
 @pytest.mark.parametrize("architecture", ["bert", "convbert", "deberta", "mobilebert", "xlm"])
 def test_siblings_are_the_same(architecture, tmp_path):
     """Those too whose models are adapted: loaded again, from another place, with other weights."""

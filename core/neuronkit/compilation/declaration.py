@@ -187,13 +187,13 @@ def _change_tensors(model: nn.Module, change: Callable[[torch.Tensor], torch.Ten
     for module in model.modules():
         places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for held in places:
-            for name, tensor in held.items():
+            for name, tensor in list(held.items()):
                 if tensor is None or (made := change(tensor)) is tensor:
                     continue
                 if tensor not in changed:
                     own = made.detach()
                     changed[tensor] = nn.Parameter(own, False) if isinstance(tensor, nn.Parameter) else own
-                held[name] = changed[tensor]
+                setattr(module, name, changed[tensor])  # a recurrent layer has them in a list, too, and follows
 
 
 def choose_buckets(

@@ -57,6 +57,8 @@ _SIMPLE = (str, int, float, bool, type(None))
 _NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, complex, bytes, range, slice)
 """Values that their `repr` tells apart."""
 
+_PARAMETERS_AGAIN = ("_flat_weights", "_flat_weight_refs")
+"""Where recurrent layers have their parameters in lists, which follow when a parameter is replaced, as an export does."""
 _LIBRARIES = ("torch", "transformers", "diffusers")
 """Packages whose code is told apart by their version."""
 
@@ -86,7 +88,10 @@ def module_structure(module: nn.Module) -> list[Any]:
 
 def _attributes(module: nn.Module, tree: tuple[int, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    again = _PARAMETERS_AGAIN if isinstance(module, nn.RNNBase) else ()
     for name, value in sorted(vars(module).items()):
+        if name in again:
+            continue
         if name in _HOOKS:
             value = list(value.values())
         if name in _OF_WEIGHTS:

@@ -125,6 +125,10 @@ def test_pipeline_is_found_by_its_class(new_plugin, tmp_path):
             "'question-answerin'. Did you mean 'question-answering'? There are: feat",
         ),
         (["acme", "--task", "inpainting"], "there is no template for 'inpainting'. There are: feature-extraction,"),
+        (
+            ["acme", "--task", "image-segmentation"],
+            'A plugin may be for any task: it is in the key in pyproject.toml, which becomes "<architecture>.image-segmentation".',
+        ),
         (["acme"], "required: --task"),
     ],
 )

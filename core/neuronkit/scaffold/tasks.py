@@ -34,7 +34,11 @@ def find_sketch(task: str) -> tuple[Sketch, PluginInfo]:
         tasks = sketched_tasks()
         near = closest(name, tasks)
         hint = f" Did you mean {near!r}?" if near else ""
-        raise OptionError(f"task: there is no template for {task!r}.{hint} There are: {', '.join(tasks)}.")
+        raise OptionError(
+            f"task: there is no template for {task!r}.{hint} There are: {', '.join(tasks)}.\n"
+            f"Try: the one whose model is most like yours. A plugin may be for any task: it is in the key in pyproject.toml, which "
+            f'becomes "<architecture>.{name}".'
+        )
     found = registry.resolve(name, package)
     if not isinstance(found.plugin, Sketch):
         raise unusable(found.info, f"it is {type(found.plugin).__name__}, and has to be a neuronkit.scaffold.Sketch")

@@ -236,15 +236,16 @@ def test_load_is_a_function_that_returns_a_module(own_cache, tide_checkpoint, tm
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
-def test_a_scripted_module_cannot_be_traced(own_cache, tide_checkpoint, tmp_path):
-    plugin = Returning(
-        export_config=lambda config: attrs.evolve(config, load=lambda: torch.jit.script(torch.nn.Linear(2, 2)))
-    )
+@pytest.mark.parametrize(
+    ("made", "kind"), [(torch.jit.script, "RecursiveScriptModule"), (torch.compile, "OptimizedModule")]
+)
+def test_a_module_that_is_compiled_already(own_cache, tide_checkpoint, tmp_path, made, kind):
+    plugin = Returning(export_config=lambda config: attrs.evolve(config, load=lambda: made(torch.nn.Linear(2, 2))))
     with neuronkit.get_registry().temporary(plugin, KEY), pytest.raises(ExportConfigError) as raised:
         neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, **SHAPE)
     assert str(raised.value) == (
-        "load of an ExportConfig returned a RecursiveScriptModule, whose steps torch.export does not see.\n"
-        "Try: the module that it was made of, with its weights: model.load_state_dict(scripted.state_dict())."
+        f"load of an ExportConfig returned a {kind}, which is compiled already, so that its steps cannot be seen.\n"
+        "Try: the module that it was made of."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import attrs
 import pytest
 import torch
@@ -125,6 +127,26 @@ def test_an_eager_model_that_nothing_can_equal(registered, tide_checkpoint, tmp_
         compile_changed(tide_checkpoint, tmp_path / "out", lambda made, _: (change(made["scores"]),), SCORES)
     assert "scores differs from the eager model by" in str(caught.value)
     assert str(caught.value).partition("\n")[2] == cause
+
+
+class Named(NamedTuple):
+    """Outputs with names."""
+
+    scores: torch.Tensor
+    levels: torch.Tensor
+
+
+def test_a_named_tuple_gives_its_outputs_by_name(registered, tide_checkpoint, tide_eager, tmp_path):
+    """Two outputs of one shape would change places without a word."""
+
+    def twice(made, _):
+        return Named(levels=made["scores"] * 2, scores=made["scores"])
+
+    compile_changed(tide_checkpoint, tmp_path / "out", twice, Output("levels", ["batch", 3]), SCORES)
+    readings = torch.tensor([[3, 1, 4]])
+    found = neuronkit.load(tmp_path / "out")(readings=readings)
+    torch.testing.assert_close(found.scores, tide_eager(readings)["scores"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.levels, found.scores * 2)
 
 
 def numbers_too_large(sizes, generator):

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import torch
 from torch import nn
+from torch._dynamo.eval_frame import OptimizedModule
 
 from neuronkit.backends.base import Capabilities
 from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
@@ -148,10 +149,10 @@ def load_eager(config: ExportConfig) -> nn.Module:
             f"load of an ExportConfig must be a function that returns an nn.Module (got a {type(model).__name__}).\n"
             "Try: load=lambda: model"
         )
-    if isinstance(model, torch.jit.ScriptModule):
+    if isinstance(model, (torch.jit.ScriptModule, OptimizedModule)):
         raise ExportConfigError(
-            f"load of an ExportConfig returned a {type(model).__name__}, whose steps torch.export does not see.\n"
-            "Try: the module that it was made of, with its weights: model.load_state_dict(scripted.state_dict())."
+            f"load of an ExportConfig returned a {type(model).__name__}, which is compiled already, so that its steps cannot be "
+            "seen.\nTry: the module that it was made of."
         )
     _require_weights(model)
     given = {input.dtype for graph in config.graphs for input in graph.inputs if not input.state}

@@ -75,6 +75,8 @@ class TracedModule(nn.Module):
             ExportConfigError: One of them is not there, or is no tensor.
         """
         names = self._output_names
+        if isinstance(result, tuple) and set(names) <= set(getattr(result, "_fields", ())):
+            result = {name: getattr(result, name) for name in names}  # a named tuple, whatever the order of its fields
         if isinstance(result, Mapping):
             missing = [name for name in names if name not in result]
             if missing:

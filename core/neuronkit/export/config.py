@@ -248,8 +248,8 @@ class Graph:
         kind: Component kind (``"encoder"``, ``"decoder"``, ``"text_encoder"``, ``"unet"``, ``"transformer"``, ``"vae"``), which
             decides compiler flags.
         wrap: From the loaded module to the one that is traced, where the model's own forward is not a function of the inputs
-            above to the outputs above. The traced module is called with the inputs as keywords and returns a mapping or
-            `ModelOutput` with the outputs' names, or a tuple in their order.
+            above to the outputs above. The traced module is called with the inputs as keywords and returns a mapping, a
+            `ModelOutput` or a named tuple with the outputs' names, or a tuple in their order.
         sizes: Sizes of axes that follow from the shapes but do not equal them (``{"height": height // 8}``): an int or a list.
         hints: What the plugin knows about compiling this graph.
         probe: How to check it, where seeded inputs would be invalid or the wrapped module proves too little.

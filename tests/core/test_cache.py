@@ -141,7 +141,9 @@ def test_another_backend_s_code_misses(filled, tide_checkpoint, tmp_path, monkey
     assert not compile_tide(tide_checkpoint, tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", ["[]", "null", '{"label": "x", "record": {}}', '{"label": "x", "record": 3}', "{"])
+@pytest.mark.parametrize(
+    "text", ["[]", "null", '{"label": "x", "record": {}}', '{"label": "x", "record": 3}', "{", "[" * 100_000]
+)
 def test_a_damaged_record_is_no_entry(tmp_path, text):
     """The graph is compiled again, and the list does without it."""
     cache = GraphCache(tmp_path)
@@ -252,7 +254,9 @@ def test_key_depends_on_content_alone():
     assert content_key({"a": 1, "b": [1, 2]}) != content_key({"a": 1, "b": [2, 1]})
 
 
-@pytest.mark.parametrize("damage", ["edited", "truncated", "missing", "no record", "half a record"])
+@pytest.mark.parametrize(
+    "damage", ["edited", "truncated", "missing", "no record", "half a record", "a file", "a link", "a link to nothing"]
+)
 def test_damaged_entry_is_compiled_again(own_cache, tide_checkpoint, tmp_path, damage):
     """An entry that is not whole counts as none, and is replaced."""
     compile_tide(tide_checkpoint, tmp_path / "one")
@@ -267,6 +271,15 @@ def test_damaged_entry_is_compiled_again(own_cache, tide_checkpoint, tmp_path, d
         file.unlink()
     elif damage == "no record":
         (entry.directory / "graph.json").unlink()
+    elif damage.startswith("a "):
+        elsewhere = entry.directory.rename(tmp_path / "elsewhere")
+        if damage == "a file":
+            entry.directory.write_text("")
+        else:
+            entry.directory.symlink_to(elsewhere)
+            (elsewhere / "graph.json").rename(elsewhere / "kept")
+            if damage == "a link to nothing":
+                elsewhere.rename(tmp_path / "moved")
     else:
         (entry.directory / "graph.json").write_text('{"label": "x", "record": {')
     assert len(GraphCache().entries()) == (1 if damage == "edited" else 0)  # a list compares sizes

@@ -129,6 +129,8 @@ class GraphCache:
         directory = self._graphs / key
         if entry := self._read(directory, _has_digest):
             return attrs.evolve(entry, hit=True)
+        if directory.is_symlink() or directory.is_file():  # nobody writes such an entry
+            directory.unlink()
         with atomic_directory(directory, force=True) as temporary:
             shared = cache_directory()  # also of a private cache: the compilers' caches lie there
             with suppress(OSError):
@@ -144,7 +146,7 @@ class GraphCache:
             found = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
             record = structure(found["record"], CompiledBucket)
             whole = all(is_as_written(directory / file.file, file) for file in record.files)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BaseValidationError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BaseValidationError):
             return None  # damaged, or of another version
         return CacheEntry(directory.name, directory, record, found["label"]) if whole else None
 

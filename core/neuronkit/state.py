@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import torch
 
 from neuronkit.errors import ExportConfigError, InputError
 from neuronkit.export.axes import tensor_shape
+from neuronkit.turns import ForkedLock
 
 if TYPE_CHECKING:
     from neuronkit.loaded_graph import LoadedGraph
@@ -42,17 +42,17 @@ class Turns:
     """
     Whose turn it is to use the states of a session: what is kept for one user would be overwritten by the next.
 
-    A thread that wants them while another one is inside of a block waits.
+    A thread that wants them while another one is inside of a block waits; in a fork nobody is.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ForkedLock()
         self._user: object = None
 
     @contextmanager
     def begin(self, user: object = None) -> Iterator[None]:
         """Use the states from now on; whoever used them before has lost them."""
-        with self._lock:
+        with self._lock.own:
             self._user = user
             yield
 
@@ -64,7 +64,7 @@ class Turns:
         Raises:
             InputError: Another user has begun since.
         """
-        with self._lock:
+        with self._lock.own:
             if self._user is not user:
                 raise InputError(
                     "Another call has used the model's cache since the last token of this text; a model has one.\n"

@@ -12,7 +12,30 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
-_LOCKS: dict[tuple[int, str], AbstractContextManager[Any]] = {}
+
+class ForkedLock:
+    """
+    A lock that the thread which has it may take again, and that is free in a fork.
+
+    An ordinary one stays locked there for ever if another thread had it: of the threads, only the one that forks goes on.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[int, AbstractContextManager[Any]] = {}
+
+    @property
+    def own(self) -> AbstractContextManager[Any]:
+        """The lock of this process."""
+        process = os.getpid()
+        lock = self._locks.get(process)
+        if lock is None:
+            for other in set(self._locks) - {process}:  # what this process was forked from
+                self._locks.pop(other, None)
+            lock = self._locks.setdefault(process, threading.RLock())
+        return lock
+
+
+_LOCKS = {"compile": ForkedLock(), "read": ForkedLock()}
 
 
 @contextmanager
@@ -26,9 +49,5 @@ def in_turn(what: Literal["compile", "read"]) -> Iterator[None]:
         what: ``"compile"`` is from loading a checkpoint to the validated artifact, ``"read"`` reading one exported program.
 
     """
-    process = os.getpid()
-    for other in [key for key in tuple(_LOCKS) if key[0] != process]:  # of the process that this one was forked from
-        _LOCKS.pop(other, None)
-    lock = _LOCKS.setdefault((process, what), threading.RLock())
-    with lock:
+    with _LOCKS[what].own:
         yield

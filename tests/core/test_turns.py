@@ -11,7 +11,8 @@ import pytest
 import neuronkit
 from neuronkit.environment import temporarily
 from neuronkit.hooks import hookimpl
-from neuronkit.turns import _LOCKS, in_turn
+from neuronkit.state import Turns
+from neuronkit.turns import ForkedLock, in_turn
 from tests.core.tide import KEY, TASK, Tide
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -138,16 +139,29 @@ def test_a_fork_does_not_wait_for_a_thread_that_it_does_not_have(what):
     assert process.exitcode == 0
 
 
-def test_a_fork_keeps_no_locks_of_others():
-    """However many forks there were before it."""
+@pytest.mark.parametrize("of_a_model", [False, True])
+def test_a_fork_has_a_lock_of_its_own(of_a_model):
+    """Free, although a thread that is not there had it, as where a model was generating; and one alone, however many forks."""
+    lock, turns = ForkedLock(), Turns()
+    holds, done = threading.Event(), threading.Event()
 
-    def count():
-        with in_turn("read"):
-            assert {process for process, _ in _LOCKS} == {os.getpid()}
+    def take():
+        with turns.begin() if of_a_model else lock.own:
+            assert of_a_model or list(lock._locks) == [os.getpid()]
 
-    with in_turn("read"):
-        process = multiprocessing.get_context("fork").Process(target=count)
-        process.start()
-        process.join(30)
+    def hold():
+        with turns.begin() if of_a_model else lock.own:
+            holds.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holds.wait()
+    process = multiprocessing.get_context("fork").Process(target=take)
+    process.start()
+    process.join(30)
+    done.set()
+    thread.join()
     process.kill()
     assert process.exitcode == 0
+    take()

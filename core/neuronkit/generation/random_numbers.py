@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 
 from neuronkit.errors import InputError
+from neuronkit.turns import ForkedLock
 
-_searching = threading.RLock()
-_changing = threading.Lock()
+_searching = ForkedLock()
+_changing = ForkedLock()
 _aside: torch.Generator | None = None
 """The program's random numbers while a search has put its own into torch's global generator."""
 
@@ -52,7 +52,7 @@ def draw(probabilities: torch.Tensor, generator: torch.Generator | None) -> torc
     """
     if generator is not None:
         return torch.multinomial(probabilities, num_samples=1, generator=generator).squeeze(1)
-    with _changing:
+    with _changing.own:
         return torch.multinomial(probabilities, num_samples=1, generator=_aside).squeeze(1)
 
 
@@ -64,11 +64,11 @@ def lent(generator: torch.Generator | None) -> Iterator[None]:
     One search at a time: what wants to draw meanwhile waits here, or takes the program's numbers with `draw`.
     """
     global _aside
-    with _searching:
+    with _searching.own:
         if generator is None:
             yield
             return
-        with _changing:
+        with _changing.own:
             before = torch.get_rng_state()
             outermost = _aside is None
             if outermost:
@@ -78,7 +78,7 @@ def lent(generator: torch.Generator | None) -> Iterator[None]:
         try:
             yield
         finally:
-            with _changing:
+            with _changing.own:
                 generator.set_state(torch.get_rng_state())
                 if outermost and _aside is not None:
                     before, _aside = _aside.get_state(), None

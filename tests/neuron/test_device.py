@@ -86,12 +86,19 @@ def test_options(checkpoint, tmp_path, options):
     assert_equal(neuronkit.load(artifact), checkpoint, atol=0.5 if "auto_cast" in options else 1e-3)
 
 
-def test_a_decoder_generates_eager_s_tokens_twice(tmp_path):
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_decoder_generates_eager_s_tokens_twice(tmp_path, inline):
     from transformers import AutoModelForCausalLM
 
     path = tiny_decoder(tmp_path / "gpt2", "gpt2")
     neuronkit.compile(
-        path, tmp_path / "out", task="text-generation", backend="neuron", batch_size=2, sequence_length=32
+        path,
+        tmp_path / "out",
+        task="text-generation",
+        backend="neuron",
+        batch_size=2,
+        sequence_length=32,
+        inline_weights=inline,
     )
     model = neuronkit.load(tmp_path / "out")
     prompt = torch.tensor([[5, 9, 17, 3], [8, 4, 4, 6]])
@@ -103,8 +110,8 @@ def test_a_decoder_generates_eager_s_tokens_twice(tmp_path):
         assert torch.equal(found, eager)
 
 
-@pytest.mark.parametrize("mode", ["none", "unet"])
-def test_an_image_equals_eager_s(tmp_path, mode):
+@pytest.mark.parametrize(("mode", "inline"), [("none", True), ("unet", True), ("unet", False)])
+def test_an_image_equals_eager_s(tmp_path, mode, inline):
     import diffusers
 
     path = tiny_stable_diffusion(tmp_path / "sd")
@@ -117,6 +124,7 @@ def test_an_image_equals_eager_s(tmp_path, mode):
         height=32,
         width=32,
         data_parallel_mode=mode,
+        inline_weights=inline,
     )
     images = []
     for pipe in (neuronkit.load(tmp_path / "out"), diffusers.StableDiffusionPipeline.from_pretrained(path)):
@@ -126,7 +134,6 @@ def test_an_image_equals_eager_s(tmp_path, mode):
     assert torch.allclose(*images, atol=1e-2)
 
 
-@pytest.mark.skipif("simulated" in (sdk.installed().neuronx_cc or ""), reason="the stand-in's compiler knows no --lnc")
 def test_a_refused_flag_is_explained(checkpoint, tmp_path):
     if Host().architecture() != "trn1":
         pytest.skip("trn2 takes --lnc 2")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuronkit.artifact.reader import Artifact, open_artifact, verify
 from neuronkit.errors import ArtifactMismatchError, ArtifactNotFoundError, ArtifactUntrustedError, OptionError
-from neuronkit.manager import ask, make_manager
+from neuronkit.manager import ask, make_manager, options_class
 from neuronkit.options import SourceOptions, build, names
 from neuronkit.paths import named_directory
 from neuronkit.plugins import active_extensions, get_registry, resolve_backend
@@ -137,11 +137,25 @@ def open_with_plugin(artifact: Artifact, *, task: str | None = None, placement: 
     """Verify an artifact that was found and open its graphs through the hooks of its plugin."""
     loaded = resolve_plugin(artifact, task)
     hook = make_manager(loaded.plugin, active_extensions()).hook
+    if task is None and artifact.manifest.plugin_options:
+        _say_lost_options(artifact, loaded, hook)
     backend = resolve_backend(artifact.manifest.backend)
     verify(artifact)
     session: Session = ask(hook, "load", artifact=artifact, backend=backend, placement=placement)
     session.attach(hook, task=task, placement=placement)
     return session
+
+
+def _say_lost_options(artifact: Artifact, loaded: LoadedPlugin, hook: Any) -> None:
+    """Print which options of the compile, the defaults of every call, an upgrade or a change of the plugin has taken away."""
+    recorded = artifact.manifest.plugin_options
+    known = names(options_class(hook))
+    if lost := [f"{name}={value}" for name, value in recorded.items() if name not in known]:
+        print(  # noqa: T201
+            f"note: {artifact.path} was compiled with {', '.join(lost)}, and the plugin of {loaded.info.provider} has no such "
+            "option any more",
+            file=sys.stderr,
+        )
 
 
 def reopen(path: str, task: str | None = None, placement: str | None = None) -> Session:

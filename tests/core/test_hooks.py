@@ -497,6 +497,20 @@ def test_compile_option_is_the_default_of_calls(tide_checkpoint, tmp_path):
     assert score == round(precise, 2) != precise
 
 
+def test_an_option_that_a_plugin_no_longer_has(own_cache, tide_checkpoint, tmp_path, capsys):
+    """It was the default of every call, which is another one now."""
+    with neuronkit.get_registry().temporary(Returning(), KEY):
+        neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, rounding=2, **SHAPE)
+        neuronkit.load(tmp_path / "out")
+        assert "note:" not in capsys.readouterr().err
+    renamed = attrs.make_class("Renamed", {"digits": option(6, minimum=0)}, frozen=True)
+    with neuronkit.get_registry().temporary(Returning(options=renamed), KEY):
+        neuronkit.load(tmp_path / "out")
+    assert capsys.readouterr().err == (
+        f"note: {tmp_path / 'out'} was compiled with rounding=2, and the plugin of this process has no such option any more\n"
+    )
+
+
 def test_failed_compile_leaves_no_files(own_cache, tide_checkpoint, tmp_path, monkeypatch):
     """The directory that the backend was to fill is removed with it."""
     from neuronkit.backends.cpu.backend import CpuBackend

@@ -25,8 +25,13 @@ Stage = Literal["compile", "call"]
 _META = "neuronkit"
 _OTHER_NAMES = {"instance_type": "target", "use_auth_token": "token"}
 """What other libraries call an option, where that is too far from its name to be guessed."""
+_PLACE = "A compiled model takes CPU tensors. Try: without it; placement of neuronkit.load chooses the core of a Neuron device."
 _NO_OPTIONS = {
+    "attn_implementation": "What attention runs as is settled by the compiler. Try: without it.",
     "cache_dir": "Try: HF_HOME=DIR for the hub's files, NEURONKIT_CACHE=DIR for compiled graphs.",
+    "device": _PLACE,
+    "device_ids": _PLACE,
+    "device_map": _PLACE,
     "disable_neuron_cache": "Try: cache=False (--no-cache).",
     "dtype": "An artifact has the dtype that it was compiled for. Try: auto_cast and auto_cast_type.",
     "force_download": "Try: without it; the hub is asked for what has changed.",

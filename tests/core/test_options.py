@@ -129,6 +129,17 @@ def test_none_is_no_lower_precision(none):
             "library_name: unknown option. "
             "Try: without it; a checkpoint's modules.json says that it is a sentence transformer.",
         ),
+        (
+            "device_ids",
+            [0, 1],
+            "device_ids: unknown option. A compiled model takes CPU tensors. "
+            "Try: without it; placement of neuronkit.load chooses the core of a Neuron device.",
+        ),
+        (
+            "attn_implementation",
+            "sdpa",
+            "attn_implementation: unknown option. What attention runs as is settled by the compiler. Try: without it.",
+        ),
     ],
 )
 def test_names_of_other_libraries(name, value, line):

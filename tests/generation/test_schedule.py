@@ -295,8 +295,8 @@ def test_forward_of_masks_that_fit_nothing(model):
             "A compiled model computes no loss.\nTry: all_logits=True when compiling, and a loss of its logits.",
         ),
         ("position_ids", "Try: cache_ids, where the tokens stand."),
-        ("past_key_values", "Try: generate, which takes what transformers takes."),
-        ("use_cache", "Try: generate, which takes what transformers takes."),
+        ("past_key_values", "The cache is the model's own.\nTry: cache_ids, which go on with it; or generate."),
+        ("inputs_embeds", "Try: generate, which takes what transformers takes."),
     ],
 )
 def test_forward_does_not_take(model, name, hint):

@@ -671,6 +671,18 @@ def test_parts_of_components(compiled):
     assert compiled.text_encoder.final_layer_norm(torch.zeros(1, 32)).shape == (1, 32)
 
 
+def test_masked_tokens(compiled):
+    """A text encoder that was compiled without a mask takes one that masks nothing."""
+    ids = torch.ones(1, compiled.tokenizer.model_max_length, dtype=torch.int64)
+    assert torch.equal(compiled.text_encoder(ids, torch.ones_like(ids))[0], compiled.text_encoder(ids)[0])
+    with pytest.raises(InputError) as caught:
+        compiled.text_encoder(ids, torch.zeros_like(ids))
+    assert str(caught.value) == (
+        "text_encoder was compiled without attention_mask: its configuration does not use one.\n"
+        "Try: no masked tokens; libraries that weight prompts can leave words out instead of masking them."
+    )
+
+
 def test_switches_of_components(compiled, capsys):
     """Those of speed and memory are noted, those of weights and training refused."""
     compiled.unet.set_attention_backend("native")

@@ -650,6 +650,8 @@ def test_cross_encoder(backend, tmp_path):
     found = neuronkit.pipeline(tmp_path / "out")(text=[TEXTS[0]] * 2, text_pair=TEXTS[1:])
     expected = original.predict([(TEXTS[0], text) for text in TEXTS[1:]])
     np.testing.assert_allclose([one["score"] for one in found], expected, atol=1e-5)
+    original[0].model = neuronkit.load(tmp_path / "out")
+    np.testing.assert_allclose(original.predict([(TEXTS[0], text) for text in TEXTS[1:]]), expected, atol=1e-5)
 
 
 def test_similarity_without_sentence_transformers(sentences, monkeypatch):
@@ -698,6 +700,8 @@ def test_first_module_of_a_sentence_transformer(load, task, tmp_path):
         InputError, match="processing_kwargs: a compiled model tokenizes as the checkpoint's settings say"
     ):
         model.preprocess(texts, processing_kwargs={"text": {"max_length": 4}})
+    with pytest.raises(InputError, match="inputs must be a text or a list of texts \\(it has an item of type tuple\\)"):
+        ours.encode([("snow", "rain")], prompt="who ")
     assert ours.max_seq_length == 32
     assert ours.get_embedding_dimension() == 16
     ours.max_seq_length = expected.max_seq_length = 12

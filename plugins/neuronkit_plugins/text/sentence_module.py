@@ -14,6 +14,7 @@ from neuronkit.processors import Processors
 from neuronkit_plugins.text.batching import tensors_of, tokenize
 from neuronkit_plugins.text.encoder_model import NeuronEncoderModel
 from neuronkit_plugins.text.pooling import TRANSFORMER_CONFIGS
+from neuronkit_plugins.text.raw_input import as_texts
 
 
 class SentenceModule(NeuronEncoderModel):
@@ -89,14 +90,14 @@ class SentenceModule(NeuronEncoderModel):
             **_: Settings of modules that this is not.
 
         Raises:
-            InputError: There are `processing_kwargs`.
+            InputError: There are `processing_kwargs`, or something that is no text, such as a pair.
         """
         if processing_kwargs:
             raise InputError(
                 "processing_kwargs: a compiled model tokenizes as the checkpoint's settings say.\n"
                 "Try: max_seq_length, which may be assigned, to cut texts elsewhere."
             )
-        texts = prepare(self.processors, inputs, prompt or "")
+        texts = prepare(self.processors, as_texts("inputs", inputs)[0], prompt or "")
         return tensors_of(tokenize(self.tokenizer, texts, truncation=True, max_length=self.max_seq_length))
 
     def tokenize(self, texts: Sequence[str], **_: Any) -> dict[str, torch.Tensor]:

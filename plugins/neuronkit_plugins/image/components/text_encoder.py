@@ -106,7 +106,8 @@ class TextEncoderShell(Shell):
         if "attention_mask" not in self.input_names(self.component):
             if attention_mask is not None and not bool(attention_mask.all()):
                 raise InputError(
-                    f"{self.component} was compiled without attention_mask: its configuration does not use one."
+                    f"{self.component} was compiled without attention_mask: its configuration does not use one.\n"
+                    "Try: no masked tokens; libraries that weight prompts can leave words out instead of masking them."
                 )
             attention_mask = None
         outputs = self.run(self.component, {"input_ids": input_ids, "attention_mask": attention_mask})

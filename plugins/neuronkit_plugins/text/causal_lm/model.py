@@ -10,9 +10,13 @@ from neuronkit.errors import InputError
 from neuronkit.models.decoder import NeuronDecoderModel
 from neuronkit_plugins.text.causal_lm.graph import GRAPH
 
+_CACHE = "The cache is the model's own.\nTry: cache_ids, which go on with it; or generate."
 _INSTEAD = {
+    "cache": _CACHE,
     "labels": "A compiled model computes no loss.\nTry: all_logits=True when compiling, and a loss of its logits.",
+    "past_key_values": _CACHE,
     "position_ids": "Try: cache_ids, where the tokens stand.",
+    "use_cache": _CACHE,
 }
 
 

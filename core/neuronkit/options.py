@@ -26,6 +26,7 @@ _META = "neuronkit"
 _OTHER_NAMES = {"instance_type": "target", "use_auth_token": "token"}
 """What other libraries call an option, where that is too far from its name to be guessed."""
 _PLACE = "A compiled model takes CPU tensors. Try: without it; placement of neuronkit.load chooses the core of a Neuron device."
+_ONE_CORE = "A model is on one core. Try: without it; one process for each core serves more calls."
 _NO_OPTIONS = {
     "attn_implementation": "What attention runs as is settled by the compiler. Try: without it.",
     "cache_dir": "Try: HF_HOME=DIR for the hub's files, NEURONKIT_CACHE=DIR for compiled graphs.",
@@ -36,6 +37,9 @@ _NO_OPTIONS = {
     "dtype": "An artifact has the dtype that it was compiled for. Try: auto_cast and auto_cast_type.",
     "force_download": "Try: without it; the hub is asked for what has changed.",
     "library_name": "Try: without it; a checkpoint's modules.json says that it is a sentence transformer.",
+    "neuron_config": "Try: its fields by name (batch_size=1, sequence_length=128).",
+    "num_cores": _ONE_CORE,
+    "tensor_parallel_size": _ONE_CORE,
     "torch_dtype": "An artifact has the dtype that it was compiled for. Try: auto_cast and auto_cast_type.",
 }
 """What other libraries take and nothing here does, and what to do instead."""

@@ -25,6 +25,7 @@ from neuronkit.options import (
     names,
     option,
     split_options,
+    unknown_shape_error,
 )
 
 
@@ -136,6 +137,11 @@ def test_none_is_no_lower_precision(none):
             "Try: without it; placement of neuronkit.load chooses the core of a Neuron device.",
         ),
         (
+            "neuron_config",
+            {},
+            "neuron_config: unknown option. Try: its fields by name (batch_size=1, sequence_length=128).",
+        ),
+        (
             "attn_implementation",
             "sdpa",
             "attn_implementation: unknown option. What attention runs as is settled by the compiler. Try: without it.",
@@ -150,6 +156,14 @@ def test_names_of_other_libraries(name, value, line):
     if name != "instance_type":
         with pytest.raises(OptionError, match=re.escape(line.partition(". ")[2])):
             build(SourceOptions, {name: value}, "call")
+
+
+@pytest.mark.parametrize("name", ["num_cores", "tensor_parallel_size"])
+def test_cores_of_other_libraries(name):
+    """Their names look like those of a size, which are known only with the plugin."""
+    assert unknown_shape_error(name, ["batch_size"]) == (
+        f"{name}: unknown option. A model is on one core. Try: without it; one process for each core serves more calls."
+    )
 
 
 def test_before_the_plugin_is_known():

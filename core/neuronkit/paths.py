@@ -47,11 +47,17 @@ def named_directory(name: str | Path, what: str, kind: type[Exception] = OptionE
     Return the path of a checkpoint or an artifact as a caller wrote it. See `named_path`.
 
     Raises:
-        OptionError: As `named_path`; or it is not UTF-8, which what reads weights and tokenizers asks of a path.
+        OptionError: As `named_path`; or the working directory that it lies in is gone; or it is not UTF-8, which what reads
+            weights and tokenizers asks of a path.
     """
     path = named_path(name, what, kind)
     try:
         str(path.absolute()).encode("utf-8")
+    except FileNotFoundError as error:
+        raise kind(
+            f"{what} {str(name)!r} lies in the directory that this process works in, which is gone.\n"
+            "Try: the whole path, or another working directory."
+        ) from error
     except UnicodeEncodeError as error:
         raise kind(
             f"{what} lies in a path that is not UTF-8 (got {str(path.absolute())!r}), and safetensors opens no such.\n"

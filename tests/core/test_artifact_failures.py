@@ -317,6 +317,17 @@ def test_no_compiler(tide_checkpoint, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_compiler_with_arguments(tide_checkpoint, tmp_path, monkeypatch):
+    """As build systems name it: Inductor would look for a program of that whole name."""
+    monkeypatch.setenv("CXX", "g++ -pipe")
+    with pytest.raises(CompilerNotFoundError) as raised:
+        compile_tide(tide_checkpoint, tmp_path / "out", optlevel=2)
+    assert str(raised.value) == (
+        "CXX names a program with arguments (g++ -pipe), and Inductor takes the name of a program alone.\n"
+        "Try: CXX=FILE, an executable script that calls it with them."
+    )
+
+
 def test_validation_failure(tide_checkpoint, tmp_path):
     """A graph that says something else than the eager model is no artifact."""
     with neuronkit.get_registry().temporary(Tide(wrap=Wrong), KEY), pytest.raises(ValidationError) as raised:

@@ -58,6 +58,21 @@ def test_a_link_to_an_artifact_whose_path_is_not_utf_8(tide_artifact, tmp_path):
     assert neuronkit.load(tide_artifact)
 
 
+def test_a_working_directory_that_is_gone(tide_checkpoint, tide_artifact, tmp_path, monkeypatch):
+    """What has a whole path does not miss it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, sequence_length=16)
+    assert neuronkit.load(tide_artifact)
+    for call, kind in (
+        (lambda: neuronkit.compile(tide_checkpoint, "out", task=TASK, optlevel=1), OptionError),
+        (lambda: neuronkit.load("out"), ArtifactNotFoundError),
+    ):
+        with pytest.raises(kind, match="'out' lies in the directory that this process works in, which is gone"):
+            call()
+
+
 def test_commands(capsys, tide_artifact):
     """They foresee it."""
     assert main(["inspect", "~nobody-at-all/x"]) == 1

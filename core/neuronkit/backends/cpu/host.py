@@ -90,6 +90,12 @@ def require_compiler() -> None:
         CompilerNotFoundError: ``CXX``, or where it is not set ``g++`` and ``clang++``, cannot be run.
     """
     if find_compiler(os.environ) is None:
+        first, *rest = os.environ.get("CXX", "").split() or [""]
+        if rest and shutil.which(first):
+            raise CompilerNotFoundError(
+                f"CXX names a program with arguments ({os.environ['CXX']}), and Inductor takes the name of a program alone.\n"
+                "Try: CXX=FILE, an executable script that calls it with them."
+            )
         raise CompilerNotFoundError(
             f"No C++ compiler found (looked for {', '.join(_compilers(os.environ))}): the cpu backend needs one to compile.\n"
             "Try: apt-get install g++, or --optlevel 1, which runs the exported program without compiling it."

@@ -97,6 +97,15 @@ def test_unexpected_error_has_no_traceback(capsys):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(("said", "shown"), [("", ""), ("std::bad_alloc", " (std::bad_alloc)")])
+def test_lack_of_memory_is_no_mystery(capsys, said, shown):
+    """It says what can be done."""
+    assert guard(lambda: fail(MemoryError(said))) == 1
+    assert capsys.readouterr().err == (
+        f"error: There is not enough memory{shown}.\nTry: smaller shapes, --jobs 1, or a machine or a limit with more.\n"
+    )
+
+
 @pytest.mark.parametrize("words", [["--debug", "inspect", "nowhere"], ["inspect", "nowhere", "--debug"]])
 def test_debug_shows_the_traceback(cli, words):
     ended = cli(*words)

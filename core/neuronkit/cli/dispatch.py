@@ -189,6 +189,13 @@ def _report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, NeuronkitError):
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, OptionError) else FAILED
+    if isinstance(error, MemoryError):
+        print(
+            f"error: There is not enough memory{f' ({error})' if str(error) else ''}.\n"
+            "Try: smaller shapes, --jobs 1, or a machine or a limit with more.",
+            file=sys.stderr,
+        )
+        return FAILED
     lines = [f"error: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
     if not debug:
         lines.append(

@@ -183,8 +183,10 @@ def test_the_class_of_another_task_refuses_it(made, inf2):
         neuronkit.NeuronModelForMaskedLM.from_pretrained(made[0])
 
 
-def test_without_a_device_it_is_refused_with_the_command(made, machine):
-    with pytest.raises(ArtifactIncompatibleError, match=r"(?s)there is no Neuron device.*\nTry: neuronkit compile"):
+def test_without_a_device_it_is_refused_with_what_to_do(made, machine):
+    with pytest.raises(
+        ArtifactIncompatibleError, match=r"(?s)there is no Neuron device.*\nTry: a machine that can run it"
+    ):
         neuronkit.load(made[0])
 
 

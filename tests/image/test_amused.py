@@ -86,6 +86,16 @@ def test_arguments(arguments, pair):
     assert difference(compiled, eager, **{"num_inference_steps": 4, **arguments}) <= TOLERANCE
 
 
+@pytest.mark.parametrize("token", [-1, 33])
+def test_ids_that_stand_for_nothing(token, pair):
+    """A compiled lookup that meets one ends the process: they are refused before."""
+    compiled, _ = pair()
+    with pytest.raises(InputError, match=f"^input_ids holds {token}, and the model has the token ids 0 to 32.$"):
+        images(compiled, latents=torch.full((1, 8, 8), token))
+    with pytest.raises(InputError, match=f"^h holds {token}, and the model has the token ids 0 to 31.$"):
+        compiled.vqvae.decode(torch.full((1, 8, 8), token), force_not_quantize=True)
+
+
 @pytest.mark.parametrize("strength", [0.2, 1.0])
 def test_strength(strength, pair):
     """Image-to-image keeps as much of the image as diffusers does."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from neuronkit.export import CompilerHints, Graph, Input, Output
 from neuronkit.shells import Shell
+from neuronkit_plugins.image.components.codes import require_codes
 from neuronkit_plugins.image.components.conditions import refuse_attention_kwargs
 from neuronkit_plugins.image.components.sizes import MOST_IMAGES, Sizes
 
@@ -65,8 +66,16 @@ class TransformerShell(Shell):
         micro_conds: torch.Tensor,
         cross_attention_kwargs: Mapping[str, Any] | None = None,
     ) -> torch.Tensor:
-        """Return the logits of every code for every token, ``[batch, codes, height, width]``."""
+        """
+        Return the logits of every code for every token, ``[batch, codes, height, width]``.
+
+        Raises:
+            InputError: An id is none of the codes and not the mask's, or an argument has no effect.
+
+        """
         refuse_attention_kwargs("transformer", cross_attention_kwargs)
+        count = self.config.vocab_size  # type: ignore[attr-defined]  # of the real class
+        require_codes("input_ids", input_ids, count)
         tensors = {
             "input_ids": input_ids,
             "encoder_hidden_states": encoder_hidden_states,

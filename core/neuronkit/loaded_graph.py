@@ -46,6 +46,9 @@ class LoadedGraph:
         self._inputs = [
             (input, getattr(torch, input.dtype), len(input.axes), tuple(_plain(input.axes))) for input in self.inputs
         ]
+        self._tables = [
+            (index, size) for index, input in enumerate(self.inputs) if (size := input.table_size) is not None
+        ]
         self._following = [
             (index, axes) for index, input in enumerate(self.inputs) if (axes := tuple(_following(input.axes)))
         ]
@@ -81,7 +84,8 @@ class LoadedGraph:
             The tensors in the graph's order, missing ones filled with their default, and the size of every axis.
 
         Raises:
-            InputError: An input is unknown, missing, empty, of a wrong kind, rank, dtype or device, or sizes disagree.
+            InputError: An input is unknown, missing, empty, of a wrong kind, rank, dtype or device, sizes disagree, or a number is
+                in none of the places of its table.
         """
         if not self._names.issuperset(inputs):
             raise self._unknown(inputs)
@@ -117,9 +121,20 @@ class LoadedGraph:
             tensors.append(tensor.detach() if tensor.requires_grad else tensor)
         if self._following:
             self._check_following(tensors, sizes)
+        if self._tables:
+            self._check_tables(tensors)
         if missing:
             self._fill(tensors, sizes)
         return tensors, sizes  # type: ignore[return-value]  # every None was filled
+
+    def _check_tables(self, tensors: Sequence[torch.Tensor | None]) -> None:
+        """Refuse numbers that no table holds: compiled code that meets one may end the process."""
+        for index, size in self._tables:
+            if (tensor := tensors[index]) is not None:
+                low, high = (bound.item() for bound in tensor.aminmax())
+                if low < 0 or high >= size:
+                    name, wrong = self.inputs[index].name, tensor[(tensor < 0) | (tensor >= size)]
+                    raise InputError(f"{name} holds {wrong[0].item()}, and must hold numbers from 0 to {size - 1}.")
 
     def _check_following(self, tensors: Sequence[torch.Tensor | None], sizes: Mapping[str, int]) -> None:
         """Check the axes that follow from others, when the sizes of these are known."""

@@ -66,12 +66,8 @@ def location_options(model: str | Path, given: Mapping[str, Any]) -> SourceOptio
     """
     fixed: dict[str, Any] = {}
     more = set(given) - set(names(SourceOptions))
-    if (
-        more
-        and (
-            path := named_directory(model, "An artifact", ArtifactNotFoundError) / str(given.get("subfolder") or "")
-        ).is_dir()
-    ):
+    path = named_directory(model, "An artifact", ArtifactNotFoundError) / str(given.get("subfolder") or "")
+    if more and path.is_dir():
         manifest = open_artifact(path).manifest
         fixed = {**manifest.options, **manifest.plugin_options}
         fixed |= {name: ", ".join(map(str, sizes)) for name, sizes in manifest.shapes.items()}

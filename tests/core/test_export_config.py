@@ -87,6 +87,14 @@ def graph_of(**changes):
         (lambda: graph_of(inputs=X), f"Expected a list like [Input(...)] (got {X!r})."),
         (lambda: graph_of(outputs=[("y", ["batch"])]), "Expected a list like [Output(...)] (got [('y', ['batch'])])."),
         (lambda: ExportConfig(nn.Identity, graph_of()), f"Expected a list like [Graph(...)] (got {graph_of()!r})."),
+        (
+            lambda: Input("x", ["batch"], table_size=0),
+            "table_size must be a whole number of at least 1 (got 0).",
+        ),
+        (
+            lambda: Input("x", ["batch"], "float32", table_size=7),
+            "table_size of 'x' is for integers, and its dtype is 'float32'.",
+        ),
         (lambda: graph_of(inputs=[]), "Graph 'net' has no inputs."),
         (lambda: graph_of(outputs=[]), "Graph 'net' has no outputs."),
         (lambda: graph_of(inputs=[X, X]), "Graph 'net' has two inputs of the same name (got ['x', 'x'])."),
@@ -266,21 +274,24 @@ def test_seeded_inputs():
             Input("input_ids", ["batch", "sequence"]),
             Input("attention_mask", ["batch", "sequence"], default=1),
             Input("kinds", ["batch", 3], dtype="int32", high=5),
+            Input("places", ["batch", 3], table_size=6),
             Input("sample", ["batch", 2], dtype="float16"),
         ],
         [Y],
     )
     config, sizes = {"vocab_size": 7}, {"batch": 16, "sequence": 9}
     inputs = seeded_inputs(graph, sizes, config, seed=11)
-    assert list(inputs) == ["input_ids", "attention_mask", "kinds", "sample"]
+    assert list(inputs) == ["input_ids", "attention_mask", "kinds", "places", "sample"]
     assert [str(tensor.dtype) for tensor in inputs.values()] == [
         "torch.int64",
         "torch.int64",
         "torch.int32",
+        "torch.int64",
         "torch.float16",
     ]
     assert inputs["input_ids"].max() < 7
     assert 2 <= inputs["kinds"].max() < 5
+    assert 2 <= inputs["places"].max() < 6
     assert inputs["attention_mask"].sum(1).min() >= 1
     assert (inputs["attention_mask"] == 0).any()
     again = seeded_inputs(graph, sizes, config, seed=11)

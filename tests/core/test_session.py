@@ -217,6 +217,23 @@ def test_refused(session, runner, given, message):
     assert not runner.calls
 
 
+@pytest.mark.parametrize(
+    ("number", "dtype"), [(-1, torch.int64), (7, torch.int64), (-1, torch.int16), (255, torch.uint8)]
+)
+def test_numbers_that_no_table_holds(number, dtype):
+    """Compiled code that looks one up may end the process; what is filled up is the plugin's own affair."""
+    runner = Recorder()
+    inputs = [Input("ids", ["batch", "sequence"], pad_value=9, table_size=7), *INPUTS[1:]]
+    session = make_session(runner, (2, 4), inputs=inputs)
+    ids = torch.tensor([[0, 6, 3]], dtype=dtype)
+    session.forward("net", {"ids": ids})
+    assert runner.calls.pop()[0].tolist()[0] == [0, 6, 3, 9]
+    ids[0, 1] = number
+    with pytest.raises(InputError, match=rf"^ids holds {number}, and must hold numbers from 0 to 6\.$"):
+        session.forward("net", {"ids": ids})
+    assert not runner.calls
+
+
 def test_a_default_needs_sizes():
     """An optional input cannot be filled in when nothing else has its axes."""
     inputs = [Input("ids", ["batch"]), Input("mask", ["batch", "sequence"], default=1)]

@@ -160,8 +160,8 @@ def numbers_too_large(sizes, generator):
         (
             None,
             99,
-            "high=N in an Input of numbers that are looked up among N, or where inputs depend on each other a Probe, which makes "
-            "those that the model is made for.",
+            "table_size=N in an Input of numbers that are looked up among N, or where inputs depend on each other a Probe, which "
+            "makes those that the model is made for.",
         ),
         (Probe(numbers_too_large, lambda model, inputs: model(**inputs)), 31, "other inputs of its Probe."),
     ],

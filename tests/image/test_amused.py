@@ -90,9 +90,9 @@ def test_arguments(arguments, pair):
 def test_ids_that_stand_for_nothing(token, pair):
     """A compiled lookup that meets one ends the process: they are refused before."""
     compiled, _ = pair()
-    with pytest.raises(InputError, match=f"^input_ids holds {token}, and the model has the token ids 0 to 32.$"):
+    with pytest.raises(InputError, match=f"^input_ids holds {token}, and must hold numbers from 0 to 32.$"):
         images(compiled, latents=torch.full((1, 8, 8), token))
-    with pytest.raises(InputError, match=f"^h holds {token}, and the model has the token ids 0 to 31.$"):
+    with pytest.raises(InputError, match=f"^tokens holds {token}, and must hold numbers from 0 to 31.$"):
         compiled.vqvae.decode(torch.full((1, 8, 8), token), force_not_quantize=True)
 
 

@@ -411,15 +411,15 @@ def test_inputs(load):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "name", "value", "size", "what"),
+    ("architecture", "name", "value", "size"),
     [
-        ("bert", "input_ids", 152, 152, "tokens"),
-        ("bert", "input_ids", -1, 152, "tokens"),
-        ("bert", "token_type_ids", 2, 2, "token types"),
-        ("xlm", "token_type_ids", 200, 152, "token types"),
+        ("bert", "input_ids", 152, 152),
+        ("bert", "input_ids", -1, 152),
+        ("bert", "token_type_ids", 2, 2),
+        ("xlm", "token_type_ids", 200, 152),
     ],
 )
-def test_numbers_that_stand_for_nothing(load, architecture, name, value, size, what):
+def test_numbers_that_stand_for_nothing(load, architecture, name, value, size):
     """They never reach the graph: machine code that meets one ends the process."""
     model, _, _ = load("text-classification", architecture)
     assert model.config.vocab_size == 152
@@ -427,11 +427,7 @@ def test_numbers_that_stand_for_nothing(load, architecture, name, value, size, w
     inputs[name][1, 3] = value
     with pytest.raises(InputError) as error:
         model(**inputs)
-    assert str(error.value) == (
-        f"{name} holds {value}, and the model has {size} {what} (0 to {size - 1}).\n"
-        "Try: the tokenizer of the artifact, model.tokenizer."
-    )
-    assert error.value.__cause__ is None
+    assert str(error.value) == f"{name} holds {value}, and must hold numbers from 0 to {size - 1}."
 
 
 def test_names_of_options_are_suggested(load):

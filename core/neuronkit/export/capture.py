@@ -151,5 +151,5 @@ def _seeded(
         last = shape[-1]
         kept = torch.randint(1, last + 1, [*shape[:-1], 1], generator=generator)
         return (torch.arange(last) < kept).to(dtype)
-    high = input.high or config.get(_HIGHS.get(input.name, ""), 2)
+    high = input.high or input.table_size or config.get(_HIGHS.get(input.name, ""), 2)
     return torch.randint(0, max(int(high), 1), shape, generator=generator).to(dtype)

@@ -91,8 +91,11 @@ class Input:
             zeros, and feeds it: a caller never gives it, and it is neither padded nor cut. Its axes are ``batch`` or fixed.
             Graphs of one session that declare a state of the same name share it; on Neuron that is refused. A floating state is
             kept in the precision that the graph is compiled for.
-        high: Exclusive upper bound of the integers that validation may put in; None takes the checkpoint's own
+        high: Exclusive upper bound of the integers that validation may put in; None takes `table_size`, or the checkpoint's own
             (``vocab_size`` for ``input_ids``, ``type_vocab_size`` for ``token_type_ids``), or else 2.
+        table_size: Size of the table that the integers are looked up in, as token ids are among embeddings. A call with a number
+            that is negative, or `table_size` or more, is refused; without it such a number may end the process, for machine
+            code cannot raise.
     """
 
     name: str = attrs.field(validator=_identifier)
@@ -102,8 +105,11 @@ class Input:
     default: int | float | bool | None = None
     state: bool = False
     high: int | None = None
+    table_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_one))
 
     def __attrs_post_init__(self) -> None:
+        if self.table_size is not None and self.dtype not in ("int32", "int64"):
+            raise ExportConfigError(f"table_size of {self.name!r} is for integers, and its dtype is {self.dtype!r}.")
         if self.state and any(axis != BATCH for axis in self.axes if isinstance(axis, str)):
             raise ExportConfigError(
                 f"The axes of the state {self.name!r} must be 'batch' or sizes (got {self.axes!r})."

@@ -326,10 +326,7 @@ def read_generation_settings(directory: Path) -> dict[str, Any] | None:
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # besides what is no JSON, numbers and nesting that Python does not read
+    except (ValueError, RecursionError) as error:  # also numbers and nesting that are too long for Python
         raise SourceError(f"{file} is not valid JSON: {error}") from error
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error

@@ -158,6 +158,15 @@ class Case:
                 ("another kind of number", name, {**good, first: wrong}),
                 ("something that is no tensor", name, {**good, first: tensor.tolist()}),
             ]
+            found += [
+                (
+                    f"a number beyond the table of {input.name}",
+                    name,
+                    {**good, input.name: good[input.name] + input.table_size},
+                )
+                for input in loaded.inputs
+                if input.table_size is not None and input.name in good
+            ]
             if axis := next((one for one in loaded.graph.axes if one != "batch"), None):
                 long = {
                     input.name: torch.cat([good[input.name]] * (loaded.limits[axis] + 1), input.axes.index(axis))

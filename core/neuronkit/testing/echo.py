@@ -53,7 +53,7 @@ class Echo:
         graph = Graph(
             name="echo",
             inputs=[
-                Input("letters", ["batch", "sequence"], high=_LETTERS),
+                Input("letters", ["batch", "sequence"], table_size=_LETTERS),
                 Input("given", ["batch", "sequence"], default=1),
             ],
             outputs=[Output("echoed", ["batch", "sequence"])],

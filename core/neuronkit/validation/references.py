@@ -21,8 +21,8 @@ SEED = 20_240
 """Any seed but the one of the inputs that graphs are traced with."""
 
 _ADVICE = (
-    "high=N in an Input of numbers that are looked up among N, or where inputs depend on each other a Probe, which makes those "
-    "that the model is made for."
+    "table_size=N in an Input of numbers that are looked up among N, or where inputs depend on each other a Probe, which makes "
+    "those that the model is made for."
 )
 
 

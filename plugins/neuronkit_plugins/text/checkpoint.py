@@ -195,10 +195,8 @@ def _damaged_file(directory: Path) -> str | None:
     """Say what the matter is with the first file of safetensors that cannot be read; the error of transformers names none."""
     for file in sorted(directory.glob("*.safetensors")):
         try:
-            with (
-                file.open("rb"),
-                safe_open(file, "pt"),
-            ):  # the latter says of a file without permission that there is none
+            file.open("rb").close()  # safe_open says of a file without permission that there is none
+            with safe_open(file, "pt"):
                 pass
         except OSError as error:
             return f"{file} cannot be read: {error.strerror}"

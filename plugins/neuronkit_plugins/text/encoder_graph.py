@@ -120,10 +120,12 @@ def encoder_inputs(source: Source, model: torch.nn.Module) -> tuple[Input, ...]:
         model: The loaded model.
     """
     taken = inspect.signature(model.forward).parameters
+    words = getattr(model.config, "vocab_size", None) or None
+    kinds = getattr(model.config, "type_vocab_size", words) or None  # XLM looks token types up among the words
     inputs = (
-        Input("input_ids", ["batch", "sequence"], pad_value=source.pad_token_id),
+        Input("input_ids", ["batch", "sequence"], pad_value=source.pad_token_id, table_size=words),
         Input("attention_mask", ["batch", "sequence"], default=1),
-        Input("token_type_ids", ["batch", "sequence"], default=0),
+        Input("token_type_ids", ["batch", "sequence"], default=0, table_size=kinds),
     )
     return tuple(input for input in inputs if input.name in taken)
 

@@ -14,8 +14,6 @@ from neuronkit.processors import Processors
 from neuronkit_plugins.text.encoder_graph import PER_LAYER, regroup
 from neuronkit_plugins.text.guards import GIVEN
 
-_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-
 
 class NeuronEncoderModel(NeuronBaseModel):
     """A compiled encoder: called as the eager model is, and returning what it returns."""
@@ -95,7 +93,6 @@ class NeuronEncoderModel(NeuronBaseModel):
     def _outputs(self, tensors: Mapping[str, Any], wanted: Mapping[str, bool | None]) -> dict[str, Any]:
         given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         choices = "num_choices" in self.limits
-        self._check_range(given)
         flat = self.session.forward(self._graph, given)
         outputs = regroup(flat, choices=choices)
         for name in PER_LAYER:
@@ -107,28 +104,6 @@ class NeuronEncoderModel(NeuronBaseModel):
             if wanted[name] is False:
                 outputs.pop(name, None)
         return outputs
-
-    @cached_property
-    def _ranges(self) -> list[tuple[str, int, str]]:
-        """Return the name of every input that is looked up in a table, the table's size, and what is in it."""
-        words = getattr(self.config, "vocab_size", None)
-        kinds = getattr(self.config, "type_vocab_size", words)  # XLM looks token types up among the words
-        tables = (("input_ids", words, "tokens"), ("token_type_ids", kinds, "token types"))
-        return [(name, size, what) for name, size, what in tables if size]
-
-    def _check_range(self, tensors: Mapping[str, Any]) -> None:
-        """Refuse numbers that stand for nothing: compiled code that meets one may end the process, which nobody can catch."""
-        for name, size, what in self._ranges:
-            tensor = tensors.get(name)
-            if not isinstance(tensor, torch.Tensor) or tensor.dtype not in _WHOLE or not tensor.numel():
-                continue  # the graph says what is wrong
-            low, high = tensor.aminmax()
-            if low.item() < 0 or high.item() >= size:
-                wrong = tensor[(tensor < 0) | (tensor >= size)]
-                raise InputError(
-                    f"{name} holds {int(wrong[0])}, and the model has {size} {what} (0 to {size - 1}).\n"
-                    "Try: the tokenizer of the artifact, model.tokenizer."
-                )
 
     def _refuse(self, others: Mapping[str, Any], names: set[str]) -> None:
         """Refuse arguments that would change the result, but are not compiled in."""

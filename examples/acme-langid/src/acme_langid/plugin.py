@@ -61,7 +61,7 @@ class LanguageIdentification:
             name="classifier",
             kind="encoder",
             inputs=[
-                Input("byte_ids", ["batch", "sequence"], pad_value=PAD, high=VOCABULARY),
+                Input("byte_ids", ["batch", "sequence"], pad_value=PAD, table_size=VOCABULARY),
                 Input("mask", ["batch", "sequence"], default=1),
             ],
             outputs=[Output("logits", ["batch", len(model.config.labels)])],

@@ -51,7 +51,7 @@ def text_encoder_graph(name: str, encoder: Any, sizes: Sizes) -> Graph:
 
     config = encoder.config
     length = config.max_position_embeddings
-    inputs = [Input("input_ids", ["batch", length], high=encoder.get_input_embeddings().num_embeddings)]
+    inputs = [Input("input_ids", ["batch", length], table_size=encoder.get_input_embeddings().num_embeddings)]
     if getattr(config, "use_attention_mask", False):
         inputs.append(Input("attention_mask", ["batch", length], default=1))
     projected = isinstance(encoder, CLIPTextModelWithProjection)

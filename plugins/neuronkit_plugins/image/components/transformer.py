@@ -10,7 +10,6 @@ from torch import nn
 
 from neuronkit.export import CompilerHints, Graph, Input, Output
 from neuronkit.shells import Shell
-from neuronkit_plugins.image.components.codes import require_codes
 from neuronkit_plugins.image.components.conditions import refuse_attention_kwargs
 from neuronkit_plugins.image.components.sizes import MOST_IMAGES, Sizes
 
@@ -42,7 +41,7 @@ def transformer_graph(transformer: Any, sizes: Sizes, sequence: int) -> Graph:
     return Graph(
         "transformer",
         [
-            Input("input_ids", ["batch", *grid], high=config.vocab_size),
+            Input("input_ids", ["batch", *grid], table_size=config.vocab_size),
             Input("encoder_hidden_states", ["batch", sequence, config.encoder_hidden_size], "float32"),
             Input("pooled_text_emb", ["batch", config.cond_embed_dim], "float32"),
             Input("micro_conds", ["batch", 5], "float32"),
@@ -70,12 +69,10 @@ class TransformerShell(Shell):
         Return the logits of every code for every token, ``[batch, codes, height, width]``.
 
         Raises:
-            InputError: An id is none of the codes and not the mask's, or an argument has no effect.
+            InputError: A token id is none of the codes and not the mask's, or an argument has no effect.
 
         """
         refuse_attention_kwargs("transformer", cross_attention_kwargs)
-        count = self.config.vocab_size  # type: ignore[attr-defined]  # of the real class
-        require_codes("input_ids", input_ids, count)
         tensors = {
             "input_ids": input_ids,
             "encoder_hidden_states": encoder_hidden_states,

@@ -10,7 +10,6 @@ from torch import nn
 from neuronkit.errors import InputError
 from neuronkit.export import Graph, Input, Output
 from neuronkit.shells import Shell
-from neuronkit_plugins.image.components.codes import require_codes
 from neuronkit_plugins.image.components.sizes import Sizes
 from neuronkit_plugins.image.components.vae import autoencoder_graphs
 
@@ -56,7 +55,7 @@ def vq_graphs(vqvae: Any, sizes: Sizes) -> tuple[Graph, Graph]:
     config = vqvae.config
     channels = config.vq_embed_dim or config.latent_channels
     latents = Output("latents", ["batch", channels, f"height/{sizes.factor}", f"width/{sizes.factor}"])
-    tokens = Input("tokens", ["batch", "height", "width"], high=config.num_vq_embeddings)
+    tokens = Input("tokens", ["batch", "height", "width"], table_size=config.num_vq_embeddings)
     return autoencoder_graphs("vqvae", vqvae, sizes, (VqEncoder, latents), (VqDecoder, tokens))
 
 
@@ -88,7 +87,7 @@ class VqShell(Shell):
             shape: ``(batch, height, width, channels)``, where the token ids are flat.
 
         Raises:
-            InputError: An id is none of the codebook's, or latents are not to be quantised.
+            InputError: A token id is none of the codebook's, or latents are not to be quantised.
 
         """
         from diffusers.models.autoencoders.vae import DecoderOutput
@@ -97,8 +96,6 @@ class VqShell(Shell):
             if force_not_quantize:
                 raise InputError("The compiled VQ model decodes token ids: latents need force_not_quantize=False.")
             h = self.quantize(h)[2][2].reshape(h.shape[0], *h.shape[-2:])  # type: ignore[attr-defined]  # kept real
-        count = self.config.num_vq_embeddings  # type: ignore[attr-defined]  # of the real class
-        require_codes("h", h, count)
         tokens = h.reshape(shape[:3]) if shape is not None else h
         pixels = self.run("vqvae_decoder", {"tokens": tokens})["pixels"]
         loss = torch.zeros(tokens.shape[0])

@@ -66,11 +66,12 @@ def location_options(model: str | Path, given: Mapping[str, Any]) -> SourceOptio
     """
     fixed: dict[str, Any] = {}
     more = set(given) - set(names(SourceOptions))
-    path = named_directory(model, "An artifact", ArtifactNotFoundError) / str(given.get("subfolder") or "")
-    if more and path.is_dir():
-        manifest = open_artifact(path).manifest
-        fixed = {**manifest.options, **manifest.plugin_options}
-        fixed |= {name: ", ".join(map(str, sizes)) for name, sizes in manifest.shapes.items()}
+    if more:
+        path = named_directory(model, "An artifact", ArtifactNotFoundError) / str(given.get("subfolder") or "")
+        if path.is_dir():
+            manifest = open_artifact(path).manifest
+            fixed = {**manifest.options, **manifest.plugin_options}
+            fixed |= {name: ", ".join(map(str, sizes)) for name, sizes in manifest.shapes.items()}
     options: SourceOptions = build(SourceOptions, given, "call", fixed=fixed)
     return options
 

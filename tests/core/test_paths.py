@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import pytest
 
@@ -13,7 +14,7 @@ from neuronkit.errors import ArtifactNotFoundError, OptionError, SourceError
 from tests.core.tide import TASK
 
 UNKNOWN_HOME = "begins with a home directory that is not known (got '~nobody-at-all/x').\nTry: the whole path"
-NAMES = [("~nobody-at-all/x", UNKNOWN_HOME), ("x" * 300, "too long for a file's name"), ("a\0b", "embedded null byte")]
+NAMES = [("~nobody-at-all/x", UNKNOWN_HOME), ("x" * 300, "too long for a file's name"), ("a\0b", "embedded null ")]
 NOT_UTF_8 = os.fsdecode(b"not \xff")
 
 
@@ -58,13 +59,25 @@ def test_a_link_to_an_artifact_whose_path_is_not_utf_8(tide_artifact, tmp_path):
     assert neuronkit.load(tide_artifact)
 
 
-def test_a_working_directory_that_is_gone(tide_checkpoint, tide_artifact, tmp_path, monkeypatch):
-    """What has a whole path does not miss it."""
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """Work in a directory that is gone."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here").rmdir()
+
+
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0), reason="CPython 3.13.0 itself fails there to look up a name of a module"
+)
+def test_whole_paths_do_not_miss_a_working_directory(tide_checkpoint, tide_artifact, tmp_path, nowhere):
+    """Neither in compiling nor in loading."""
     neuronkit.compile(tide_checkpoint, tmp_path / "out", task=TASK, optlevel=1, sequence_length=16)
     assert neuronkit.load(tide_artifact)
+
+
+def test_a_working_directory_that_is_gone(tide_checkpoint, nowhere):
+    """A path in it is told from one that is missing."""
     for call, kind in (
         (lambda: neuronkit.compile(tide_checkpoint, "out", task=TASK, optlevel=1), OptionError),
         (lambda: neuronkit.load("out"), ArtifactNotFoundError),

@@ -112,6 +112,27 @@ def test_a_setting_is_of_one_thread(monkeypatch):
     assert VARIABLE not in os.environ
 
 
+def run_forked(target, held):
+    """Run a function in a fork that is made while a thread holds what a function gives, and return how the fork ended."""
+    holds, done = threading.Event(), threading.Event()
+
+    def hold():
+        with held():
+            holds.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holds.wait()
+    process = multiprocessing.get_context("fork").Process(target=target)
+    process.start()
+    process.join(30)
+    done.set()
+    thread.join()
+    process.kill()
+    return process.exitcode
+
+
 def take_turns():
     with in_turn("compile"), in_turn("read"):
         pass
@@ -120,48 +141,20 @@ def take_turns():
 @pytest.mark.parametrize("what", ["compile", "read"])
 def test_a_fork_does_not_wait_for_a_thread_that_it_does_not_have(what):
     """Nor for the one that made it."""
-    holds, done = threading.Event(), threading.Event()
-
-    def hold():
-        with in_turn(what):
-            holds.set()
-            done.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    holds.wait()
-    process = multiprocessing.get_context("fork").Process(target=take_turns)
-    process.start()
-    process.join(30)
-    done.set()
-    thread.join()
-    process.kill()
-    assert process.exitcode == 0
+    assert run_forked(take_turns, lambda: in_turn(what)) == 0
 
 
 @pytest.mark.parametrize("of_a_model", [False, True])
 def test_a_fork_has_a_lock_of_its_own(of_a_model):
     """Free, although a thread that is not there had it, as where a model was generating; and one alone, however many forks."""
     lock, turns = ForkedLock(), Turns()
-    holds, done = threading.Event(), threading.Event()
+
+    def held():
+        return turns.begin() if of_a_model else lock.own
 
     def take():
-        with turns.begin() if of_a_model else lock.own:
+        with held():
             assert of_a_model or list(lock._locks) == [os.getpid()]
 
-    def hold():
-        with turns.begin() if of_a_model else lock.own:
-            holds.set()
-            done.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    holds.wait()
-    process = multiprocessing.get_context("fork").Process(target=take)
-    process.start()
-    process.join(30)
-    done.set()
-    thread.join()
-    process.kill()
-    assert process.exitcode == 0
+    assert run_forked(take, held) == 0
     take()

@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 import torch
 from torch import nn
-from torch._dynamo.eval_frame import OptimizedModule
 
 from neuronkit.backends.base import Capabilities
 from neuronkit.buckets import Bucket, make_buckets, memory_bound_bucket
@@ -149,7 +148,8 @@ def load_eager(config: ExportConfig) -> nn.Module:
             f"load of an ExportConfig must be a function that returns an nn.Module (got a {type(model).__name__}).\n"
             "Try: load=lambda: model"
         )
-    if isinstance(model, (torch.jit.ScriptModule, OptimizedModule)):
+    # What torch.compile makes keeps the module there; to import its class takes longer than to bind a sibling's weights.
+    if isinstance(model, torch.jit.ScriptModule) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
         raise ExportConfigError(
             f"load of an ExportConfig returned a {type(model).__name__}, which is compiled already, so that its steps cannot be "
             "seen.\nTry: the module that it was made of."

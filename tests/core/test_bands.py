@@ -9,7 +9,7 @@ from torch.export import Dim, export
 
 from neuronkit.backends.cpu import host, scratch
 from neuronkit.backends.cpu.bands import place_bands
-from neuronkit.backends.cpu.products import LINEAR, place_products
+from neuronkit.backends.cpu.products import is_layer, place_products
 
 WIDTH, ROWS = 16, 24
 MIDDLE_BYTES = 2 * ROWS * 8 * WIDTH * 4
@@ -88,9 +88,8 @@ def placed(kind, monkeypatch, *, limit, shape=(2, ROWS, WIDTH), dynamic=(0,), dt
     place_products(program)
     place_bands(program)
     program.graph.lint()
-    counts = [
-        sum(node.target is target for node in program.graph.nodes) for target in (LINEAR, torch.ops.aten.cat.default)
-    ]
+    nodes = program.graph.nodes
+    counts = [sum(map(is_layer, nodes)), sum(node.target is torch.ops.aten.cat.default for node in nodes)]
     return counts, layer(x), program.module()(x)
 
 

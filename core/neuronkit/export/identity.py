@@ -59,6 +59,8 @@ _NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, complex,
 
 _PARAMETERS_AGAIN = ("_flat_weights", "_flat_weight_refs")
 """Where recurrent layers have their parameters in lists, which follow when a parameter is replaced, as an export does."""
+_SOURCES = frozenset({".cpp", ".py"})
+"""Suffixes of files whose code compiled graphs depend on."""
 _LIBRARIES = ("torch", "transformers", "diffusers")
 """Packages whose code is told apart by their version."""
 
@@ -207,7 +209,12 @@ def package_sources(module_name: str) -> dict[str, str]:
     module = sys.modules[module_name]
     package = sys.modules.get(module.__package__ or "")
     folders = [Path(folder) for folder in getattr(package, "__path__", [])]
-    files = {str(path.relative_to(folder)): path for folder in folders for path in sorted(folder.rglob("*.py"))}
+    files = {
+        str(path.relative_to(folder)): path
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _SOURCES
+    }
     if not files and (file := getattr(module, "__file__", None)) and Path(file).is_file():
         files = {Path(file).name: Path(file)}
     if not files:

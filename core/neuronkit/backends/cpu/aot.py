@@ -7,7 +7,7 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
+from neuronkit.backends.cpu import linear
 from neuronkit.backends.cpu.bands import place_bands
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.folding import without_warnings_of_copies
@@ -46,7 +47,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     own: set[str] = set()
     packed: set[str] = set()
     turned: set[str] = set()
-    sums = False
+    sums = own_layers = False
     if not inline:
         place_convolutions(program)
         sums = place_products(program)
@@ -54,6 +55,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         turned = take_turned(program)
         own = name_literals(program)
         packed = packable(program)
+        own_layers = any(node.target is linear.operator() for node in program.graph.nodes)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,
@@ -67,10 +69,14 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "cpp.threads": cores(),
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
+        "aot_inductor.custom_ops_to_c_shims": linear.calls() if own_layers else {},
     }
-    with tempfile.TemporaryDirectory(dir=_place(options)) as workdir, _inductor_cache(options, workdir):
+    with tempfile.TemporaryDirectory(dir=_place(options)) as workdir, ThreadPoolExecutor(1) as beside:
+        kept = _inductor_cache(options, workdir)
+        library = beside.submit(linear.build, kept) if own_layers else None
         failures = compile_failures("AOTInductor could not compile the graph")
-        with failures, torch.no_grad(), without_warnings_of_copies():
+        cache = temporarily("TORCHINDUCTOR_CACHE_DIR", str(kept))
+        with failures, cache, torch.no_grad(), without_warnings_of_copies():
             package = torch._inductor.aoti_compile_and_package(
                 program, package_path=str(Path(workdir) / "graph.pt2"), inductor_configs=settings
             )
@@ -78,9 +84,13 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
             for member in opened.namelist():
                 if Path(member).suffix in _KEPT_SUFFIXES:
                     (directory / Path(member).name).write_bytes(opened.read(member))
-    shared_object = _only(sorted(directory.glob("*.so")))
+        shared_object = _only(sorted(directory.glob("*.so")))
+        if library is not None:
+            shutil.copyfile(library.result(), directory / linear.LIBRARY)
     constants: list[Constant] = []
     if not inline:
+        if own_layers:
+            linear.open_library(directory / linear.LIBRARY)
         names = _open(shared_object).get_constant_names_to_original_fqns().values()
         held = {**program.state_dict, **program.constants}
         missing = sorted(set(names) - set(held))
@@ -117,8 +127,8 @@ def _place(options: CompileOptions) -> Path | None:
     return place
 
 
-def _inductor_cache(options: CompileOptions, workdir: str) -> AbstractContextManager[None]:
-    """Keep Inductor's own cache under neuronkit's; where that cannot be written and was not asked for, beside its other files."""
+def _inductor_cache(options: CompileOptions, workdir: str) -> Path:
+    """Return where Inductor's cache is: under neuronkit's, or, where that cannot be written and was not asked for, in `workdir`."""
     directory = cache_directory() / "inductor"
     if not options.cache:
         try:
@@ -131,7 +141,7 @@ def _inductor_cache(options: CompileOptions, workdir: str) -> AbstractContextMan
                 f"Inductor's command for the C++ compiler takes no path with a space, such as {path!r}.\n"
                 f"Try: {variable}=DIR with another directory, or --optlevel 1, which compiles nothing."
             )
-    return temporarily("TORCHINDUCTOR_CACHE_DIR", str(directory))
+    return directory
 
 
 def load(
@@ -148,6 +158,8 @@ def load(
         weights: By name.
         packer: Packs the constants that say so; None leaves them as they are stored.
     """
+    if (library := file.with_name(linear.LIBRARY)).exists():
+        linear.open_library(library)
     runner = _open(file)
     if not constants:
         return _Bound(runner, {}, {})

@@ -37,17 +37,21 @@ class CpuBackend:
     """
 
     name = "cpu"
-    capabilities = Capabilities(
-        dynamic_axes=True,
-        state=True,
-        weights_apart=True,
-        channels_last=True,
-        few_rows=FEW_ROWS,
-        many_rows=MANY_ROWS,
-    )
 
     def __init__(self, *, packs: bool = True) -> None:
         self._packs = packs
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; whether it wants a graph of its own for few rows depends on who multiplies on this CPU."""
+        return Capabilities(
+            dynamic_axes=True,
+            state=True,
+            weights_apart=True,
+            channels_last=True,
+            few_rows=0 if host.multiplies_by_library() else FEW_ROWS,
+            many_rows=MANY_ROWS,
+        )
 
     def check_options(self, options: CompileOptions) -> None:
         """Refuse a target, and compiling without a compiler."""

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from neuronkit.backends.cpu.limits import MANY_ROW_BANDS
-from neuronkit.backends.cpu.products import LINEAR
+from neuronkit.backends.cpu.products import is_layer
 from neuronkit.backends.cpu.scratch import buffer_bytes, equal_parts
 
 _aten = torch.ops.aten
@@ -43,7 +43,7 @@ def place_bands(program: ExportedProgram) -> None:
         program: Changed in place, after its products are placed. Its results stay equal.
     """
     for node in list(program.graph.nodes):
-        if node.target is LINEAR and node.users and (layers := FeedForward.of(node)) is not None:
+        if is_layer(node) and node.users and (layers := FeedForward.of(node)) is not None:
             layers.divide()
     program.graph_module.recompile()
 
@@ -79,7 +79,7 @@ class FeedForward:
         while (node := node.next).op != "root":
             if inside.keys().isdisjoint(node.all_input_nodes):
                 continue
-            if node.target is LINEAR and node.args[0] in inside:
+            if is_layer(node) and node.args[0] in inside:
                 complete = all(user in inside or user is node for found in inside for user in found.users)
                 return cls(first, list(inside)[1:], node, bands) if complete else None
             if not inside.keys() >= set(node.all_input_nodes) or not _leaves_rows_alone(node):

@@ -11,7 +11,7 @@ from torch.fx import Graph, Node
 from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.limits import FEW_PIXELS, LARGE_WEIGHT
 from neuronkit.backends.cpu.literals import Literals
-from neuronkit.backends.cpu.products import LINEAR
+from neuronkit.backends.cpu.products import layer
 from neuronkit.backends.cpu.winograd import WinogradConvolution
 
 _aten = torch.ops.aten
@@ -106,6 +106,6 @@ def _product(graph: Graph, node: Node, pixels: Node, weight: Node, bias: Node | 
     flat = graph.call_function(_aten.reshape.default, (operands, [-1, channels * kernel[0] * kernel[1]]))
     turned = graph.call_function(_aten.permute.default, (weight, [0, 2, 3, 1]))
     matrix = graph.call_function(_aten.reshape.default, (turned, [channels_out, channels * kernel[0] * kernel[1]]))
-    product = graph.call_function(LINEAR, (flat, matrix, bias, "none", [], ""))
+    product = layer(graph, node.meta["val"].dtype, flat, matrix, bias)
     shaped = graph.call_function(_aten.reshape.default, (product, [-1, height, width, channels_out]))
     return graph.call_function(_aten.permute.default, (shaped, [0, 3, 1, 2]))

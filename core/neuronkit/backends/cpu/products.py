@@ -1,4 +1,4 @@
-"""Who multiplies: oneDNN, which takes a linear layer's weight as it is stored; BLAS; or, for few rows, a generated loop."""
+"""Who multiplies: neuronkit's library or oneDNN, which take weights as they are stored; BLAS; or, for few rows, a loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from neuronkit.backends.cpu import host
+from neuronkit.backends.cpu import host, linear
 from neuronkit.backends.cpu.limits import FEW_ROWS, FEW_ROWS_PACKED, MANY_SUMS, STREAMS
 
 _aten = torch.ops.aten
@@ -24,8 +24,10 @@ def place_products(program: ExportedProgram) -> bool:
     """
     Choose who computes the linear layers of a program whose weights stay apart.
 
-    Products of up to `FEW_ROWS` rows become sums that Inductor generates a loop for: it reads each weight once, in the
-    precision in which it is stored; of more than `FEW_ROWS_PACKED` rows, a product by a weight that can be packed is left to
+    On a CPU for which it is meant, neuronkit's own library does (`neuronkit.backends.cpu.linear`).
+
+    Elsewhere, products of up to `FEW_ROWS` rows become sums that Inductor generates a loop for: it reads each weight once, in
+    the precision in which it is stored; of more than `FEW_ROWS_PACKED` rows, a product by a weight that can be packed is left to
     oneDNN. Others go to oneDNN where it multiplies in the precision in which the weight is stored; Inductor itself would leave
     a weight that it may not freeze to BLAS, which copies it into another order at every call, or to a product that copies the
     bias first. What is cast back as a whole, for want of such arithmetic, is left to BLAS. A layer that multiplies by its
@@ -39,6 +41,8 @@ def place_products(program: ExportedProgram) -> bool:
         Whether some products became sums.
     """
     graph = program.graph_module.graph
+    if host.multiplies_by_library():
+        _place_library(program)
     before = sum(node.target is _aten.sum.dim_IntList for node in graph.nodes)
     precisions = host.precisions()
     for node in list(graph.nodes):
@@ -63,9 +67,7 @@ def place_products(program: ExportedProgram) -> bool:
             continue
         with graph.inserting_before(node):
             if by_columns:
-                turned = graph.call_function(_aten.permute.default, (weight, [1, 0]))
-                turned.meta["val"] = weight.meta["val"].permute(1, 0)
-                weight = turned
+                weight = _turned(graph, weight)
             if few_rows:
                 shape = operands.meta["val"].shape
                 rows = _rows_in_a_buffer(graph, operands)
@@ -76,6 +78,61 @@ def place_products(program: ExportedProgram) -> bool:
             _replace(node, product)
     program.graph_module.recompile()
     return sum(node.target is _aten.sum.dim_IntList for node in graph.nodes) > before
+
+
+def layer(graph: Graph, dtype: torch.dtype, operands: Node, weight: Node, bias: Node | None) -> Node:
+    """Return a linear layer of operands in some precision by a weight as it is stored, computed by who is fastest."""
+    if dtype == torch.float32 and host.multiplies_by_library():
+        return graph.call_function(linear.operator(), (operands, weight, bias))
+    return graph.call_function(LINEAR, (operands, weight, bias, "none", [], ""))
+
+
+def is_layer(node: Node) -> bool:
+    """Tell whether a node is what `layer` returns."""
+    return node.target in (LINEAR, linear.operator())
+
+
+def _place_library(program: ExportedProgram) -> None:
+    """Give neuronkit's library the layers whose weight is stored in a precision that it reads, and cast what is not float32."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        arguments: tuple[Any, ...] = node.args
+        if node.target is _aten.linear.default:
+            operands, weight, bias = (*arguments, None)[:3]
+        elif node.target is _aten.addmm.default and _store_by_columns(program, node):
+            bias, operands, weight = arguments
+        else:
+            continue
+        held = _bytes_behind(weight) or _cast_from(weight)
+        if held.op != "placeholder" or held.meta["val"].dtype not in linear.WEIGHTS:
+            continue
+        with graph.inserting_before(node):
+            taken = held if node.target is _aten.linear.default else _turned(graph, held)
+            operands, bias = _in_precision(graph, operands), bias and _in_precision(graph, bias)
+            product = layer(graph, torch.float32, operands, taken, bias)
+            product.meta["val"] = node.meta["val"].float()
+            _replace(node, _in_precision(graph, product, node.meta["val"].dtype))
+        _erase_unused(weight)
+    program.graph_module.recompile()
+
+
+def _in_precision(graph: Graph, value: Node, dtype: torch.dtype = torch.float32) -> Node:
+    if value.meta["val"].dtype == dtype:
+        return value
+    cast = graph.call_function(_aten._to_copy.default, (value,), {"dtype": dtype})
+    cast.meta["val"] = value.meta["val"].to(dtype)
+    return cast
+
+
+def _cast_from(weight: Node) -> Node:
+    """Return what a weight was cast from, or the weight where it was not."""
+    return weight.all_input_nodes[0] if weight.target in (_aten._to_copy.default, _aten.to.dtype) else weight
+
+
+def _turned(graph: Graph, weight: Node) -> Node:
+    turned = graph.call_function(_aten.permute.default, (weight, [1, 0]))
+    turned.meta["val"] = weight.meta["val"].permute(1, 0)
+    return turned
 
 
 def _replace(node: Node, product: Node) -> None:

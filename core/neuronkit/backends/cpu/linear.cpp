@@ -1,8 +1,9 @@
-// Linear layers in float32 for x86 CPUs with AVX2: rows [count, width] times a weight [outputs, width] as a checkpoint stores it.
+// Linear layers in float32 for x86 CPUs with AVX2: rows [count, width] times a weight [outputs, width] as a checkpoint
+// stores it.
 //
-// Few rows are dot products, which read each weight once. More are tiles of TILE_ROWS x PANEL sums over DEPTH columns, after
-// Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008): PANEL outputs of the weight are put into
-// the order of the sums in a buffer that stays in the first-level cache while all rows pass by.
+// Few rows are dot products, which read each weight once. More are tiles of TILE_ROWS x PANEL sums over DEPTH columns,
+// after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008): PANEL outputs of the weight
+// are put into the order of the sums in a buffer that stays in the first-level cache while all rows pass by.
 
 #include <immintrin.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -17,13 +18,13 @@
 namespace {
 
 constexpr int LANES = 8;
-constexpr int TILE_ROWS = 6;       // 6 x 2 sums, two vectors of the weight and one value of a row: 15 of 16 registers
+constexpr int TILE_ROWS = 6;  // 6 x 2 sums, two vectors of the weight and one value of a row: 15 of 16 registers
 constexpr int PANEL = 2 * LANES;
-constexpr int64_t DEPTH = 384;     // a panel takes 24 KiB of a first-level cache of 32
+constexpr int64_t DEPTH = 384;       // a panel takes 24 KiB of a first-level cache of 32
 constexpr int64_t BLOCK_ROWS = 192;  // DEPTH columns of them take 288 KiB of a second-level cache
-constexpr int64_t GROUP = 2;       // panels that a thread takes at once
+constexpr int64_t GROUP = 2;         // panels that a thread takes at once
 constexpr int64_t FEW_ROWS = 8;
-constexpr int64_t AHEAD = 1024;    // bytes
+constexpr int64_t AHEAD = 1024;     // bytes
 constexpr int64_t SMALL = 1 << 16;  // multiplications that are not worth a second thread
 
 struct BFloat16 {
@@ -38,7 +39,9 @@ inline __m256 load(const BFloat16* from) {
   __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
-inline __m256 load(const Float16* from) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))); }
+inline __m256 load(const Float16* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
 inline __m256 load(const int8_t* from) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 }
@@ -66,33 +69,34 @@ struct Threads {
 };
 
 // Adds depth columns to PANEL sums of some rows, or to what they begin with.
-  template <int ROWS>
-  void tile(int64_t some, const float* values, int64_t width, const float* panel, int64_t depth, float* sums, int64_t apart, const float* begun) {
-    if constexpr (ROWS > 0) {
-      if (some != ROWS) return tile<ROWS - 1>(some, values, width, panel, depth, sums, apart, begun);
-      __m256 left[ROWS], right[ROWS];
+template <int ROWS>
+void tile(int64_t some, const float* values, int64_t width, const float* panel, int64_t depth, float* sums,
+          int64_t apart, const float* begun) {
+  if constexpr (ROWS > 0) {
+    if (some != ROWS) return tile<ROWS - 1>(some, values, width, panel, depth, sums, apart, begun);
+    __m256 left[ROWS], right[ROWS];
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++) {
+      const float* first = begun ? begun : sums + row * apart;
+      left[row] = load(first);
+      right[row] = load(first + LANES);
+    }
+    for (int64_t column = 0; column < depth; column++) {
+      __m256 lower = _mm256_load_ps(panel + column * PANEL), upper = _mm256_load_ps(panel + column * PANEL + LANES);
 #pragma GCC unroll 8
       for (int row = 0; row < ROWS; row++) {
-        const float* first = begun ? begun : sums + row * apart;
-        left[row] = load(first);
-        right[row] = load(first + LANES);
-      }
-      for (int64_t column = 0; column < depth; column++) {
-        __m256 lower = _mm256_load_ps(panel + column * PANEL), upper = _mm256_load_ps(panel + column * PANEL + LANES);
-#pragma GCC unroll 8
-        for (int row = 0; row < ROWS; row++) {
-          __m256 value = _mm256_broadcast_ss(values + row * width + column);
-          left[row] = _mm256_fmadd_ps(value, lower, left[row]);
-          right[row] = _mm256_fmadd_ps(value, upper, right[row]);
-        }
-      }
-#pragma GCC unroll 8
-      for (int row = 0; row < ROWS; row++) {
-        _mm256_storeu_ps(sums + row * apart, left[row]);
-        _mm256_storeu_ps(sums + row * apart + LANES, right[row]);
+        __m256 value = _mm256_broadcast_ss(values + row * width + column);
+        left[row] = _mm256_fmadd_ps(value, lower, left[row]);
+        right[row] = _mm256_fmadd_ps(value, upper, right[row]);
       }
     }
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++) {
+      _mm256_storeu_ps(sums + row * apart, left[row]);
+      _mm256_storeu_ps(sums + row * apart + LANES, right[row]);
+    }
   }
+}
 
 template <class Weight>
 struct Linear {
@@ -147,7 +151,8 @@ struct Linear {
       for (int row = 0; row < ROWS; row++) {
         __m256 values = load(rows + row * width + k);
 #pragma GCC unroll 8
-        for (int place = 0; place < PLACES; place++) sums[place][row] = _mm256_fmadd_ps(taken[place], values, sums[place][row]);
+        for (int place = 0; place < PLACES; place++)
+          sums[place][row] = _mm256_fmadd_ps(taken[place], values, sums[place][row]);
       }
     }
     for (int place = 0; place < PLACES; place++)
@@ -180,13 +185,15 @@ struct Linear {
     }
   }
 
-  // Puts [PANEL outputs from n, depth columns from k] in the order [depth, PANEL], zeros for outputs that there are not.
+  // Puts [PANEL outputs from n, depth columns from k] in the order [depth, PANEL], zeros for outputs that there are
+  // not.
   void arrange(int64_t n, int64_t k, int64_t depth, float* panel) const {
     const Weight* from = weight + n * width + k;
     int64_t there = std::min<int64_t>(PANEL, outputs - n), column = 0;
     if (there == PANEL)
       for (; column + LANES <= depth; column += LANES)
-        for (int half = 0; half < PANEL; half += LANES) transpose(from + half * width + column, panel + column * PANEL + half);
+        for (int half = 0; half < PANEL; half += LANES)
+          transpose(from + half * width + column, panel + column * PANEL + half);
     for (; column < depth; column++)
       for (int64_t output = 0; output < PANEL; output++)
         panel[column * PANEL + output] = output < there ? single(from[output * width + column]) : 0.0f;
@@ -230,7 +237,8 @@ struct Linear {
         tile<TILE_ROWS>(some, values, width, panel, depth, sums, outputs, begun);
       } else {
         float edge[TILE_ROWS * PANEL] = {};
-        for (int64_t i = 0; i < some && !begun; i++) std::copy(sums + i * outputs, sums + i * outputs + there, edge + i * PANEL);
+        for (int64_t i = 0; i < some && !begun; i++)
+          std::copy(sums + i * outputs, sums + i * outputs + there, edge + i * PANEL);
         tile<TILE_ROWS>(some, values, width, panel, depth, edge, PANEL, begun);
         for (int64_t i = 0; i < some; i++) std::copy(edge + i * PANEL, edge + i * PANEL + there, sums + i * outputs);
       }
@@ -240,9 +248,15 @@ struct Linear {
 };
 
 template <class Weight>
-AOTITorchError run(const void* rows, const void* weight, const void* bias, void* out, int64_t count, int64_t width, int64_t outputs) {
-  Linear<Weight>{static_cast<const float*>(rows), static_cast<const Weight*>(weight), static_cast<const float*>(bias),
-                 static_cast<float*>(out), count, width, outputs}
+AOTITorchError run(const void* rows, const void* weight, const void* bias, void* out, int64_t count, int64_t width,
+                   int64_t outputs) {
+  Linear<Weight>{static_cast<const float*>(rows),
+                 static_cast<const Weight*>(weight),
+                 static_cast<const float*>(bias),
+                 static_cast<float*>(out),
+                 count,
+                 width,
+                 outputs}
       .run();
   return AOTI_TORCH_SUCCESS;
 }
@@ -254,26 +268,32 @@ struct Tensor {
   bool right = false;
 
   explicit Tensor(AtenTensorHandle handle) {
-    right = !aoti_torch_get_data_ptr(handle, &data) && !aoti_torch_get_dim(handle, &axes) && !aoti_torch_get_sizes(handle, &sizes) &&
-            !aoti_torch_get_strides(handle, &strides) && !aoti_torch_get_dtype(handle, &dtype);
+    right = !aoti_torch_get_data_ptr(handle, &data) && !aoti_torch_get_dim(handle, &axes) &&
+            !aoti_torch_get_sizes(handle, &sizes) && !aoti_torch_get_strides(handle, &strides) &&
+            !aoti_torch_get_dtype(handle, &dtype);
     int64_t stride = 1;
-    for (int64_t axis = axes; right && axis-- > 0; stride *= sizes[axis]) right = sizes[axis] == 1 || strides[axis] == stride;
+    for (int64_t axis = axes; right && axis-- > 0; stride *= sizes[axis])
+      right = sizes[axis] == 1 || strides[axis] == stride;
   }
 };
 
 }  // namespace
 
-extern "C" AOTITorchError NAME(AtenTensorHandle rows_handle, AtenTensorHandle weight_handle, AtenTensorHandle* bias_handle, AtenTensorHandle* result) {
+extern "C" AOTITorchError NEURONKIT_LINEAR(AtenTensorHandle rows_handle, AtenTensorHandle weight_handle,
+                                           AtenTensorHandle* bias_handle, AtenTensorHandle* result) {
   constexpr int64_t MOST_AXES = 8;
   Tensor rows(rows_handle), weight(weight_handle);
   int32_t float32 = aoti_torch_dtype_float32();
-  if (!rows.right || !weight.right || rows.dtype != float32 || rows.axes < 1 || rows.axes > MOST_AXES || weight.axes != 2) return AOTI_TORCH_FAILURE;
+  if (!rows.right || !weight.right || rows.dtype != float32 || rows.axes < 1 || rows.axes > MOST_AXES ||
+      weight.axes != 2)
+    return AOTI_TORCH_FAILURE;
   int64_t width = weight.sizes[1], outputs = weight.sizes[0], count = 1, sizes[MOST_AXES], strides[MOST_AXES];
   if (rows.sizes[rows.axes - 1] != width) return AOTI_TORCH_FAILURE;
   const void* bias = nullptr;
   if (bias_handle) {
     Tensor added(*bias_handle);
-    if (!added.right || added.dtype != float32 || added.axes != 1 || added.sizes[0] != outputs) return AOTI_TORCH_FAILURE;
+    if (!added.right || added.dtype != float32 || added.axes != 1 || added.sizes[0] != outputs)
+      return AOTI_TORCH_FAILURE;
     bias = added.data;
   }
   int64_t stride = 1;
@@ -282,11 +302,12 @@ extern "C" AOTITorchError NAME(AtenTensorHandle rows_handle, AtenTensorHandle we
     strides[axis] = stride;
     if (axis < rows.axes - 1) count *= sizes[axis];
   }
-  if (aoti_torch_empty_strided(rows.axes, sizes, strides, float32, aoti_torch_device_type_cpu(), 0, result)) return AOTI_TORCH_FAILURE;
+  if (aoti_torch_empty_strided(rows.axes, sizes, strides, float32, aoti_torch_device_type_cpu(), 0, result))
+    return AOTI_TORCH_FAILURE;
   void* out = nullptr;
   if (aoti_torch_get_data_ptr(*result, &out)) return AOTI_TORCH_FAILURE;
   if (count == 0) return AOTI_TORCH_SUCCESS;
-  auto taken = weight.dtype == float32                     ? run<float>
+  auto taken = weight.dtype == float32                       ? run<float>
                : weight.dtype == aoti_torch_dtype_bfloat16() ? run<BFloat16>
                : weight.dtype == aoti_torch_dtype_float16()  ? run<Float16>
                : weight.dtype == aoti_torch_dtype_int8()     ? run<int8_t>

@@ -108,7 +108,7 @@ def _command(workdir: str) -> list[str]:
     from torch._inductor.cpp_builder import CppBuilder, CppTorchOptions
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
-    flags: Any = [f"-DNAME={_function()}"]
+    flags: Any = [f"-DNEURONKIT_LINEAR={_function()}"]
     options = CppTorchOptions(vec_isa=pick_vec_isa(), aot_mode=True, extra_flags=flags)
     source = str(Path(workdir) / _SOURCE.name)
     builder = CppBuilder(Path(LIBRARY).stem, source, options, output_dir=workdir)

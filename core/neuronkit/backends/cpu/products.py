@@ -104,7 +104,7 @@ def _place_library(program: ExportedProgram) -> None:
         else:
             continue
         held = _bytes_behind(weight) or _cast_from(weight)
-        if held.op != "placeholder" or held.meta["val"].dtype not in linear.WEIGHTS:
+        if held.op != "placeholder" or held.meta["val"].dtype not in linear.WEIGHTS or 0 in held.meta["val"].shape:
             continue
         with graph.inserting_before(node):
             taken = held if node.target is _aten.linear.default else _turned(graph, held)

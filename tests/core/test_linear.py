@@ -186,6 +186,31 @@ def test_it_gets_every_layer(precision):
     torch.testing.assert_close(got, wanted.float(), atol=2e-2 if precision else 1e-5, rtol=0)
 
 
+class Casts(nn.Module):
+    """A layer that multiplies by its weight in another precision."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.layer = nn.Embedding(11, 8), nn.Linear(8, 11, bias=False)
+        self.dtype_within, self.config = dtype, None
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.embedding(input_ids).to(self.dtype_within)
+        return {"logits": nn.functional.linear(hidden, self.layer.weight.to(self.dtype_within)).float()}
+
+
+@pytest.mark.usefixtures("with_the_library")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_it_gets_no_layer_whose_weight_it_would_read_otherwise(dtype):
+    model = Casts(dtype).eval()
+    ids = torch.arange(14).reshape(2, 7) % 11
+    program, _ = export_folded(GRAPH, BUCKET, TracedModule(model, GRAPH), inline_weights=False)
+    place_products(program)
+    assert not any(map(is_layer, program.graph.nodes))
+    assert program.module()(ids)[0].equal(model(ids)["logits"])
+
+
 @pytest.mark.compiled
 @pytest.mark.usefixtures("with_the_library")
 def test_a_compiled_graph_calls_it(tmp_path):

@@ -87,10 +87,9 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         shared_object = _only(sorted(directory.glob("*.so")))
         if library is not None:
             shutil.copyfile(library.result(), directory / linear.LIBRARY)
+            linear.open_library(directory / linear.LIBRARY)
     constants: list[Constant] = []
     if not inline:
-        if own_layers:
-            linear.open_library(directory / linear.LIBRARY)
         names = _open(shared_object).get_constant_names_to_original_fqns().values()
         held = {**program.state_dict, **program.constants}
         missing = sorted(set(names) - set(held))

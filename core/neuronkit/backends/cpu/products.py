@@ -16,6 +16,7 @@ from neuronkit.backends.cpu.limits import FEW_ROWS, FEW_ROWS_PACKED, MANY_SUMS, 
 _aten = torch.ops.aten
 LINEAR = torch.ops.mkldnn._linear_pointwise.default
 """A linear layer of oneDNN's: operands, weight, bias, and no operation after it (``"none", [], ""``)."""
+_CASTS = (_aten._to_copy.default, _aten.to.dtype)
 _LAYERS = (_aten.linear.default, _aten.addmm.default, _aten.permute.default, LINEAR)
 """What takes a weight that nothing but layers take, while they are replaced."""
 
@@ -104,7 +105,7 @@ def _place_library(program: ExportedProgram) -> None:
         else:
             continue
         held = _bytes_behind(weight) or _cast_from(weight)
-        if held.op != "placeholder" or held.meta["val"].dtype not in linear.WEIGHTS or 0 in held.meta["val"].shape:
+        if held.op != "placeholder" or not _can_read(held.meta["val"], weight.meta["val"].dtype):
             continue
         with graph.inserting_before(node):
             taken = held if node.target is _aten.linear.default else _turned(graph, held)
@@ -124,9 +125,15 @@ def _in_precision(graph: Graph, value: Node, dtype: torch.dtype = torch.float32)
     return cast
 
 
+def _can_read(held: torch.Tensor, multiplied: torch.dtype) -> bool:
+    """Tell whether the library gives what a product in some precision does; float64 it has not, and a narrower cast rounds."""
+    exact = torch.promote_types(held.dtype, multiplied) == multiplied
+    return {held.dtype, multiplied} <= linear.WEIGHTS and exact and 0 not in held.shape
+
+
 def _cast_from(weight: Node) -> Node:
     """Return what a weight was cast from, or the weight where it was not."""
-    return weight.all_input_nodes[0] if weight.target in (_aten._to_copy.default, _aten.to.dtype) else weight
+    return weight.all_input_nodes[0] if weight.target in _CASTS else weight
 
 
 def _turned(graph: Graph, weight: Node) -> Node:
@@ -227,7 +234,7 @@ def _finished(graph: Graph, product: Node, node: Node, bias: Node | None) -> Nod
 
 def _bytes_behind(weight: Node) -> Node | None:
     """Return the stored int8 weight that nothing but casts lie before; None if it is none, or has a width not in fours."""
-    while weight.target in (_aten._to_copy.default, _aten.to.dtype):
+    while weight.target in _CASTS:
         weight = weight.all_input_nodes[0]
     held = weight.meta["val"]
     return weight if weight.op == "placeholder" and held.dtype == torch.int8 and held.shape[-1] % 4 == 0 else None

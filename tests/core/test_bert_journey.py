@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import neuronkit
+from neuronkit.backends.cpu.library.build import LIBRARY
 from neuronkit.errors import ArtifactMismatchError, InputError, OptionError
 from tests.plugins.checkpoints import tiny_bert
 
@@ -401,7 +402,7 @@ def test_inductor(compiled, eager, inline, tmp_path):
     assert largest_difference(shell, eager, parts) <= 1e-4
     assert "instruction_sets" in shell.session.manifest.fingerprint
     assert (directory / "weights.safetensors").exists() is not inline
-    (shared_object,) = [file for file in (directory / "encoder").rglob("*.so") if file.name != "linear.so"]
+    (shared_object,) = [file for file in (directory / "encoder").rglob("*.so") if file.name != LIBRARY]
     assert b"GOMP_parallel" in shared_object.read_bytes(), (
         "loops run on as many threads as there are, not on one as here"
     )

@@ -59,7 +59,7 @@ _NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, complex,
 
 _PARAMETERS_AGAIN = ("_flat_weights", "_flat_weight_refs")
 """Where recurrent layers have their parameters in lists, which follow when a parameter is replaced, as an export does."""
-_SOURCES = frozenset({".cpp", ".py"})
+_SOURCES = frozenset({".cpp", ".h", ".py"})
 """Suffixes of files whose code compiled graphs depend on."""
 _LIBRARIES = ("torch", "transformers", "diffusers")
 """Packages whose code is told apart by their version."""

@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch.export import ExportedProgram
 
 from neuronkit.backends.base import CompiledGraph, Runner
-from neuronkit.backends.cpu import linear
+from neuronkit.backends.cpu.attention import place_attention
 from neuronkit.backends.cpu.bands import place_bands
 from neuronkit.backends.cpu.convolutions import place_convolutions
 from neuronkit.backends.cpu.folding import without_warnings_of_copies
 from neuronkit.backends.cpu.host import cores
+from neuronkit.backends.cpu.library.build import LIBRARY, build, open_library
+from neuronkit.backends.cpu.library.operators import calls
 from neuronkit.backends.cpu.literals import name_literals
 from neuronkit.backends.cpu.packing import Packer, let_go, packable, take_turned
 from neuronkit.backends.cpu.products import place_products
@@ -47,7 +49,8 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
     own: set[str] = set()
     packed: set[str] = set()
     turned: set[str] = set()
-    sums = own_layers = False
+    sums = False
+    place_attention(program)
     if not inline:
         place_convolutions(program)
         sums = place_products(program)
@@ -55,7 +58,7 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         turned = take_turned(program)
         own = name_literals(program)
         packed = packable(program)
-        own_layers = any(node.target is linear.operator() for node in program.graph.nodes)
+    called = calls(program)
     settings: dict[str, Any] = {
         "aot_inductor.package_constants_in_so": inline,
         "always_keep_tensor_constants": not inline,
@@ -69,11 +72,11 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
         "cpp.threads": cores(),
         "freezing": inline,
         "max_autotune": options.optlevel == 3,
-        "aot_inductor.custom_ops_to_c_shims": linear.calls() if own_layers else {},
+        "aot_inductor.custom_ops_to_c_shims": called,
     }
     with tempfile.TemporaryDirectory(dir=_place(options)) as workdir, ThreadPoolExecutor(1) as beside:
         kept = _inductor_cache(options, workdir)
-        library = beside.submit(linear.build, kept) if own_layers else None
+        library = beside.submit(build, kept) if called else None
         failures = compile_failures("AOTInductor could not compile the graph")
         cache = temporarily("TORCHINDUCTOR_CACHE_DIR", str(kept))
         with failures, cache, torch.no_grad(), without_warnings_of_copies():
@@ -86,8 +89,8 @@ def compile(program: ExportedProgram, directory: Path, options: CompileOptions) 
                     (directory / Path(member).name).write_bytes(opened.read(member))
         shared_object = _only(sorted(directory.glob("*.so")))
         if library is not None:
-            shutil.copyfile(library.result(), directory / linear.LIBRARY)
-            linear.open_library(directory / linear.LIBRARY)
+            shutil.copyfile(library.result(), directory / LIBRARY)
+            open_library(directory / LIBRARY)
     constants: list[Constant] = []
     if not inline:
         names = _open(shared_object).get_constant_names_to_original_fqns().values()
@@ -157,8 +160,8 @@ def load(
         weights: By name.
         packer: Packs the constants that say so; None leaves them as they are stored.
     """
-    if (library := file.with_name(linear.LIBRARY)).exists():
-        linear.open_library(library)
+    if (library := file.with_name(LIBRARY)).exists():
+        open_library(library)
     runner = _open(file)
     if not constants:
         return _Bound(runner, {}, {})

@@ -10,7 +10,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from neuronkit.backends.cpu import host, linear
+from neuronkit.backends.cpu import host
+from neuronkit.backends.cpu.library import linear
 from neuronkit.backends.cpu.limits import FEW_ROWS, FEW_ROWS_PACKED, MANY_SUMS, STREAMS
 
 _aten = torch.ops.aten
@@ -25,7 +26,7 @@ def place_products(program: ExportedProgram) -> bool:
     """
     Choose who computes the linear layers of a program whose weights stay apart.
 
-    On a CPU for which it is meant, neuronkit's own library does (`neuronkit.backends.cpu.linear`).
+    On a CPU for which it is meant, neuronkit's own library does (`neuronkit.backends.cpu.library`).
 
     Elsewhere, products of up to `FEW_ROWS` rows become sums that Inductor generates a loop for: it reads each weight once, in
     the precision in which it is stored; of more than `FEW_ROWS_PACKED` rows, a product by a weight that can be packed is left to

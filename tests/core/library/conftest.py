@@ -1,0 +1,58 @@
+"""The library, compiled, and a way to call what is in it."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+import torch
+
+from neuronkit.backends.cpu import host
+from neuronkit.backends.cpu.library.build import build, c_function
+
+POINTER, CAPSULE = ctypes.pythonapi.PyCapsule_GetPointer, ctypes.pythonapi.PyCapsule_New
+POINTER.restype, POINTER.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+CAPSULE.restype, CAPSULE.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+SUCCESS = 0
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture(scope="session")
+def call(library):
+    """Call a function as compiled graphs do; None for what it refuses. An argument after `optional` tensors may be None."""
+    opened = ctypes.CDLL(str(library))
+
+    def call(function: str, *tensors: torch.Tensor, optional: torch.Tensor | None, numbers: tuple[float, ...] = ()):
+        every = [*tensors, *([] if optional is None else [optional])]
+        capsules = [torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor) for tensor in every]
+        handles = [ctypes.c_void_p(POINTER(capsule, None)) for capsule in capsules]
+        last = None if optional is None else ctypes.byref(handles[-1])
+        result = ctypes.c_void_p()
+        arguments = [*handles[: len(tensors)], last, *map(ctypes.c_double, numbers), ctypes.byref(result)]
+        code = getattr(opened, c_function(function))(*arguments)
+        for capsule in capsules:
+            torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(capsule)
+        if code != SUCCESS:
+            return None
+        return torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(CAPSULE(result, None, None))
+
+    return call
+
+
+@pytest.fixture
+def with_the_library(monkeypatch):
+    """Also on CPUs that have faster ways."""
+    monkeypatch.setattr(host, "multiplies_by_library", lambda: True)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)

@@ -170,11 +170,11 @@ def test_it_refuses_what_it_cannot_read(attend, given):
 class Attending(nn.Module):
     """Attention as models call it: heads that are views, a mask of flags, and heads that share keys."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, from_position=0, **options) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.embedding, self.queries = nn.Embedding(11, 16), nn.Linear(16, 32)
-        self.options, self.config = options, None
+        self.options, self.from_position, self.config = options, from_position, None
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
         hidden = self.embedding(input_ids)
@@ -182,6 +182,9 @@ class Attending(nn.Module):
         queries = self.queries(hidden).view(batch, length, 4, 8).transpose(1, 2)
         keys = hidden.view(batch, length, 2, 8).transpose(1, 2)
         mask = attention_mask.bool()[:, None, None, :].expand(batch, 1, length, length)
+        positions = torch.arange(length)[None, None, :, None] + 0
+        every = attention_mask.new_ones((), dtype=torch.bool) & (positions >= self.from_position)
+        mask = (every & mask).expand(batch, 1, length, length)
         options = {"attn_mask": mask, "enable_gqa": True} | self.options
         queries, keys = (tensor.to(options.get("dtype")) for tensor in (queries, keys))
         options.pop("dtype", None)

@@ -13,6 +13,14 @@ from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.library import attention
 
 _aten = torch.ops.aten
+_ANDS = {_aten.__and__.Tensor, _aten.bitwise_and.Tensor, _aten.logical_and.default}
+_SAME_VALUES = {
+    _aten.expand.default,
+    _aten.to.dtype,
+    _aten.to.dtype_layout,
+    _aten._to_copy.default,
+    _aten.unsqueeze.default,
+}
 _PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
@@ -39,7 +47,7 @@ def place_attention(program: ExportedProgram) -> None:
         size = queries.meta["val"].shape[-1]
         scale = size**-0.5 if given.get("scale") is None else given["scale"]
         with graph.inserting_before(node):
-            mask = mask and _in_order(graph, _before_expansion(mask))
+            mask = mask and _in_order(graph, _what_matters(mask, keys.meta["val"].shape[-2]))
             found = graph.call_function(attention.operator(), (queries, keys, values, mask, scale))
             found.meta["val"] = node.meta["val"].transpose(1, 2).contiguous()
             result = graph.call_function(_aten.transpose.int, (found, 1, 2))
@@ -64,14 +72,40 @@ def _can_read(queries: Node, keys: Node, values: Node, mask: Node | None) -> boo
     return readable and _same(allowed.shape[-1:], key.shape[-2:-1])
 
 
-def _before_expansion(mask: Node) -> Node:
-    """Return a mask before the axes were repeated that the library repeats itself."""
-    while mask.target is _aten.expand.default:
-        given, expanded = mask.all_input_nodes[0], mask.meta["val"]
-        if given.meta["val"].dim() != 4 or not _same(given.meta["val"].shape[-1:], expanded.shape[-1:]):
-            break
-        mask = given
-    return mask
+def _what_matters(mask: Node, length: int | torch.SymInt) -> Node:
+    """Return the part of a mask that says something: one before its axes were repeated, and beside one that allows everything."""
+    if mask.target is _aten.expand.default:
+        parts = [mask.all_input_nodes[0]]
+    elif mask.target in _ANDS:
+        parts = [part for part in mask.all_input_nodes if not _allows_everything(part)]
+    else:
+        return mask
+    if len(parts) != 1:
+        return mask
+    part = parts[0].meta["val"]
+    if part.dtype != mask.meta["val"].dtype or part.dim() != 4 or not statically_known_true(part.shape[-1] == length):
+        return mask
+    return _what_matters(parts[0], length)
+
+
+def _allows_everything(mask: Node) -> bool:
+    """Tell whether all of a mask is true by how it is made, such as of positions that are not negative."""
+    if mask.target in _SAME_VALUES:
+        return _allows_everything(mask.all_input_nodes[0])
+    if mask.target in _ANDS:
+        return all(map(_allows_everything, mask.all_input_nodes))
+    if mask.target is _aten.ge.Scalar:
+        return _is_least(mask.all_input_nodes[0], mask.args[1])
+    return mask.target in (_aten.new_ones.default, _aten.ones.default)
+
+
+def _is_least(values: Node, bound: Any) -> bool:
+    """Tell whether values are positions that are not below a bound."""
+    if values.target in _SAME_VALUES:
+        return _is_least(values.all_input_nodes[0], bound)
+    if values.target is _aten.add.Tensor and isinstance(added := values.args[1], int) and isinstance(bound, int):
+        return _is_least(values.all_input_nodes[0], bound - added)
+    return values.target is _aten.arange.default and isinstance(bound, int) and bound <= 0
 
 
 def _in_order(graph: Graph, mask: Node) -> Node:

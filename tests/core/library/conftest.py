@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,14 @@ def call(library):
     """Call a function as compiled graphs do; None for what it refuses. An argument after `optional` tensors may be None."""
     opened = ctypes.CDLL(str(library))
 
-    def call(function: str, *tensors: torch.Tensor, optional: torch.Tensor | None, numbers: tuple[float, ...] = ()):
+    def call(function: str, *tensors: torch.Tensor, optional: torch.Tensor | None, numbers: Sequence[int | float] = ()):
         every = [*tensors, *([] if optional is None else [optional])]
         capsules = [torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor) for tensor in every]
         handles = [ctypes.c_void_p(POINTER(capsule, None)) for capsule in capsules]
         last = None if optional is None else ctypes.byref(handles[-1])
         result = ctypes.c_void_p()
-        arguments = [*handles[: len(tensors)], last, *map(ctypes.c_double, numbers), ctypes.byref(result)]
+        others = [(ctypes.c_int32 if isinstance(number, int) else ctypes.c_double)(number) for number in numbers]
+        arguments = [*handles[: len(tensors)], last, *others, ctypes.byref(result)]
         code = getattr(opened, c_function(function))(*arguments)
         for capsule in capsules:
             torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(capsule)

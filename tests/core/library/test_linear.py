@@ -26,7 +26,7 @@ WIDTHS = st.integers(1, 40) | st.integers(380, 390) | st.just(800)
 
 @pytest.fixture(scope="session")
 def multiply(call):
-    return lambda rows, weight, bias=None: call("linear", rows, weight, optional=bias)
+    return lambda rows, weight, bias=None, gelu=False: call("linear", rows, weight, optional=bias, numbers=[int(gelu)])
 
 
 @settings(max_examples=150, deadline=None)
@@ -51,6 +51,25 @@ def test_it_multiplies(multiply, shape, width, outputs, dtype, has_bias, seed):
     size = nn.functional.linear(rows.double().abs(), weight.double().abs()) + 1
     assert got.shape == exact.shape
     assert ((got - exact).abs() <= 1e-6 * size).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+@pytest.mark.parametrize("outputs", [5, 40])
+def test_gelu_follows(multiply, count, outputs):
+    """As near to exact values as torch's."""
+    torch.manual_seed(0)
+    rows, weight, bias = torch.randn(count, 30), torch.randn(outputs, 30), torch.randn(outputs)
+    rows[0] *= 10
+    exact = nn.functional.gelu(nn.functional.linear(rows.double(), weight.double(), bias.double()))
+    torch.testing.assert_close(multiply(rows, weight, bias, gelu=True).double(), exact, atol=1e-6, rtol=2e-5)
+
+
+def test_gelu_of_any_value(multiply):
+    values = torch.tensor(
+        [0.0, -0.0, 1e-30, -1e-6, 0.5, -0.5, 5.0, -5.0, 1e4, -1e4, 3e38, -3e38, torch.inf, -torch.inf, torch.nan]
+    )
+    got = multiply(values[:, None], torch.ones(1, 1), gelu=True)[:, 0]
+    torch.testing.assert_close(got, nn.functional.gelu(values), atol=1e-6, rtol=1e-6, equal_nan=True)
 
 
 def test_no_rows_give_none(multiply):
@@ -96,7 +115,7 @@ class Toy(nn.Module):
         self.config = None
 
     def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        hidden = self.columns(self.layer(self.embedding(input_ids)).relu())
+        hidden = self.columns(nn.functional.gelu(self.layer(self.embedding(input_ids))))
         hidden = hidden.transpose(0, 1).contiguous().transpose(0, 1)
         hidden = nn.functional.linear(hidden, self.whole.to(hidden.dtype)) / 100
         return {"logits": self.head(hidden)}
@@ -125,6 +144,9 @@ def test_it_gets_every_layer(precision):
     assert [node.target for node in layers] == [linear.operator()] * 4
     weights = [node.args[1].meta["val"].dtype for node in layers]
     assert weights == [precision or torch.float32] * 2 + [torch.int8, precision or torch.float32]
+    assert [node.args[3:] for node in layers] == [() if precision else (True,), (), (), ()], (
+        "GELU goes with a layer in float32"
+    )
     (got,) = program.module()(ids)
     torch.testing.assert_close(got, wanted.float(), atol=2e-2 if precision else 1e-5, rtol=0)
 

@@ -115,7 +115,20 @@ def _place_library(program: ExportedProgram) -> None:
             product.meta["val"] = node.meta["val"].float()
             _replace(node, _in_precision(graph, product, node.meta["val"].dtype))
         _erase_unused(weight)
+    for node in list(graph.nodes):
+        if node.target is _aten.gelu.default and not node.args[1:] and node.kwargs.get("approximate", "none") == "none":
+            _join_gelu(node)
     program.graph_module.recompile()
+
+
+def _join_gelu(node: Node) -> None:
+    """Leave a GELU to the layer that it follows, whose results are still in a cache."""
+    (product,) = node.all_input_nodes
+    if product.target is not linear.operator() or len(product.users) > 1:
+        return
+    product.args = (*product.args[:3], True)
+    node.replace_all_uses_with(product)
+    node.graph.erase_node(node)
 
 
 def _in_precision(graph: Graph, value: Node, dtype: torch.dtype = torch.float32) -> Node:

@@ -37,6 +37,7 @@ struct Linear {
   const float* bias;  // null for none
   float* out;
   int64_t count, width, outputs;
+  bool activates;  // by GELU
 
   void run() const {
     if (count <= FEW_ROWS) return dots<FEW_ROWS>();
@@ -58,6 +59,7 @@ struct Linear {
         int64_t apart = (to - from) / PLACES;
         for (int64_t n = from; n < from + apart; n++) dot<MOST, PLACES>(n, apart);
         for (int64_t n = from + apart * PLACES; n < to; n++) dot<MOST, 1>(n, 0);
+        activate(0, count, from, to);
       }
     }
   }
@@ -99,6 +101,16 @@ struct Linear {
       }
   }
 
+  // Outputs from..to of rows first..last, which are still in a cache.
+  void activate(int64_t first, int64_t last, int64_t from, int64_t to) const {
+    for (int64_t row = first; row < last && activates; row++) {
+      float* values = out + row * outputs;
+      int64_t n = from;
+      for (; n + LANES <= to; n += LANES) _mm256_storeu_ps(values + n, gelu(load(values + n)));
+      for (; n < to; n++) values[n] = _mm256_cvtss_f32(gelu(_mm256_set1_ps(values[n])));
+    }
+  }
+
   void tiles() const {
     int64_t panels = (outputs + PANEL - 1) / PANEL, blocks = (count + BLOCK_ROWS - 1) / BLOCK_ROWS;
 #pragma omp parallel if (!small())
@@ -116,6 +128,7 @@ struct Linear {
           multiply(to - from, rows + from * width + k, width, panel, depth, out + from * outputs + n, outputs, there,
                    k == 0 ? begun : nullptr);
         }
+        activate(from, to, n, n + there);
       }
     }
   }
@@ -123,14 +136,15 @@ struct Linear {
 
 template <class Weight>
 AOTITorchError run(const void* rows, const void* weight, const void* bias, void* out, int64_t count, int64_t width,
-                   int64_t outputs) {
+                   int64_t outputs, bool activates) {
   Linear<Weight>{static_cast<const float*>(rows),
                  static_cast<const Weight*>(weight),
                  static_cast<const float*>(bias),
                  static_cast<float*>(out),
                  count,
                  width,
-                 outputs}
+                 outputs,
+                 activates}
       .run();
   return AOTI_TORCH_SUCCESS;
 }
@@ -138,7 +152,7 @@ AOTITorchError run(const void* rows, const void* weight, const void* bias, void*
 }  // namespace
 
 extern "C" AOTITorchError NEURONKIT_LINEAR(AtenTensorHandle rows_handle, AtenTensorHandle weight_handle,
-                                           AtenTensorHandle* bias_handle, AtenTensorHandle* result) {
+                                           AtenTensorHandle* bias_handle, int32_t activates, AtenTensorHandle* result) {
   constexpr int64_t MOST_AXES = 8;
   Tensor rows(rows_handle), weight(weight_handle);
   int32_t float32 = aoti_torch_dtype_float32();
@@ -171,5 +185,5 @@ extern "C" AOTITorchError NEURONKIT_LINEAR(AtenTensorHandle rows_handle, AtenTen
                : weight.dtype == aoti_torch_dtype_float16()  ? run<Float16>
                : weight.dtype == aoti_torch_dtype_int8()     ? run<int8_t>
                                                              : nullptr;
-  return taken ? taken(rows.data, weight.data, bias, out, count, width, outputs) : AOTI_TORCH_FAILURE;
+  return taken ? taken(rows.data, weight.data, bias, out, count, width, outputs, activates != 0) : AOTI_TORCH_FAILURE;
 }

@@ -67,4 +67,21 @@ inline __m256 exponential(__m256 values) {
   return _mm256_and_ps(result, _mm256_cmp_ps(values, least, _CMP_NLT_UQ));
 }
 
+// Returns x / 2 (1 + erf(x / sqrt 2)), the error function as torch has it: formula 7.1.26 of Abramowitz and Stegun,
+// "Handbook of Mathematical Functions" (1964), whose error is below 1.5e-7.
+inline __m256 gelu(__m256 values) {
+  const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+  __m256 scaled = _mm256_mul_ps(values, _mm256_set1_ps(0.70710678118654752f));
+  __m256 size = _mm256_andnot_ps(sign, scaled);
+  __m256 part = _mm256_div_ps(one, _mm256_fmadd_ps(size, _mm256_set1_ps(0.3275911f), one));
+  __m256 rest = _mm256_set1_ps(1.061405429f);
+  for (float next : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
+    rest = _mm256_fmadd_ps(rest, part, _mm256_set1_ps(next));
+  __m256 power = exponential(_mm256_xor_ps(sign, _mm256_mul_ps(scaled, scaled)));
+  __m256 error = _mm256_fnmadd_ps(_mm256_mul_ps(rest, part), power, one);
+  error = _mm256_or_ps(error, _mm256_and_ps(sign, scaled));
+  __m256 half = _mm256_mul_ps(values, _mm256_set1_ps(0.5f));
+  return _mm256_fmadd_ps(half, error, half);
+}
+
 }  // namespace

@@ -253,7 +253,13 @@ def open_session(artifact: Artifact, backend: Backend, placement: str | None = N
         if packed := _packed(manifest.graphs, weights):
             # Mapped once more, so that these pages can go when everything is packed.
             weights |= {name: tensor for name, tensor in read(file).items() if name in packed}
-    return Session(artifact, backend, open_graphs(artifact.path, manifest.graphs, backend, weights))
+    try:
+        graphs = open_graphs(artifact.path, manifest.graphs, backend, weights)
+    except ArtifactIncompatibleError as error:
+        raise ArtifactIncompatibleError(
+            f"{artifact.path} cannot run here: {error}.\nTry: {manifest.rebuild}"
+        ) from error.__cause__
+    return Session(artifact, backend, graphs)
 
 
 def open_graphs(

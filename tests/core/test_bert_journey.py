@@ -13,7 +13,7 @@ import torch
 
 import neuronkit
 from neuronkit.backends.cpu.library.build import LIBRARY
-from neuronkit.errors import ArtifactMismatchError, InputError, OptionError
+from neuronkit.errors import ArtifactIncompatibleError, ArtifactMismatchError, InputError, OptionError
 from tests.plugins.checkpoints import tiny_bert
 
 TASK = "question-answering"
@@ -407,3 +407,21 @@ def test_inductor(compiled, eager, inline, tmp_path):
         "loops run on as many threads as there are, not on one as here"
     )
     assert inline or loads_and_lets_go(directory, tmp_path)
+
+
+@pytest.mark.compiled
+def test_a_graph_that_the_system_cannot_open(compiled, tmp_path):
+    """As one that was linked against a newer library than is here: the error says what the linker says, and how to rebuild."""
+    directory = shutil.copytree(compiled(**DYNAMIC, optlevel=2, inline_weights=False), tmp_path / "copy")
+    (shared_object,) = [file for file in (directory / "encoder").rglob("*.so") if file.name != LIBRARY]
+    shared_object.write_bytes(b"no shared object")
+    record = json.loads((directory / "neuronkit.json").read_text())
+    files = record["graphs"][0]["buckets"][0]["files"]
+    (file,) = [file for file in files if file["file"].endswith(shared_object.name)]
+    file |= {"size": 16, "sha256": hashlib.sha256(b"no shared object").hexdigest()}
+    (directory / "neuronkit.json").write_text(json.dumps(record))
+    with pytest.raises(ArtifactIncompatibleError) as raised:
+        neuronkit.load(directory)
+    what, how = str(raised.value).split("\n")
+    assert what.startswith(f"{directory} cannot run here: {shared_object.name} cannot be opened: ")
+    assert how == f"Try: {record['rebuild']}"

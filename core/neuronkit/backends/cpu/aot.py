@@ -28,7 +28,7 @@ from neuronkit.backends.cpu.literals import name_literals
 from neuronkit.backends.cpu.packing import Packer, let_go, packable, take_turned
 from neuronkit.backends.cpu.products import place_products
 from neuronkit.environment import cache_directory, temporarily
-from neuronkit.errors import CompileError, WeightsError, compile_failures
+from neuronkit.errors import ArtifactIncompatibleError, CompileError, WeightsError, compile_failures
 from neuronkit.options import CompileOptions
 from neuronkit.paths import named_path
 from neuronkit.weights import Constant, constant
@@ -159,10 +159,17 @@ def load(
         constants: What it leaves outside.
         weights: By name.
         packer: Packs the constants that say so; None leaves them as they are stored.
+
+    Raises:
+        ArtifactIncompatibleError: The system's linker cannot open it, as where a library is missing or older.
+        WeightsError: The graph has constants that the manifest does not name.
     """
-    if (library := file.with_name(LIBRARY)).exists():
-        open_library(library)
-    runner = _open(file)
+    try:
+        if (library := file.with_name(LIBRARY)).exists():
+            open_library(library)
+        runner = _open(file)
+    except (OSError, RuntimeError) as error:
+        raise ArtifactIncompatibleError(f"{file.name} cannot be opened: {str(error).splitlines()[0]}") from error
     if not constants:
         return _Bound(runner, {}, {})
     literals = load_file(file.with_name(_LITERALS)) if file.with_name(_LITERALS).exists() else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,9 +42,9 @@ def place_attention(program: ExportedProgram) -> None:
         if node.target is not _aten.scaled_dot_product_attention.default:
             continue
         given: dict[str, Any] = dict(zip(_PARAMETERS, node.args, strict=False)) | node.kwargs
-        queries, keys, values, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
-        if given.get("dropout_p") or given.get("is_causal") or not _can_read(queries, keys, values, mask):
+        if not _can_read(given):
             continue
+        queries, keys, values, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
         size = queries.meta["val"].shape[-1]
         scale = size**-0.5 if given.get("scale") is None else given["scale"]
         with graph.inserting_before(node):
@@ -57,17 +58,23 @@ def place_attention(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def _can_read(queries: Node, keys: Node, values: Node, mask: Node | None) -> bool:
-    query, key, value = (node.meta["val"] for node in (queries, keys, values))
-    if not all(
-        heads.dtype == torch.float32 and heads.dim() == 4 and heads.stride(-1) == 1 for heads in (query, key, value)
-    ):
+def _can_read(given: Mapping[str, Any]) -> bool:
+    if given.get("dropout_p") or given.get("is_causal") or isinstance(given.get("scale"), Node):
         return False
-    if not isinstance(query.shape[-1], int) or not _same(key.shape, value.shape) or query.shape[-1] != key.shape[-1]:
+    query, key, value = (given[name].meta["val"] for name in _PARAMETERS[:3])
+    for heads in (query, key, value):
+        if heads.dtype != torch.float32 or heads.dim() != 4 or not statically_known_true(heads.stride(-1) == 1):
+            return False
+    of_queries, of_keys = query.shape[1], key.shape[1]
+    if not isinstance(of_queries, int) or not isinstance(of_keys, int) or of_queries % of_keys:
         return False
-    if mask is None:
+    if not isinstance(query.shape[-1], int) or not _same(key.shape, value.shape):
+        return False
+    if not _same((query.shape[0], query.shape[-1]), (key.shape[0], key.shape[-1])):
+        return False
+    if given.get("attn_mask") is None:
         return True
-    allowed = mask.meta["val"]
+    allowed = given["attn_mask"].meta["val"]
     readable = allowed.dtype in (torch.bool, torch.float32) and allowed.dim() == 4
     return readable and _same(allowed.shape[-1:], key.shape[-2:-1])
 
@@ -94,18 +101,18 @@ def _allows_everything(mask: Node) -> bool:
         return _allows_everything(mask.all_input_nodes[0])
     if mask.target in _ANDS:
         return all(map(_allows_everything, mask.all_input_nodes))
-    if mask.target is _aten.ge.Scalar:
+    if mask.target is _aten.ge.Scalar and isinstance(mask.args[1], int):
         return _is_least(mask.all_input_nodes[0], mask.args[1])
     return mask.target in (_aten.new_ones.default, _aten.ones.default)
 
 
-def _is_least(values: Node, bound: Any) -> bool:
-    """Tell whether values are positions that are not below a bound."""
+def _is_least(values: Node, bound: int) -> bool:
+    """Tell whether values are positions, none of which is below a bound."""
     if values.target in _SAME_VALUES:
         return _is_least(values.all_input_nodes[0], bound)
-    if values.target is _aten.add.Tensor and isinstance(added := values.args[1], int) and isinstance(bound, int):
+    if values.target is _aten.add.Tensor and isinstance(added := values.args[1], int) and not values.kwargs:
         return _is_least(values.all_input_nodes[0], bound - added)
-    return values.target is _aten.arange.default and isinstance(bound, int) and bound <= 0
+    return values.target is _aten.arange.default and bound <= 0
 
 
 def _in_order(graph: Graph, mask: Node) -> Node:
@@ -118,5 +125,5 @@ def _in_order(graph: Graph, mask: Node) -> Node:
     return laid
 
 
-def _same(some: torch.Size, others: torch.Size) -> bool:
+def _same(some: Sequence[int | torch.SymInt], others: Sequence[int | torch.SymInt]) -> bool:
     return all(statically_known_true(one == other) for one, other in zip(some, others, strict=True))

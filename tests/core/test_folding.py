@@ -30,7 +30,7 @@ FEW_ROWS = Bucket(sizes={"batch": 2, "sequence": 3})
 @pytest.fixture(autouse=True)
 def without_the_library(monkeypatch):
     """These are the ways of CPUs on which the library of linear layers is not used; `test_linear` has the other."""
-    monkeypatch.setattr(host, "multiplies_by_library", lambda: False)
+    monkeypatch.setattr(host, "uses_library", lambda: False)
 
 
 class Toy(nn.Module):

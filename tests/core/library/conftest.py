@@ -49,7 +49,7 @@ def call(library):
 @pytest.fixture
 def with_the_library(monkeypatch):
     """Also on CPUs that have faster ways."""
-    monkeypatch.setattr(host, "multiplies_by_library", lambda: True)
+    monkeypatch.setattr(host, "uses_library", lambda: True)
 
 
 @pytest.fixture(params=[1, 2])

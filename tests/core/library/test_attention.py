@@ -221,7 +221,21 @@ def test_it_gets_attention():
     place_attention(program)
     (node,) = [node for node in program.graph.nodes if node.target is attention.operator()]
     assert node.args[3].meta["val"].shape[1:3] == (1, 1), "the library repeats a mask itself"
-    (got,) = program.module()(*asked())
+    (got,) = program.module(check_guards=False)(*asked())
+    torch.testing.assert_close(got, model(*asked())["hidden"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.usefixtures("with_the_library")
+@pytest.mark.parametrize("from_position", [1, -1])
+def test_what_a_mask_says_of_queries_is_kept(from_position):
+    """Unless it says nothing: that positions are not negative is how transformers begins masks in both directions."""
+    model = Attending(from_position)
+    program = exported(model)
+    place_attention(program)
+    (node,) = [node for node in program.graph.nodes if node.target is attention.operator()]
+    queries = node.args[0].meta["val"].shape[2]
+    assert node.args[3].meta["val"].shape[2] == (1 if from_position < 0 else queries)
+    (got,) = program.module(check_guards=False)(*asked())
     torch.testing.assert_close(got, model(*asked())["hidden"], atol=1e-6, rtol=0)
 
 
@@ -240,11 +254,13 @@ def test_it_gets_no_attention_that_it_has_no_way_for(options):
     program = exported(model)
     place_attention(program)
     assert attention.operator() not in [node.target for node in program.graph.nodes]
-    torch.testing.assert_close(program.module()(*asked())[0], model(*asked())["hidden"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        program.module(check_guards=False)(*asked())[0], model(*asked())["hidden"], atol=1e-6, rtol=0
+    )
 
 
 def test_elsewhere_torch_keeps_it(monkeypatch):
-    monkeypatch.setattr(host, "multiplies_by_library", lambda: False)
+    monkeypatch.setattr(host, "uses_library", lambda: False)
     program = exported(Attending())
     place_attention(program)
     assert attention.operator() not in [node.target for node in program.graph.nodes]

@@ -41,5 +41,5 @@ def test_what_the_compiler_says_is_in_the_error(tmp_path, monkeypatch):
 def test_it_is_used_where_it_was_seen_to_be_faster(monkeypatch, sets, used):
     """And there a decoder needs no graph of its own for few rows."""
     monkeypatch.setattr(host, "instruction_sets", lambda: tuple(sets.split()))
-    assert host.multiplies_by_library() is used
+    assert host.uses_library() is used
     assert (CpuBackend().capabilities.few_rows == 0) is used

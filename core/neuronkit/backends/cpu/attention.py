@@ -35,7 +35,7 @@ def place_attention(program: ExportedProgram) -> None:
     Args:
         program: Changed in place. Its results stay equal up to the order of the sums.
     """
-    if not host.multiplies_by_library():
+    if not host.uses_library():
         return
     graph = program.graph_module.graph
     for node in list(graph.nodes):

@@ -49,7 +49,7 @@ class CpuBackend:
             state=True,
             weights_apart=True,
             channels_last=True,
-            few_rows=0 if host.multiplies_by_library() else FEW_ROWS,
+            few_rows=0 if host.uses_library() else FEW_ROWS,
             many_rows=MANY_ROWS,
         )
 

@@ -71,8 +71,8 @@ def precisions() -> set[torch.dtype]:
     return {torch.float32, *(dtype for dtype, precision in lower.items() if has_arithmetic(precision))}
 
 
-def multiplies_by_library() -> bool:
-    """Tell whether this CPU is of the kind on which linear layers are faster by neuronkit's own library (docs/decisions/0022)."""
+def uses_library() -> bool:
+    """Tell whether this CPU is of the kind on which neuronkit's own library is faster (docs/decisions/0022)."""
     found = set(instruction_sets())
     return found >= {"avx2", "f16c", "fma"} and "avx512f" not in found
 

@@ -43,7 +43,7 @@ def place_products(program: ExportedProgram) -> bool:
         Whether some products became sums.
     """
     graph = program.graph_module.graph
-    if host.multiplies_by_library():
+    if host.uses_library():
         _place_library(program)
     before = sum(node.target is _aten.sum.dim_IntList for node in graph.nodes)
     precisions = host.precisions()
@@ -84,7 +84,7 @@ def place_products(program: ExportedProgram) -> bool:
 
 def layer(graph: Graph, dtype: torch.dtype, operands: Node, weight: Node, bias: Node | None) -> Node:
     """Return a linear layer of operands in some precision by a weight as it is stored, computed by who is fastest."""
-    if dtype == torch.float32 and host.multiplies_by_library():
+    if dtype == torch.float32 and host.uses_library():
         return graph.call_function(linear.operator(), (operands, weight, bias))
     return graph.call_function(LINEAR, (operands, weight, bias, "none", [], ""))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from neuronkit.backends.cpu import host
-from neuronkit.backends.cpu.library.build import build, c_function
+from neuronkit.backends.cpu import aot, host
+from neuronkit.backends.cpu.library.build import LIBRARY, build, c_function
+from neuronkit.weights import fit, module_tensors
 
 POINTER, CAPSULE = ctypes.pythonapi.PyCapsule_GetPointer, ctypes.pythonapi.PyCapsule_New
 POINTER.restype, POINTER.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
@@ -25,7 +26,7 @@ def library(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def call(library):
-    """Call a function as compiled graphs do; None for what it refuses. An argument after `optional` tensors may be None."""
+    """Call a function as compiled graphs do: with tensors, a last one or None, and numbers. None is for what it refuses."""
     opened = ctypes.CDLL(str(library))
 
     def call(function: str, *tensors: torch.Tensor, optional: torch.Tensor | None, numbers: Sequence[int | float] = ()):
@@ -44,6 +45,20 @@ def call(library):
         return torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(CAPSULE(result, None, None))
 
     return call
+
+
+@pytest.fixture
+def compiled(tmp_path):
+    """Compile and load a program, with the weights of its module; the library lies beside it."""
+
+    def compiled(program, traced, options):
+        found = aot.compile(program, tmp_path, options)
+        assert (tmp_path / LIBRARY).exists()
+        tensors = fit(module_tensors(traced), found.constants)
+        weights = {name: tensor.make() for name, tensor in tensors.items()}
+        return aot.load(tmp_path / found.entry, found.constants, weights)
+
+    return compiled
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from neuronkit.backends.cpu import aot, host
+from neuronkit.backends.cpu import host
 from neuronkit.backends.cpu.attention import place_attention
 from neuronkit.backends.cpu.folding import export_folded
 from neuronkit.backends.cpu.library import attention
@@ -16,10 +16,9 @@ from neuronkit.buckets import Bucket
 from neuronkit.export import Graph, Input, Output
 from neuronkit.export.capture import TracedModule
 from neuronkit.options import CompileOptions
+from tests.core.library import on_avx2
 
-pytestmark = pytest.mark.skipif(
-    not {"avx2", "f16c", "fma"} <= set(host.instruction_sets()), reason="the library is for x86 CPUs with AVX2"
-)
+pytestmark = on_avx2
 INFINITY = math.inf
 
 
@@ -269,19 +268,11 @@ def test_elsewhere_torch_keeps_it(monkeypatch):
 @pytest.mark.compiled
 @pytest.mark.usefixtures("with_the_library")
 @pytest.mark.parametrize("inline_weights", [False, True])
-def test_a_compiled_graph_calls_it(tmp_path, inline_weights):
+def test_a_compiled_graph_calls_it(compiled, inline_weights):
     """With weights apart or within, for any batch and length."""
-    from neuronkit.backends.cpu.library.build import LIBRARY
-    from neuronkit.weights import fit, module_tensors
-
     model = Attending()
     program = exported(model, inline_weights)
-    compiled = aot.compile(program, tmp_path, CompileOptions(inline_weights=inline_weights))
-    assert (tmp_path / LIBRARY).exists()
-    tensors = fit(module_tensors(TracedModule(model, GRAPH)), compiled.constants)
-    run = aot.load(
-        tmp_path / compiled.entry, compiled.constants, {name: tensor.make() for name, tensor in tensors.items()}
-    )
+    run = compiled(program, TracedModule(model, GRAPH), CompileOptions(inline_weights=inline_weights))
     for rows, length in ((1, 2), (2, 7), (2, 30)):
         (got,) = run(list(asked(rows, length)))
         torch.testing.assert_close(got, model(*asked(rows, length))["hidden"], atol=1e-6, rtol=0)

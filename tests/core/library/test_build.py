@@ -10,10 +10,7 @@ from neuronkit.backends.cpu.backend import CpuBackend
 from neuronkit.backends.cpu.library import build as building
 from neuronkit.backends.cpu.library.build import build
 from neuronkit.errors import CompileError
-
-on_avx2 = pytest.mark.skipif(
-    not {"avx2", "f16c", "fma"} <= set(host.instruction_sets()), reason="the library is for x86 CPUs with AVX2"
-)
+from tests.core.library import on_avx2
 
 
 @on_avx2

@@ -7,20 +7,16 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from neuronkit.backends.cpu import aot, host
 from neuronkit.backends.cpu.folding import export_folded
 from neuronkit.backends.cpu.library import linear
-from neuronkit.backends.cpu.library.build import LIBRARY
 from neuronkit.backends.cpu.products import is_layer, place_products
 from neuronkit.buckets import Bucket
 from neuronkit.export import Graph, Input, Output
 from neuronkit.export.capture import TracedModule
 from neuronkit.options import CompileOptions
-from neuronkit.weights import fit, module_tensors
+from tests.core.library import on_avx2
 
-pytestmark = pytest.mark.skipif(
-    not {"avx2", "f16c", "fma"} <= set(host.instruction_sets()), reason="the library is for x86 CPUs with AVX2"
-)
+pytestmark = on_avx2
 WIDTHS = st.integers(1, 40) | st.integers(380, 390) | st.just(800)
 
 
@@ -151,6 +147,25 @@ def test_it_gets_every_layer(precision):
     torch.testing.assert_close(got, wanted.float(), atol=2e-2 if precision else 1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("with_the_library")
+def test_one_gelu_goes_with_a_layer():
+    """A second one stays, and so does one of a layer that something else takes too."""
+
+    class Twice(Toy):
+        def forward(self, input_ids):
+            embedded = self.embedding(input_ids)
+            twice = nn.functional.gelu(nn.functional.gelu(self.layer(embedded)))
+            shared = self.layer(embedded + 1)
+            return {"logits": self.head(self.columns(twice + nn.functional.gelu(shared) + shared))}
+
+    model = Twice().eval()
+    ids = torch.arange(14).reshape(2, 7) % 11
+    program, _ = export_folded(GRAPH, BUCKET, TracedModule(model, GRAPH), inline_weights=False)
+    place_products(program)
+    assert [node.target for node in program.graph.nodes].count(torch.ops.aten.gelu.default) == 2
+    torch.testing.assert_close(program.module()(ids)[0], model(ids)["logits"], atol=1e-5, rtol=0)
+
+
 class Casts(nn.Module):
     """A layer that multiplies by its weight in another precision."""
 
@@ -178,16 +193,12 @@ def test_it_gets_no_layer_whose_weight_it_would_read_otherwise(dtype):
 
 @pytest.mark.compiled
 @pytest.mark.usefixtures("with_the_library")
-def test_a_compiled_graph_calls_it(tmp_path):
+def test_a_compiled_graph_calls_it(compiled):
     """With any number of rows, and with its weights wherever they are; the library lies beside the graph."""
     model = Toy().eval()
     traced = TracedModule(model, GRAPH)
     program, _ = export_folded(GRAPH, BUCKET, traced, inline_weights=False)
-    compiled = aot.compile(program, tmp_path, CompileOptions(inline_weights=False))
-    assert (tmp_path / LIBRARY).exists()
-    tensors = fit(module_tensors(traced), compiled.constants)
-    weights = {name: tensor.make() for name, tensor in tensors.items()}
-    run = aot.load(tmp_path / compiled.entry, compiled.constants, weights)
+    run = compiled(program, traced, CompileOptions(inline_weights=False))
     for rows, length in ((1, 1), (1, 7), (2, 3), (2, 30)):
         ids = torch.arange(rows * length).reshape(rows, length) % 11
         (got,) = run([ids])

@@ -124,9 +124,9 @@ def _place_library(program: ExportedProgram) -> None:
 def _join_gelu(node: Node) -> None:
     """Leave a GELU to the layer that it follows, whose results are still in a cache."""
     (product,) = node.all_input_nodes
-    if product.target is not linear.operator() or len(product.users) > 1:
+    if product.target is not linear.operator() or len(product.args) > 3 or len(product.users) > 1:
         return
-    product.args = (*product.args[:3], True)
+    product.args = (*product.args, True)
     node.replace_all_uses_with(product)
     node.graph.erase_node(node)
 

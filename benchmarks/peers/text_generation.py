@@ -177,49 +177,74 @@ def _half_a_gigabyte() -> torch.Tensor:
     return buffer
 
 
-def _mixed(prompts: int) -> tuple[list[torch.Tensor], Any, int]:
-    """Return prompts of 5 to 120 tokens, what stops each after its own 10 to 100, and how many these are together."""
-    from transformers.generation import StoppingCriteria, StoppingCriteriaList
+class _Mixed:
+    """
+    Prompts of 5 to 120 tokens, each with its own end after 10 to 100 new ones.
 
-    generator = torch.Generator().manual_seed(1)
-    lengths = torch.randint(5, 121, (prompts,), generator=generator)
-    ends = lengths + torch.randint(10, 101, (prompts,), generator=generator)
-    texts = [torch.randint(1000, 2000, (int(length),), generator=generator) for length in lengths]
-    for number, text in enumerate(texts):
-        text[0] = number  # tells the criterion which prompt it is
+    Args:
+        prompts: How many.
+    """
 
-    class Own(StoppingCriteria):
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-            return ends[input_ids[:, 0]] <= input_ids.shape[1]
+    def __init__(self, prompts: int) -> None:
+        generator = torch.Generator().manual_seed(1)
+        lengths = torch.randint(5, 121, (prompts,), generator=generator)
+        self._new = torch.randint(10, 101, (prompts,), generator=generator)
+        self._texts = [torch.randint(1000, 2000, (int(length),), generator=generator) for length in lengths]
+        for number, text in enumerate(self._texts):
+            text[0] = 1 + number  # tells which prompt it is; 0 pads
+        self.tokens = int(self._new.sum())
 
-    return texts, StoppingCriteriaList([Own()]), int((ends - lengths).sum())
+    def generate(self, first: int, last: int, *, padded: bool) -> None:
+        """
+        Generate for some of them in one call.
 
+        Args:
+            first: The first one's number.
+            last: The number after the last one's.
+            padded: Whether a criterion sees the prompt with its padding; it does in a call of no more prompts than rows.
+        """
+        from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
-def _padded(texts: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-    pad = torch.nn.utils.rnn.pad_sequence
-    return {
-        "input_ids": pad(texts, batch_first=True),
-        "attention_mask": pad([torch.ones_like(text) for text in texts], batch_first=True),
-    }
+        texts, new = self._texts[first:last], self._new
+        widths = {1 + first + number: text.shape[0] for number, text in enumerate(texts)}
+        if padded:
+            widths = dict.fromkeys(widths, max(widths.values()))
+
+        class Own(StoppingCriteria):
+            def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+                numbers = input_ids[:, 0].tolist()
+                return torch.tensor([input_ids.shape[1] - widths[number] >= new[number - 1] for number in numbers])
+
+        pad = torch.nn.utils.rnn.pad_sequence
+        found = state["model"].generate(
+            input_ids=pad(texts, batch_first=True),
+            attention_mask=pad([torch.ones_like(text) for text in texts], batch_first=True),
+            stopping_criteria=StoppingCriteriaList([Own()]),
+            max_new_tokens=100,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=-1,
+        )
+        made = int((found[:, max(map(len, texts)) :] != -1).sum())
+        if made != (wanted := int(new[first:last].sum())):
+            raise RuntimeError(f"{made} tokens were generated, and {wanted} asked for")
 
 
 def queue(count: int, prompts: int) -> list[float]:
     """Time all prompts in one call, rows refilled; seconds per token."""
-    texts, criteria, total = _mixed(prompts)
-    options = {"max_new_tokens": 100, "do_sample": False, "eos_token_id": None, "stopping_criteria": criteria}
-    return [t / total for t in timed(lambda: state["model"].generate(**_padded(texts), **options), count)]
+    mixed = _Mixed(prompts)
+    return [t / mixed.tokens for t in timed(lambda: mixed.generate(0, prompts, padded=False), count)]
 
 
 def waves(count: int, prompts: int) -> list[float]:
     """Time the prompts in batches that wait for their longest; seconds per token."""
-    texts, criteria, total = _mixed(prompts)
-    options = {"max_new_tokens": 100, "do_sample": False, "eos_token_id": None, "stopping_criteria": criteria}
+    mixed, rows = _Mixed(prompts), state["rows"]
 
     def run() -> None:
-        for start in range(0, len(texts), state["rows"]):
-            state["model"].generate(**_padded(texts[start : start + state["rows"]]), **options)
+        for first in range(0, prompts, rows):
+            mixed.generate(first, min(first + rows, prompts), padded=True)
 
-    return [t / total for t in timed(run, count)]
+    return [t / mixed.tokens for t in timed(run, count)]
 
 
 serve(

@@ -394,13 +394,26 @@ def test_token_healing_of_another_width(model):
     )
 
 
-def test_tokens_after_the_end_are_padding(model, reference):
+@pytest.mark.parametrize("pad", [7, -1, 500])
+def test_tokens_after_the_end_are_padding(model, reference, pad):
+    """Whether the model knows it or not: some checkpoints name -1."""
     free = alone(reference, PROMPTS, max_new_tokens=12, do_sample=False)
     eos = free[0][3]
-    result = model.generate(**padded(PROMPTS), max_new_tokens=12, do_sample=False, eos_token_id=eos, pad_token_id=7)
+    result = model.generate(**padded(PROMPTS), max_new_tokens=12, do_sample=False, eos_token_id=eos, pad_token_id=pad)
     end = free[0].index(eos)
     assert result[0, 9 : 10 + end].tolist() == free[0][: end + 1]
-    assert set(result[0, 10 + end :].tolist()) <= {7}
+    assert set(result[0, 10 + end :].tolist()) <= {pad}
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_padding_that_the_model_does_not_know(model, do_sample):
+    """In a batch whose rows are sampled together, and in a queue whose last rows are idle."""
+    given = {"max_new_tokens": 15, "do_sample": do_sample, "eos_token_id": [80, 42, 77, 13], "seed": 3}
+    for prompts in (PROMPTS, texts(4, 11, 1, 20, 7, 3, 9, seed=3)):
+        expected = model.generate(**padded(prompts), **given, pad_token_id=0)
+        found = model.generate(**padded(prompts), **given, pad_token_id=-1)
+        assert (found == -1).any()
+        assert torch.equal(found.where(found != -1, 0), expected)
 
 
 def test_scores_and_logits(model, reference):

@@ -62,6 +62,11 @@ class Request:
         self.new_tokens.append(token)
         self.last = token
 
+    def pad(self, token: int, given: int) -> None:
+        """Append padding, for which the model is given a token that it knows."""
+        self.add(token)
+        self.last = given
+
 
 @attrs.frozen
 class NewToken:
@@ -199,7 +204,7 @@ def _run_queue(
         if not running:
             return
         used = max(row for row, request in enumerate(held) if request is not None) + 1
-        tokens = [request.last if request else selector.pad_token_id for request in held[:used]]
+        tokens = [request.last if request else selector.idle_token_id for request in held[:used]]
         slots = [request.slot if request else rows.length for request in held[:used]]
         logits = rows.step(tokens, slots)
         if len(running) < used:
@@ -225,7 +230,10 @@ def _choose(
     tokens = selector.select(scores)
     going = [request for request in chosen if not request.finished]
     for row, request in zip(part, chosen, strict=True):
-        request.add(selector.pad_token_id if request.finished else tokens[row])
+        if request.finished:
+            request.pad(selector.pad_token_id, selector.idle_token_id)
+        else:
+            request.add(tokens[row])
     stops = selector.stopped(chosen, record)
     for request, stop in zip(chosen, stops, strict=True):
         request.finished = request.finished or stop

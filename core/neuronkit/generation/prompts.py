@@ -68,6 +68,12 @@ def as_ids(input_ids: Any, wanted: str = "input_ids must be token ids") -> torch
         ) from error
 
 
+def vocabulary_of(config: Any) -> int | None:
+    """Return the number of tokens that a model of this configuration knows; None if the configuration does not say."""
+    size = getattr(config, "vocab_size", None)
+    return int(size) if size else None
+
+
 def read_prompts(input_ids: Any, attention_mask: Any, vocabulary: int | None = None) -> Prompts:
     """
     Take padding off, on whichever side it is.

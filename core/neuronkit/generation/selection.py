@@ -27,6 +27,7 @@ from transformers.generation import (
 from neuronkit.errors import InputError
 from neuronkit.generation import random_numbers, refusals
 from neuronkit.generation.bridge import Bridge
+from neuronkit.generation.prompts import vocabulary_of
 from neuronkit.generation.values import require_kinds
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class TokenSelector:
         self._own_length = min(own, default=None)
         pad = config.pad_token_id
         self.pad_token_id = int(pad if pad is not None else ends[0] if ends else 0)
+        known = vocabulary_of(bridge.config)
+        self._pad_is_known = known is None or 0 <= self.pad_token_id < known
         self.beam_pad_token_id = int(pad or (ends[0] if ends else 0))  # transformers' beams take 0 for none
         self.do_sample = bool(config.do_sample)
 
@@ -165,6 +168,11 @@ class TokenSelector:
     def calls_back(self) -> bool:
         """Whether functions of the caller's see the texts."""
         return bool(self._criteria or self._processors or self._prefix is not None)
+
+    @property
+    def idle_token_id(self) -> int:
+        """What the model is given for a row whose text has ended: padding, if the model knows it."""
+        return self.pad_token_id if self._pad_is_known else 0
 
     @property
     def tells_prompts_apart(self) -> bool:

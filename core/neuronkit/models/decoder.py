@@ -18,7 +18,7 @@ from neuronkit.errors import InputError
 from neuronkit.generation import defaults, loop, random_numbers, refusals
 from neuronkit.generation.bridge import Bridge
 from neuronkit.generation.loop import NewToken, Record
-from neuronkit.generation.prompts import Prompts, as_ids, read_prompts
+from neuronkit.generation.prompts import Prompts, as_ids, read_prompts, vocabulary_of
 from neuronkit.generation.results import as_output, join
 from neuronkit.generation.rows import CacheRows
 from neuronkit.generation.selection import TokenSelector
@@ -97,8 +97,7 @@ class NeuronDecoderModel(NeuronBaseModel):
     @property
     def vocabulary(self) -> int | None:
         """The number of tokens that the model knows."""
-        size = getattr(self.config, "vocab_size", None)
-        return int(size) if size else None
+        return vocabulary_of(self.config)
 
     @torch.no_grad()
     def generate(

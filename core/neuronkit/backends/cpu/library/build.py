@@ -113,7 +113,7 @@ def _command(workdir: str) -> list[str]:
     from torch._inductor.cpp_builder import CppBuilder, CppTorchOptions
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
-    flags: Any = [f"-DNEURONKIT_{function.upper()}={c_function(function)}" for function in FUNCTIONS]
+    flags: Any = ["-g0", *(f"-DNEURONKIT_{function.upper()}={c_function(function)}" for function in FUNCTIONS)]
     options = CppTorchOptions(vec_isa=pick_vec_isa(), aot_mode=True, extra_flags=flags)
     sources = [str(Path(workdir, f"{function}.cpp")) for function in FUNCTIONS]
     builder = CppBuilder(Path(LIBRARY).stem, sources, options, output_dir=workdir)

@@ -58,13 +58,13 @@ struct Linear {
         int64_t from = outputs * threads.number / threads.count, to = outputs * (threads.number + 1) / threads.count;
         int64_t apart = (to - from) / PLACES;
         for (int64_t n = from; n < from + apart; n++) dot<MOST, PLACES>(n, apart);
-        for (int64_t n = from + apart * PLACES; n < to; n++) dot<MOST, 1>(n, 0);
+        for (int64_t n = from + apart * PLACES; n < to; n++) dot<MOST, PLACES>(n, 0);
         activate(0, count, from, to);
       }
     }
   }
 
-  // Outputs n, n + apart, ... of all rows.
+  // Outputs n, n + apart, ... of all rows; one output where that is 0.
   template <int ROWS, int PLACES>
   inline void dot(int64_t n, int64_t apart) const {
     __m256 sums[PLACES][ROWS];
@@ -91,18 +91,26 @@ struct Linear {
           sums[place][row] = _mm256_fmadd_ps(taken[place], values, sums[place][row]);
       }
     }
+#pragma GCC unroll 8
     for (int place = 0; place < PLACES; place++)
+#pragma GCC unroll 8
       for (int row = 0; row < ROWS; row++) {
-        float sum = total(sums[place][row]);
-        for (int64_t rest = k; rest < width; rest++)
-          sum += single(from[place * apart * width + rest]) * rows[row * width + rest];
         int64_t output = n + place * apart;
-        out[row * outputs + output] = sum + (bias ? bias[output] : 0.0f);
+        out[row * outputs + output] = total(sums[place][row]) + (bias ? bias[output] : 0.0f);
       }
+    if (k == width) return;
+    for (int place = 0; place < (apart ? PLACES : 1); place++) add_rest(n + place * apart, k);
+  }
+
+  // Adds the columns from k on to an output of all rows.
+  [[gnu::noinline]] void add_rest(int64_t output, int64_t k) const {
+    for (int64_t row = 0; row < count; row++)
+      for (int64_t rest = k; rest < width; rest++)
+        out[row * outputs + output] += single(weight[output * width + rest]) * rows[row * width + rest];
   }
 
   // Outputs from..to of rows first..last, which are still in a cache.
-  void activate(int64_t first, int64_t last, int64_t from, int64_t to) const {
+  [[gnu::noinline]] void activate(int64_t first, int64_t last, int64_t from, int64_t to) const {
     for (int64_t row = first; row < last && activates; row++) {
       float* values = out + row * outputs;
       int64_t n = from;

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import attrs
@@ -68,14 +69,15 @@ class FlatOutputs(nn.Module):
         if len(rows) == 1:
             return flat
         # Choices are rows inside the model.
-        per_layer = _groups(flat)
+        per_layer = _groups(tuple(flat))
         return {
             name: tensor.reshape(*rows, *tensor.shape[1:]) if name in per_layer else tensor
             for name, tensor in flat.items()
         }
 
 
-def _groups(names: Collection[str]) -> dict[str, str]:
+@cache
+def _groups(names: tuple[str, ...]) -> dict[str, str]:
     """Return the group of every output of one layer, by the output's name."""
     return {name: group for group in PER_LAYER for name in members(group, names)}
 
@@ -99,7 +101,7 @@ def regroup(flat: Mapping[str, torch.Tensor], *, choices: bool = False) -> dict[
         flat: Tensors by output name.
         choices: Make rows of the choices again, as the model has them.
     """
-    groups = _groups(flat)
+    groups = _groups(tuple(flat))
     grouped: dict[str, Any] = {}
     for name, tensor in flat.items():
         if group := groups.get(name):
@@ -190,7 +192,7 @@ def encoder_config(
         tokens["input_ids"] = torch.full_like(tokens["input_ids"], source.pad_token_id)
         returned = (wrap(model) if wrap else model)(**tokens, **flags)
     flat = flatten(returned)
-    groups = _groups(flat)
+    groups = _groups(tuple(flat))
     outputs: list[Output] = []
     for name, tensor in flat.items():
         if name in axes:

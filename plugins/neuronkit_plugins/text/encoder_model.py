@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from neuronkit.errors import InputError
+from neuronkit.export import Input
 from neuronkit.models import NeuronBaseModel
 from neuronkit.processors import Processors
 from neuronkit_plugins.text.encoder_graph import PER_LAYER, regroup
@@ -58,7 +59,7 @@ class NeuronEncoderModel(NeuronBaseModel):
             InputError: A tensor is missing, empty, of a wrong rank or dtype, or longer than the largest bucket; it holds a
                 number that stands for no token; or an argument was given that the graph does not take.
         """
-        names = {input.name for graph in self.session.graphs.values() for input in graph.graph.inputs}
+        names = self._input_names
         given = others.pop(GIVEN, None)
         if labels is not None:
             raise InputError(
@@ -79,22 +80,31 @@ class NeuronEncoderModel(NeuronBaseModel):
             return tuple(outputs.values())
         return self._output_class(**outputs)
 
+    @property
+    def _inputs(self) -> list[Input]:
+        return [input for graph in self.session.graphs.values() for input in graph.graph.inputs]
+
+    @cached_property
+    def _input_names(self) -> frozenset[str]:
+        return frozenset(input.name for input in self._inputs)
+
+    @cached_property
+    def _has_choices(self) -> bool:
+        return "num_choices" in self.limits
+
     @cached_property
     def processors(self) -> Processors:
         """What turns raw input into tensors: texts padded as the graph pads them, if the tokenizer has no token for it."""
-        inputs = [input for graph in self.session.graphs.values() for input in graph.graph.inputs]
         return Processors(
             self.model_save_dir,
             self.limits,
             trust_remote_code=self.session.manifest.source.trust_remote_code,
-            pad_token_id=next(int(input.pad_value) for input in inputs if input.name == "input_ids"),
+            pad_token_id=next(int(input.pad_value) for input in self._inputs if input.name == "input_ids"),
         )
 
     def _outputs(self, tensors: Mapping[str, Any], wanted: Mapping[str, bool | None]) -> dict[str, Any]:
         given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-        choices = "num_choices" in self.limits
-        flat = self.session.forward(self._graph, given)
-        outputs = regroup(flat, choices=choices)
+        outputs = regroup(self.session.forward(self._graph, given), choices=self._has_choices)
         for name in PER_LAYER:
             if wanted[name] and name not in outputs:
                 raise InputError(
@@ -105,7 +115,7 @@ class NeuronEncoderModel(NeuronBaseModel):
                 outputs.pop(name, None)
         return outputs
 
-    def _refuse(self, others: Mapping[str, Any], names: set[str]) -> None:
+    def _refuse(self, others: Mapping[str, Any], names: frozenset[str]) -> None:
         """Refuse arguments that would change the result, but are not compiled in."""
         for name, value in others.items():
             if value is None or (name == "use_cache" and not value):

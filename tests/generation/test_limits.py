@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers.generation import LogitsProcessor, LogitsProcessorList
 
 import neuronkit
 from neuronkit import NeuronModelForCausalLM
 from neuronkit.errors import InputError, OptionError
-from tests.generation.prompts import alone, texts
+from tests.generation.checkpoints import tiny_decoder
+from tests.generation.prompts import alone, new_tokens, padded, texts
 
 
 def message(model, *arguments, **options) -> str:
@@ -244,6 +246,41 @@ def test_options_that_cannot_be_served(model, options, said):
     assert message(model, texts(4)[0][None], **options) == said
 
 
+class Wider(LogitsProcessor):
+    """Scores for more tokens than there are, the last the best."""
+
+    def __call__(self, input_ids, scores):
+        return torch.cat([scores, scores.new_full((scores.shape[0], 5), 1e4)], dim=1)
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_a_processor_that_changes_the_shape(model, do_sample):
+    said = message(model, texts(4)[0][None], logits_processor=LogitsProcessorList([Wider()]), do_sample=do_sample)
+    assert said == "logits_processor must return scores of the shape that it is given, (1, 96) (got (1, 101))."
+
+
+def test_a_graph_is_given_no_token_that_it_has_not(model):
+    """Whoever asks for it: compiled code would end the process."""
+    (graph,) = model.session.graphs
+    one = torch.zeros(1, 1, dtype=torch.int64)
+    given = {"input_ids": one, "cache_ids": one, "last": one[0], "cache_range": one[0]}
+    assert model.session.forward(graph, given)["logits"].shape == (1, 96)
+    for name, wrong, most in (("input_ids", 96, 95), ("input_ids", -1, 95), ("cache_ids", 41, 40)):
+        with pytest.raises(InputError, match=f"{name} holds {wrong}, and must hold numbers from 0 to {most}."):
+            model.session.forward(graph, {**given, name: one + wrong})
+
+
+@pytest.mark.parametrize(("architecture", "pad"), [("llama", -1), ("gpt2", 96)])
+def test_padding_that_no_token_stands_for(tmp_path, architecture, pad):
+    """Some checkpoints name -1; a fixed bucket is filled up all the same."""
+    path = tiny_decoder(tmp_path / "checkpoint", architecture, pad_token_id=pad)
+    given = {"batch_size": 2, "sequence_length": 16, "optlevel": 1, "static": True}
+    model = NeuronModelForCausalLM.from_pretrained(path, export=True, **given)
+    prompt = texts(5)[0][None]
+    wanted = AutoModelForCausalLM.from_pretrained(path).generate(prompt, max_new_tokens=6, do_sample=False)
+    assert torch.equal(model.generate(prompt, max_new_tokens=6, do_sample=False), wanted)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -369,8 +406,6 @@ def test_beam_search(model, reference):
 
 
 def test_beam_search_of_padded_prompts(model, reference):
-    from tests.generation.prompts import new_tokens, padded
-
     prompts = texts(3, 9, 5, seed=7)
     given = {"max_new_tokens": 8, "num_beams": 3, "do_sample": False}
     expected = alone(reference, prompts, **given)
@@ -434,8 +469,6 @@ def test_drafts_at_the_end_of_the_cache(compiled, reference, count):
 
 
 def test_all_logits_serve_as_the_last_do(compiled, reference):
-    from tests.generation.prompts import new_tokens, padded
-
     prompts = texts(3, 9, 5, 1, 6, 4, seed=9)
     given = {"max_new_tokens": 8, "do_sample": False}
     expected = alone(reference, prompts, **given)

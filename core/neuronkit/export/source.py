@@ -116,9 +116,10 @@ class Source:
 
     @property
     def pad_token_id(self) -> int:
-        """The tokenizer's pad id, else the model config's, else 0."""
+        """The tokenizer's pad id, else the model config's, else 0; the first that the model knows."""
+        known = self.config.get("vocab_size")
         for value in (getattr(self.tokenizer, "pad_token_id", None), self.config.get("pad_token_id")):
-            if isinstance(value, int):
+            if isinstance(value, int) and value >= 0 and (known is None or value < known):
                 return value
         return 0
 

@@ -280,7 +280,19 @@ class TokenSelector:
         Args:
             requests: One a row.
             logits: ``[rows, vocabulary]``.
+
+        Raises:
+            InputError: A processor returns scores of another shape.
         """
+        found = self._processed(requests, logits)
+        if found.shape != logits.shape:
+            raise InputError(
+                f"logits_processor must return scores of the shape that it is given, {tuple(logits.shape)} "
+                f"(got {tuple(found.shape)})."
+            )
+        return found
+
+    def _processed(self, requests: Sequence[Request], logits: torch.Tensor) -> torch.Tensor:
         first = requests[0].rules
         if all(request.rules is first for request in requests) and not first.processors:
             return logits

@@ -76,8 +76,8 @@ def decoder_graph(
             Input(value_name(layer), ["batch", heads, length + 1, value_size], "float32", state=True),
         ]
     inputs = [
-        Input("input_ids", ["batch", "sequence"], pad_value=pad_token_id, high=vocabulary(model)),
-        Input("cache_ids", ["batch", "sequence"], pad_value=length, high=length),
+        Input("input_ids", ["batch", "sequence"], pad_value=pad_token_id, table_size=vocabulary(model)),
+        Input("cache_ids", ["batch", "sequence"], pad_value=length, high=length, table_size=length + 1),
         Input("last", ["batch"], high=1),
         Input("cache_range", ["cache"], pad_value=length + 1, high=length),
         *state,

@@ -20,8 +20,8 @@ SUCCESS = 0
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory) -> Path:
-    return build(tmp_path_factory.mktemp("kept"))
+def library(suite_cache) -> Path:
+    return build(suite_cache / "inductor")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
@@ -273,7 +275,9 @@ def test_a_graph_is_given_no_token_that_it_has_not(model):
 @pytest.mark.parametrize(("architecture", "pad"), [("llama", -1), ("gpt2", 96)])
 def test_padding_that_no_token_stands_for(tmp_path, architecture, pad):
     """Some checkpoints name -1; a fixed bucket is filled up all the same."""
-    path = tiny_decoder(tmp_path / "checkpoint", architecture, pad_token_id=pad)
+    path = tiny_decoder(tmp_path / "checkpoint", architecture)
+    for file in (path / "config.json", path / "generation_config.json"):  # some transformers do not save such a one
+        file.write_text(json.dumps({**json.loads(file.read_text()), "pad_token_id": pad}))
     given = {"batch_size": 2, "sequence_length": 16, "optlevel": 1, "static": True}
     model = NeuronModelForCausalLM.from_pretrained(path, export=True, **given)
     prompt = texts(5)[0][None]

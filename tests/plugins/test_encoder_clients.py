@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from torch.utils.data import DataLoader
 
 import neuronkit
@@ -75,12 +76,25 @@ PROBLEMS = {
 }
 
 
+def numbers_may_be_labels() -> bool:
+    """Whether this transformers takes such a configuration at all."""
+    import transformers
+
+    try:
+        transformers.BertConfig(**PROBLEMS["numbers"])
+    except StrictDataclassFieldValidationError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("architecture", ["bert", "convbert", "roberta"])
 def test_text_classification(load, architecture, problem):
     """Ours and transformers' pipeline around ours give what transformers' gives around the eager model."""
     import transformers
 
+    if problem == "numbers" and not numbers_may_be_labels():
+        pytest.skip("labels are texts in this version of transformers")
     config = PROBLEMS[problem]
     if "num_labels" in config:
         config = {**config, "id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}}

@@ -72,7 +72,7 @@ def test_save_a_changed_generation_config(model, reference, tmp_path):
     "options",
     [
         {"sequence_bias": {(5,): 40.0, (5, 6): 60.0}},
-        {"eos_token_id": torch.tensor([80, 42])},
+        {"eos_token_id": torch.tensor([80, 42, 39])},
         {"watermarking_config": WatermarkingConfig(bias=9.0)},
         {
             "watermarking_config": SynthIDTextWatermarkingConfig(keys=[654, 400], ngram_len=3),

@@ -119,7 +119,8 @@ class TokenSelector:
         pad = config.pad_token_id
         self.pad_token_id = int(pad if pad is not None else ends[0] if ends else 0)
         known = vocabulary_of(bridge.config)
-        self._pad_is_known = known is None or 0 <= self.pad_token_id < known
+        # What the model is given for a row whose text has ended.
+        self.idle_token_id = self.pad_token_id if known is None or 0 <= self.pad_token_id < known else 0
         self.beam_pad_token_id = int(pad or (ends[0] if ends else 0))  # transformers' beams take 0 for none
         self.do_sample = bool(config.do_sample)
 
@@ -168,11 +169,6 @@ class TokenSelector:
     def calls_back(self) -> bool:
         """Whether functions of the caller's see the texts."""
         return bool(self._criteria or self._processors or self._prefix is not None)
-
-    @property
-    def idle_token_id(self) -> int:
-        """What the model is given for a row whose text has ended: padding, if the model knows it."""
-        return self.pad_token_id if self._pad_is_known else 0
 
     @property
     def tells_prompts_apart(self) -> bool:
